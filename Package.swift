@@ -1,0 +1,123 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// The rules that hold for every Swift target. No package dependencies, ever: `dependencies` stays
+// absent. The layer rule (arrows only go down) is docs/ARCHITECTURE.md; MartletTidyTests holds the
+// `import` lines to it.
+let swiftSettings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(
+        name: name,
+        dependencies: dependencies + ["MartletTestSupport"],
+        swiftSettings: swiftSettings
+    )
+}
+
+let package = Package(
+    name: "martlet",
+    products: [
+        .executable(name: "martletd", targets: ["martletd"]),
+        .executable(name: "martlet", targets: ["martlet"]),
+        .library(name: "MartletClient", targets: ["MartletClient"]),
+        .library(name: "MartletTesting", targets: ["MartletTesting"]),
+    ],
+    targets: [
+        // 0 leaves
+        .target(name: "CMartletShim", cSettings: [.define("_GNU_SOURCE")]),
+        library("MartletFormat", ["CMartletShim"]),
+        library("MartletSystem", ["CMartletShim"]),
+        library("MartletJSON"),
+        library("MartletConfiguration"),
+        library("MartletTelemetry", ["MartletJSON"]),
+
+        // 1 the parts
+        library("MartletWire", ["MartletFormat"]),
+        library("MartletStorage", ["MartletFormat", "MartletSystem", "MartletTelemetry"]),
+
+        // 2 the two ends
+        library(
+            "MartletBroker",
+            [
+                "MartletFormat", "MartletSystem", "MartletTelemetry", "MartletConfiguration",
+                "MartletJSON", "MartletWire", "MartletStorage",
+            ]
+        ),
+        library(
+            "MartletClient",
+            ["MartletFormat", "MartletSystem", "MartletTelemetry", "MartletWire"]
+        ),
+        library(
+            "MartletTesting",
+            [
+                "MartletBroker", "MartletClient", "MartletConfiguration", "MartletSystem",
+                "MartletTelemetry",
+            ]
+        ),
+
+        // 4 executables
+        .executableTarget(
+            name: "martletd",
+            dependencies: [
+                "MartletBroker", "MartletConfiguration", "MartletJSON", "MartletSystem",
+                "MartletTelemetry",
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .executableTarget(
+            name: "martlet",
+            dependencies: [
+                "MartletClient", "MartletConfiguration", "MartletFormat", "MartletJSON",
+                "MartletStorage", "MartletSystem", "MartletTelemetry", "MartletWire",
+            ],
+            swiftSettings: swiftSettings
+        ),
+
+        // tests
+        .target(
+            name: "MartletTestSupport",
+            dependencies: ["MartletFormat", "MartletSystem"],
+            path: "Tests/Support",
+            swiftSettings: swiftSettings
+        ),
+        tests("MartletFormatTests", ["MartletFormat", "CMartletShim"]),
+        tests("MartletSystemTests", ["MartletSystem"]),
+        tests("MartletTelemetryTests", ["MartletTelemetry", "MartletJSON"]),
+        tests("MartletConfigurationTests", ["MartletConfiguration"]),
+        tests("MartletJSONTests", ["MartletJSON"]),
+        tests("MartletWireTests", ["MartletWire", "MartletFormat"]),
+        tests(
+            "MartletStorageTests",
+            ["MartletStorage", "MartletFormat", "MartletSystem", "MartletTelemetry"]
+        ),
+        tests(
+            "MartletBrokerTests",
+            [
+                "MartletBroker", "MartletWire", "MartletFormat", "MartletSystem", "MartletStorage",
+                "MartletConfiguration", "MartletTelemetry", "MartletTesting", "MartletClient",
+            ]
+        ),
+        tests(
+            "MartletClientTests",
+            [
+                "MartletClient", "MartletWire", "MartletFormat", "MartletSystem", "MartletTesting",
+                "MartletTelemetry",
+            ]
+        ),
+        tests("MartletEndToEndTests", ["MartletSystem", "MartletJSON"]),
+        tests("MartletTidyTests", ["MartletWire", "MartletJSON"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,15 @@
+// System calls that Glibc's Swift module does not offer. Each returns what the call returns.
+#ifndef MARTLET_SYSCALLS_H
+#define MARTLET_SYSCALLS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+ssize_t martlet_preadv2_nowait(int fd, void *buffer, size_t count, int64_t offset);
+int martlet_syncfs(int fd);
+int martlet_accept4(int fd, void *address, uint32_t *length, int flags);
+int martlet_fcntl_int(int fd, int command, int argument);
+int martlet_getrandom(void *buffer, size_t length);
+
+#endif

@@ -1,0 +1,35 @@
+#include "martlet_syscalls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+ssize_t martlet_preadv2_nowait(int fd, void *buffer, size_t count, int64_t offset) {
+    struct iovec piece = {buffer, count};
+    return preadv2(fd, &piece, 1, offset, RWF_NOWAIT);
+}
+
+int martlet_syncfs(int fd) { return syncfs(fd); }
+
+int martlet_accept4(int fd, void *address, uint32_t *length, int flags) {
+    return accept4(fd, (struct sockaddr *)address, length, flags);
+}
+
+int martlet_fcntl_int(int fd, int command, int argument) { return fcntl(fd, command, argument); }
+
+int martlet_getrandom(void *buffer, size_t length) {
+    unsigned char *p = buffer;
+    while (length > 0) {
+        ssize_t n = getrandom(p, length, 0);
+        if (n < 0) {
+            if (errno == EINTR) continue;
+            return -1;
+        }
+        p += n;
+        length -= (size_t)n;
+    }
+    return 0;
+}

@@ -1,0 +1,7 @@
+/// Time as a value to inject.
+package protocol Clock: Sendable {
+    /// Nanoseconds that never go back and do not follow the wall clock.
+    func monotonicNanoseconds() -> Int64
+    /// Milliseconds since 1970-01-01T00:00:00Z; may jump.
+    func wallMilliseconds() -> Int64
+}
