@@ -49,11 +49,15 @@ package protocol File: AnyObject, Sendable {
     var descriptor: CInt? { get }
 
     /// Reads up to `buffer.count` bytes; returns how many (less only at the end of the file).
-    func read(into buffer: UnsafeMutableRawBufferPointer, at position: Int64)
+    func read(
+        into buffer: UnsafeMutableRawBufferPointer, at position: Int64
+    )
         throws(SystemError) -> Int
 
     /// Reads only what is in the page cache; nil when the disk would have to be asked.
-    func readIfCached(into buffer: UnsafeMutableRawBufferPointer, at position: Int64)
+    func readIfCached(
+        into buffer: UnsafeMutableRawBufferPointer, at position: Int64
+    )
         throws(SystemError) -> Int?
 
     /// Writes all of `bytes`. On an error some of them may have been written.
