@@ -1,0 +1,71 @@
+import Glibc
+import Synchronization
+
+/// Where finished lines go. Called from any thread.
+package protocol LogSink: Sendable {
+    /// `line` ends in a line feed and holds no other one.
+    func write(_ line: [UInt8], of event: LogEvent)
+}
+
+/// Descriptor 2, with `write(2)`. One line is one call where the kernel takes it in one piece, and a
+/// lock keeps longer ones apart. A line that cannot be written is dropped and counted: nothing is
+/// left to tell it to.
+package final class StandardErrorSink: LogSink {
+    package static let shared = StandardErrorSink()
+
+    private let lock = Mutex(())
+    private let dropped = Atomic<UInt64>(0)
+
+    private init() {}
+
+    /// Lines that descriptor 2 did not take.
+    package var droppedLines: UInt64 { dropped.load(ordering: .relaxed) }
+
+    package func write(_ line: [UInt8], of event: LogEvent) {
+        let complete = lock.withLock { _ in Self.writeAll(line) }
+        if !complete { dropped.add(1, ordering: .relaxed) }
+    }
+
+    private static func writeAll(_ line: [UInt8]) -> Bool {
+        unsafe line.withUnsafeBytes { buffer in
+            var rest = unsafe buffer[...]
+            while unsafe !rest.isEmpty {
+                let written = unsafe Glibc.write(
+                    2, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
+                if written > 0 {
+                    unsafe rest = rest.dropFirst(written)
+                } else if written < 0, errno == EINTR {
+                    continue
+                } else {
+                    return false
+                }
+            }
+            return true
+        }
+    }
+}
+
+/// Keeps events for a test to look at.
+package final class LogCapture: LogSink {
+    private let kept = Mutex<[(line: String, event: LogEvent)]>([])
+
+    package init() {}
+
+    package func write(_ line: [UInt8], of event: LogEvent) {
+        let text = String(decoding: line.dropLast(), as: UTF8.self)
+        kept.withLock { $0.append((text, event)) }
+    }
+
+    package var lines: [String] { kept.withLock { $0.map(\.line) } }
+    package var events: [LogEvent] { kept.withLock { $0.map(\.event) } }
+    package var codes: [String] { events.map(\.code.description) }
+
+    package func clear() {
+        kept.withLock { $0.removeAll() }
+    }
+}
+
+/// Takes nothing.
+struct DiscardingSink: LogSink {
+    func write(_ line: [UInt8], of event: LogEvent) {}
+}
