@@ -1,0 +1,111 @@
+/// What a frame asks for. One case each; the number is the frame header's `operation`, and a reply
+/// carries the same number with `FrameHeader.replyBit` set.
+package enum Operation: UInt16, CaseIterable, Sendable {
+    case hello = 1
+    case ping = 2
+    case status = 3
+    case metadata = 4
+
+    case createTopic = 10
+    case deleteTopic = 11
+    case listTopics = 12
+    case describeTopic = 13
+    case alterTopic = 14
+    case addPartitions = 15
+
+    case produce = 20
+    case fetch = 21
+    case listOffsets = 22
+    case deleteRecords = 23
+    case initProducer = 24
+    case skipDamage = 25
+    case doctor = 26
+
+    /// Name in Protocol.md, in logs and in metrics.
+    package var name: String {
+        switch self {
+        case .hello: "hello"
+        case .ping: "ping"
+        case .status: "status"
+        case .metadata: "metadata"
+        case .createTopic: "create-topic"
+        case .deleteTopic: "delete-topic"
+        case .listTopics: "list-topics"
+        case .describeTopic: "describe-topic"
+        case .alterTopic: "alter-topic"
+        case .addPartitions: "add-partitions"
+        case .produce: "produce"
+        case .fetch: "fetch"
+        case .listOffsets: "list-offsets"
+        case .deleteRecords: "delete-records"
+        case .initProducer: "init-producer"
+        case .skipDamage: "skip-damage"
+        case .doctor: "doctor"
+        }
+    }
+
+    /// The versions of this operation that this build reads and writes.
+    package var versions: ClosedRange<UInt16> {
+        switch self {
+        case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
+            .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
+            .deleteRecords, .initProducer, .skipDamage, .doctor:
+            1...1
+        }
+    }
+
+    /// Whether a connection may send it before its hello was accepted.
+    package var allowedBeforeHello: Bool { self == .hello }
+
+    /// What a principal needs to be allowed. The only table of its kind: a new operation does not
+    /// compile before it has its line here, so none can be forgotten by the authorization.
+    package var access: OperationAccess {
+        switch self {
+        case .hello: OperationAccess(.connect, .broker)
+        case .ping: OperationAccess(.connect, .broker)
+        case .status: OperationAccess(.describe, .broker)
+        case .doctor: OperationAccess(.describe, .broker)
+        case .metadata: OperationAccess(.describe, .topic)
+        case .listTopics: OperationAccess(.describe, .topic)
+        case .describeTopic: OperationAccess(.describe, .topic)
+        case .createTopic: OperationAccess(.create, .topic)
+        case .deleteTopic: OperationAccess(.delete, .topic)
+        case .alterTopic: OperationAccess(.alter, .topic)
+        case .addPartitions: OperationAccess(.alter, .topic)
+        case .produce: OperationAccess(.write, .topic)
+        case .initProducer: OperationAccess(.write, .broker)
+        case .fetch: OperationAccess(.read, .topic)
+        case .listOffsets: OperationAccess(.describe, .topic)
+        case .deleteRecords: OperationAccess(.delete, .topic)
+        case .skipDamage: OperationAccess(.alter, .topic)
+        }
+    }
+}
+
+/// What an operation does, as an authorization rule names it.
+package enum AccessAction: String, Sendable, CaseIterable {
+    case connect
+    case describe
+    case create
+    case delete
+    case alter
+    case read
+    case write
+}
+
+/// What an operation does it to.
+package enum AccessResource: String, Sendable, CaseIterable {
+    case broker
+    case topic
+}
+
+/// One row of the authorization table.
+package struct OperationAccess: Equatable, Sendable {
+    package let action: AccessAction
+    package let resource: AccessResource
+
+    package init(_ action: AccessAction, _ resource: AccessResource) {
+        self.action = action
+        self.resource = resource
+    }
+}
