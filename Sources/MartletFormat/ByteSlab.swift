@@ -9,12 +9,13 @@
     package static let alignment = 64
 
     package let capacity: Int
-    /// The bytes filled so far.
-    package private(set) var count = 0
     /// True while a pool holds it. Only `SlabPool` touches this, under its lock.
     var isPooled = false
 
     private let base: UnsafeMutableRawPointer
+    /// Private, so that the compiler sees every access and leaves out the run-time exclusivity checks,
+    /// which cost more than an append.
+    private var filled = 0
 
     package init(capacity: Int) {
         precondition(capacity >= 0, "capacity is negative")
@@ -26,7 +27,10 @@
         unsafe base.deallocate()
     }
 
-    package var freeCapacity: Int { capacity &- count }
+    /// The bytes filled so far.
+    package var count: Int { filled }
+
+    package var freeCapacity: Int { capacity &- filled }
 
     /// Everything filled so far.
     package var bytes: RawSpan {
@@ -68,12 +72,12 @@
         _ body: (UnsafeMutableRawBufferPointer) throws(E) -> Int
     ) throws(E) -> Int {
         let room = min(freeCapacity, max(limit, 0))
-        let filled = try unsafe body(
-            UnsafeMutableRawBufferPointer(start: base + count, count: room)
+        let size = try unsafe body(
+            UnsafeMutableRawBufferPointer(start: base + filled, count: room)
         )
-        precondition(filled >= 0 && filled <= room, "filled more than was lent")
-        count &+= filled
-        return filled
+        precondition(size >= 0 && size <= room, "filled more than was lent")
+        filled &+= size
+        return size
     }
 
     package func append(_ bytes: RawSpan) {
@@ -83,27 +87,26 @@
             guard let start = source.baseAddress else { return }
             unsafe (base + count).copyMemory(from: start, byteCount: size)
         }
-        count &+= size
+        filled &+= size
     }
 
     package func append(_ byte: UInt8) {
         precondition(freeCapacity >= 1, "the slab is full")
         unsafe base.storeBytes(of: byte, toByteOffset: count, as: UInt8.self)
-        count &+= 1
+        filled &+= 1
     }
 
-    /// Appends an integer in big-endian order, as wide as its type.
+    /// Appends an integer of up to eight bytes in big-endian order, as wide as its type.
     @inlinable
-    package func append(_ value: some FixedWidthInteger) {
-        let big = value.bigEndian
-        unsafe Swift.withUnsafeBytes(of: big) { unsafe appendRaw($0) }
+    package func append<Value: FixedWidthInteger>(_ value: Value) {
+        appendBigEndian(UInt64(truncatingIfNeeded: value), size: Value.bitWidth &>> 3)
     }
 
-    /// Overwrites filled bytes with an integer in big-endian order.
+    /// Overwrites filled bytes with an integer of up to eight bytes in big-endian order.
     @inlinable
-    package func patch(_ value: some FixedWidthInteger, at position: Int) {
-        let big = value.bigEndian
-        unsafe Swift.withUnsafeBytes(of: big) { unsafe patchRaw($0, at: position) }
+    package func patch<Value: FixedWidthInteger>(_ value: Value, at position: Int) {
+        let size = Value.bitWidth &>> 3
+        patchBigEndian(UInt64(truncatingIfNeeded: value), size: size, at: position)
     }
 
     /// Drops the first `size` bytes and moves the rest to the front.
@@ -114,22 +117,22 @@
         if rest > 0 {
             unsafe base.copyMemory(from: base + size, byteCount: rest)
         }
-        count = rest
+        filled = rest
     }
 
     /// Forgets what lies at and after `size`.
     package func truncate(to size: Int) {
         checkInside(0, size)
-        count = size
+        filled = size
     }
 
-    package func clear() { count = 0 }
+    package func clear() { filled = 0 }
 
     /// Appends `size` zero bytes, to be patched later.
     package func appendZeros(_ size: Int) {
         precondition(size >= 0 && size <= freeCapacity, "the slab is full")
         unsafe (base + count).initializeMemory(as: UInt8.self, repeating: 0, count: size)
-        count &+= size
+        filled &+= size
     }
 
     /// Counts the next `size` bytes as filled and says where they are: the caller writes all of them
@@ -138,24 +141,43 @@
     func reserve(_ size: Int) -> UnsafeMutableRawPointer {
         precondition(size >= 0 && size <= freeCapacity, "the slab is full")
         let start = unsafe base + count
-        count &+= size
+        filled &+= size
         return unsafe start
     }
 
     @usableFromInline
-    package func appendRaw(_ source: UnsafeRawBufferPointer) {
-        precondition(source.count <= freeCapacity, "the slab is full")
-        unsafe UnsafeMutableRawBufferPointer(start: base + count, count: source.count)
-            .copyMemory(from: source)
-        count &+= source.count
+    package func appendBigEndian(_ value: UInt64, size: Int) {
+        precondition(size <= freeCapacity, "the slab is full")
+        store(value, size: size, at: filled)
+        filled &+= size
     }
 
     @usableFromInline
-    package func patchRaw(_ source: UnsafeRawBufferPointer, at position: Int) {
-        precondition(position >= 0 && position <= count, "outside the filled bytes")
-        precondition(source.count <= count &- position, "outside the filled bytes")
-        unsafe UnsafeMutableRawBufferPointer(start: base + position, count: source.count)
-            .copyMemory(from: source)
+    package func patchBigEndian(_ value: UInt64, size: Int, at position: Int) {
+        precondition(
+            position >= 0 && position <= filled && size <= filled &- position,
+            "outside the filled bytes"
+        )
+        store(value, size: size, at: position)
+    }
+
+    /// Writes the low `size` bytes of `value`, most significant first. The caller checked the bounds.
+    @inline(__always)
+    private func store(_ value: UInt64, size: Int, at position: Int) {
+        switch size {
+        case 1:
+            let byte = UInt8(truncatingIfNeeded: value)
+            unsafe base.storeBytes(of: byte, toByteOffset: position, as: UInt8.self)
+        case 2:
+            let big = UInt16(truncatingIfNeeded: value).bigEndian
+            unsafe base.storeBytes(of: big, toByteOffset: position, as: UInt16.self)
+        case 4:
+            let big = UInt32(truncatingIfNeeded: value).bigEndian
+            unsafe base.storeBytes(of: big, toByteOffset: position, as: UInt32.self)
+        default:
+            precondition(size == 8, "no such integer in the format")
+            unsafe base.storeBytes(of: value.bigEndian, toByteOffset: position, as: UInt64.self)
+        }
     }
 
     @inline(__always)

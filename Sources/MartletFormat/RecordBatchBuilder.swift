@@ -7,8 +7,8 @@ package final class RecordBatchBuilder {
     private let start: Int
     private var baseTimestamp: Int64 = 0
     private var maxTimestamp: Int64 = 0
-    /// The records appended so far.
-    package private(set) var recordCount: Int32 = 0
+    // Private for the same reason as the slab's: no exclusivity checks per record.
+    private var records: Int32 = 0
 
     /// Precondition: the slab has room for the header.
     package init(slab: ByteSlab) {
@@ -16,6 +16,9 @@ package final class RecordBatchBuilder {
         start = slab.count
         slab.appendZeros(RecordBatch.headerBytes)
     }
+
+    /// The records appended so far.
+    package var recordCount: Int32 { records }
 
     /// The size of the batch so far, header included.
     package var byteCount: Int { slab.count - start }
@@ -45,16 +48,16 @@ package final class RecordBatchBuilder {
         headers: [(key: String, value: [UInt8]?)] = [],
         timestamp: Int64
     ) -> Bool {
-        let base = recordCount == 0 ? timestamp : baseTimestamp
+        let base = records == 0 ? timestamp : baseTimestamp
         let (delta, overflow) = timestamp.subtractingReportingOverflow(base)
-        guard !overflow, recordCount < Int32.max else { return false }
+        guard !overflow, records < Int32.max else { return false }
 
         let keyBytes = key?.byteCount ?? -1
         let valueBytes = value?.byteCount ?? -1
         // Attributes, then the parts.
         let body =
             1 &+ Varint.byteCount(delta)
-            &+ Varint.byteCount(Int64(recordCount))
+            &+ Varint.byteCount(Int64(records))
             &+ Varint.byteCount(Int64(keyBytes)) &+ max(keyBytes, 0)
             &+ Varint.byteCount(Int64(valueBytes)) &+ max(valueBytes, 0)
             &+ Varint.byteCount(Int64(headers.count))
@@ -66,7 +69,7 @@ package final class RecordBatchBuilder {
         writer.varint(Int64(body))
         writer.byte(0)
         writer.varint(delta)
-        writer.varint(Int64(recordCount))
+        writer.varint(Int64(records))
         writer.varint(Int64(keyBytes))
         if let key { writer.bytes(key) }
         writer.varint(Int64(valueBytes))
@@ -74,9 +77,9 @@ package final class RecordBatchBuilder {
         writer.varint(Int64(headers.count))
         if !headers.isEmpty { Self.write(headers, with: &writer) }
         writer.finish()
-        maxTimestamp = recordCount == 0 ? timestamp : max(maxTimestamp, timestamp)
+        maxTimestamp = records == 0 ? timestamp : max(maxTimestamp, timestamp)
         baseTimestamp = base
-        recordCount &+= 1
+        records &+= 1
         return true
     }
 
@@ -87,10 +90,10 @@ package final class RecordBatchBuilder {
         producerEpoch: Int16 = RecordBatchLayout.noProducerEpoch,
         baseSequence: Int32 = RecordBatchLayout.noSequence
     ) -> RecordBatchHeader {
-        precondition(recordCount > 0, "an empty batch")
+        precondition(records > 0, "an empty batch")
         var header = RecordBatchHeader(
             batchLength: Int32(byteCount - RecordBatchLayout.lengthOrigin),
-            recordCount: recordCount,
+            recordCount: records,
             baseTimestamp: baseTimestamp,
             maxTimestamp: maxTimestamp
         )
@@ -155,11 +158,21 @@ package final class RecordBatchBuilder {
 
     @inline(__always)
     mutating func varint(_ value: Int64) {
-        var rest = Varint.zigZag(value)
-        while rest >= 0x80 {
+        let coded = Varint.zigZag(value)
+        if coded < 0x80 {
+            byte(UInt8(truncatingIfNeeded: coded))
+        } else {
+            longVarint(coded)
+        }
+    }
+
+    @inline(__always)
+    private mutating func longVarint(_ coded: UInt64) {
+        var rest = coded
+        repeat {
             byte(UInt8(truncatingIfNeeded: rest) | 0x80)
             rest &>>= 7
-        }
+        } while rest >= 0x80
         byte(UInt8(truncatingIfNeeded: rest))
     }
 

@@ -38,6 +38,18 @@ package struct RecordCursor: Sendable {
     /// Throws when the records do not fill the batch exactly. After an error the cursor stays where
     /// it was.
     package mutating func next(in batch: RawSpan) throws(FormatError) -> RecordFields? {
+        guard codec == 0, remaining > 0, end <= batch.byteCount else {
+            try checkEnd(batch)
+            return nil
+        }
+        let (fields, _) = try Self.record(in: batch, at: &position, below: end)
+        remaining &-= 1
+        return fields
+    }
+
+    /// Returns when the records ended where they should; throws why the cursor cannot go on otherwise.
+    @inline(never)
+    private func checkEnd(_ batch: RawSpan) throws(FormatError) {
         guard codec == 0 else {
             throw .invalid(field: "attributes", at: position, reason: "name codec \(codec)")
         }
@@ -45,24 +57,22 @@ package struct RecordCursor: Sendable {
             throw batch.truncation(
                 "records", at: position, need: end - position, end: batch.byteCount)
         }
-        guard remaining > 0 else {
-            guard position == end else {
-                throw .invalid(
-                    field: "records",
-                    at: position,
-                    reason: "end \(end - position) bytes before their batch"
-                )
-            }
-            return nil
+        guard position == end else {
+            throw .invalid(
+                field: "records",
+                at: position,
+                reason: "end \(end - position) bytes before their batch"
+            )
         }
-        var start = position
-        let (fields, _) = try Self.record(in: batch, at: &start, below: end)
-        position = start
-        remaining &-= 1
-        return fields
     }
+}
 
-    /// Reads one record in `[position, end)` and its attribute byte, moving the position behind it.
+// MARK: - One record
+
+extension RecordCursor {
+    /// Reads one record in `[position, end)` and its attribute byte, and moves the position behind it;
+    /// leaves it where it is on an error.
+    ///
     /// The caller vouches for `0 <= position` and `end <= batch.byteCount`.
     @inline(__always)
     static func record(
@@ -70,7 +80,70 @@ package struct RecordCursor: Sendable {
         at position: inout Int,
         below end: Int
     ) throws(FormatError) -> (RecordFields, attributes: UInt8) {
-        let length = Int(try batch.varint32("record length", at: &position, below: end))
+        if let read = plainRecord(in: batch, at: &position, below: end) { return read }
+        return try anyRecord(in: batch, at: &position, below: end)
+    }
+
+    /// The way of nearly all records: no error to build, and bounds asked for once per stretch instead
+    /// of once per field. nil means only that `anyRecord` must look; what this accepts, that accepts.
+    @inline(__always)
+    private static func plainRecord(
+        in batch: RawSpan,
+        at position: inout Int,
+        below end: Int
+    ) -> (RecordFields, attributes: UInt8)? {
+        var cursor = position
+        // Length, attributes, timestamp delta and offset delta take at most 5 + 1 + 8 + 5 bytes here,
+        // and each varint is loaded as eight bytes.
+        guard end &- cursor >= 27 else { return nil }
+        guard let length = batch.plainVarint32(at: &cursor) else { return nil }
+        let recordEnd = cursor &+ length
+        let attributes = unsafe batch.unsafeLoad(fromUncheckedByteOffset: cursor, as: UInt8.self)
+        cursor &+= 1
+        guard let timestampDelta = batch.plainVarint64(at: &cursor),
+            let offsetDelta = batch.plainVarint32(at: &cursor),
+            let keyBytes = batch.plainVarint32(at: &cursor), keyBytes >= -1
+        else { return nil }
+        let key = cursor
+        cursor &+= max(keyBytes, 0)
+        guard cursor <= end &- 8, let valueBytes = batch.plainVarint32(at: &cursor),
+            valueBytes >= -1
+        else { return nil }
+        let value = cursor
+        cursor &+= max(valueBytes, 0)
+        guard cursor < recordEnd, recordEnd <= end else { return nil }
+        // The last record's only byte left: no eight bytes to load.
+        var headerCount = 0
+        if unsafe batch.unsafeLoad(fromUncheckedByteOffset: cursor, as: UInt8.self) == 0 {
+            cursor &+= 1
+            guard cursor == recordEnd else { return nil }
+        } else {
+            guard cursor <= end &- 8, let count = batch.plainVarint32(at: &cursor), count > 0,
+                count &* RecordBatchLayout.headerFieldBytesMin <= recordEnd &- cursor
+            else { return nil }
+            headerCount = count
+        }
+        position = recordEnd
+        let fields = unsafe RecordFields(
+            offsetDelta: Int32(truncatingIfNeeded: offsetDelta),
+            timestampDelta: timestampDelta,
+            key: keyBytes < 0 ? nil : Range(uncheckedBounds: (key, key &+ keyBytes)),
+            value: valueBytes < 0 ? nil : Range(uncheckedBounds: (value, value &+ valueBytes)),
+            headers: Range(uncheckedBounds: (cursor, recordEnd)),
+            headerCount: headerCount
+        )
+        return (fields, attributes)
+    }
+
+    /// The careful way: any record, and what is wrong with a bad one.
+    @inline(never)
+    private static func anyRecord(
+        in batch: RawSpan,
+        at start: inout Int,
+        below end: Int
+    ) throws(FormatError) -> (RecordFields, attributes: UInt8) {
+        var position = start
+        let length = try batch.varint32("record length", at: &position, below: end)
         guard length >= 0, length <= end &- position else {
             throw batch.badLength("record length", length, at: position, end: end)
         }
@@ -86,7 +159,7 @@ package struct RecordCursor: Sendable {
         let offsetDelta = try batch.varint32("offset delta", at: &position, below: recordEnd)
         let key = try batch.nullableRun("key length", at: &position, below: recordEnd)
         let value = try batch.nullableRun("value length", at: &position, below: recordEnd)
-        let headerCount = Int(try batch.varint32("header count", at: &position, below: recordEnd))
+        let headerCount = try batch.varint32("header count", at: &position, below: recordEnd)
         let headerBytes = recordEnd &- position
         guard headerCount >= 0,
             headerCount &* RecordBatchLayout.headerFieldBytesMin <= headerBytes,
@@ -95,14 +168,14 @@ package struct RecordCursor: Sendable {
             throw batch.badHeaders(headerCount, bytes: headerBytes, at: position)
         }
         let fields = unsafe RecordFields(
-            offsetDelta: offsetDelta,
+            offsetDelta: Int32(truncatingIfNeeded: offsetDelta),
             timestampDelta: timestampDelta,
             key: key,
             value: value,
             headers: Range(uncheckedBounds: (position, recordEnd)),
             headerCount: headerCount
         )
-        position = recordEnd
+        start = recordEnd
         return (fields, attributes)
     }
 }
@@ -164,7 +237,7 @@ extension RawSpan {
         at position: inout Int,
         below end: Int
     ) throws(FormatError) -> Range<Int>? {
-        let length = Int(try varint32(field, at: &position, below: end))
+        let length = try varint32(field, at: &position, below: end)
         guard length >= 0 else {
             guard length == -1 else { throw badLength(field, length, at: position, end: end) }
             return nil
