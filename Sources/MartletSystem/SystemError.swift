@@ -27,3 +27,15 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
         return subject.isEmpty ? "\(call): \(text)" : "\(call) \(subject): \(text)"
     }
 }
+
+extension SystemError {
+    /// The other side of a connection is gone: the end of that connection and of nothing else.
+    package var isDisconnect: Bool {
+        switch code {
+        case EPIPE, ECONNRESET, ECONNABORTED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ENETDOWN,
+            ENETRESET, EHOSTDOWN, ENOTCONN:
+            true
+        default: false
+        }
+    }
+}

@@ -1,0 +1,23 @@
+import Glibc
+
+/// The clocks of the machine.
+package struct SystemClock: Clock {
+    package init() {}
+
+    package func monotonicNanoseconds() -> Int64 {
+        let time = Self.read(CLOCK_MONOTONIC)
+        return Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+    }
+
+    package func wallMilliseconds() -> Int64 {
+        let time = Self.read(CLOCK_REALTIME)
+        return Int64(time.tv_sec) &* 1000 &+ Int64(time.tv_nsec) / 1_000_000
+    }
+
+    private static func read(_ clock: CInt) -> timespec {
+        var time = timespec()
+        // Cannot fail: both clocks exist on every Linux and the address is ours.
+        _ = unsafe clock_gettime(clock, &time)
+        return time
+    }
+}
