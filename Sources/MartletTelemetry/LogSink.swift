@@ -7,8 +7,8 @@ package protocol LogSink: Sendable {
     func write(_ line: [UInt8], of event: LogEvent)
 }
 
-/// Descriptor 2, with `write(2)`. One line is one call where the kernel takes it in one piece, and a
-/// lock keeps longer ones apart. A line that cannot be written is dropped and counted: nothing is
+/// Descriptor 2, with `write(2)`. One line is one call where the kernel takes it in one piece, and
+/// a lock keeps longer ones apart. A line that cannot be written is dropped and counted: nothing is
 /// left to tell it to.
 package final class StandardErrorSink: LogSink {
     package static let shared = StandardErrorSink()

@@ -83,8 +83,8 @@ package struct Logger: Sendable {
     }
 
     /// A logger that lets at most `burst` lines of one code through at once and one more every
-    /// `every`; the next line that passes says in `suppressed` how many did not. For whatever a peer can
-    /// cause as often as it likes. Keep the result: each call counts anew.
+    /// `every`; the next line that passes says in `suppressed` how many did not. For whatever a
+    /// peer can cause as often as it likes. Keep the result: each call counts anew.
     package func limited(burst: Int = 5, every interval: Duration = .seconds(10)) -> Logger {
         let limiter = LogLimiter(burst: burst, interval: interval)
         return Logger(label: label, core: core, context: context, limiter: limiter)

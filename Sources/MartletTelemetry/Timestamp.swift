@@ -17,7 +17,7 @@ package enum Timestamp {
     }
 
     /// The proleptic Gregorian date. Years are counted from March, so that the leap day comes last;
-    /// an era is 400 years, 146,097 days. Days stay far from overflow: they are at most 2^63 / 86.4e6.
+    /// an era is 400 years, 146,097 days. No overflow: there are at most 2^63 / 86,400,000 days.
     private static func civil(days: Int64) -> (year: Int64, month: Int64, day: Int64) {
         let (era, inEra) = floorDivide(days + 719_468, 146_097)
         let yearOfEra = (inEra - inEra / 1_460 + inEra / 36_524 - inEra / 146_096) / 365

@@ -1,0 +1,104 @@
+extension BrokerConfiguration {
+    static let storageSection = ConfigurationSection(
+        name: "storage",
+        documentation:
+            "The data directory, the way to the disk, and what the broker holds at most.",
+        keys: storagePlaceKeys + storageSyncKeys + storageDiskKeys + storageLimitKeys
+    )
+
+    private static let storagePlaceKeys: [ConfigurationKey] = [
+        .path(
+            ("storage", "data"), \.storage.data,
+            "The data directory. It is made when it is missing, and locked by one broker at a time."
+        ),
+        .number(
+            ("storage", "io.queues"), \.storage.ioQueues, .integer(0...256),
+            "Queues that serve connections; each connection stays on one. 0: one per core."),
+        .number(
+            ("storage", "flush.concurrency"), \.storage.flushConcurrency, .integer(1...64),
+            "Partitions that are synced to disk at the same time."),
+        .number(
+            ("storage", "disk.readers"), \.storage.diskReaders, .integer(1...64),
+            "Queues for reads that miss the page cache."),
+        .number(
+            ("storage", "open.files.max"), \.storage.openFilesMax, .integer(0...10_000_000),
+            "Log and index files that are kept open. 0: what the process's limit leaves "
+                + "beside the connections."
+        ),
+    ]
+
+    private static let storageSyncKeys: [ConfigurationKey] = [
+        .number(
+            ("storage", "unsynced.durable.bytes.max"), \.storage.unsyncedDurableBytesMax,
+            .bytes(8 * mebibyte...64 * gibibyte),
+            "Bytes of durable topics that were written and not yet synced, over all "
+                + "partitions; above it the connections that produce them are not read."
+        ),
+        .number(
+            ("storage", "unsynced.durable.partition.bytes.max"),
+            \.storage.unsyncedDurablePartitionBytesMax, .bytes(8 * mebibyte...64 * gibibyte),
+            "The same for one partition."),
+        .number(
+            ("storage", "unsynced.written.bytes.max"), \.storage.unsyncedWrittenBytesMax,
+            .bytes(8 * mebibyte...tebibyte),
+            "The same for topics with durability = written. A quarter of the kernel's dirty "
+                + "limit holds as well."
+        ),
+        .number(
+            ("storage", "unsynced.written.partition.bytes.max"),
+            \.storage.unsyncedWrittenPartitionBytesMax, .bytes(8 * mebibyte...tebibyte),
+            "The same for one partition of such a topic."),
+        .number(
+            ("storage", "written.sync.interval"), \.storage.writtenSyncIntervalMilliseconds,
+            .duration(10...hour),
+            "Topics with durability = written are synced in the background after so long."),
+        .number(
+            ("storage", "written.sync.bytes"), \.storage.writtenSyncBytes,
+            .bytes(mebibyte...64 * gibibyte),
+            "And as soon as one partition has so many bytes that are not synced."),
+    ]
+
+    private static let storageDiskKeys: [ConfigurationKey] = [
+        .number(
+            ("storage", "disk.free.low"), \.storage.diskFreeLowBytes, .bytes(0...64 * tebibyte),
+            reloadable: true,
+            "With less free space than this the broker refuses producers with DISK_FULL; "
+                + "readers go on."
+        ),
+        .number(
+            ("storage", "disk.free.high"), \.storage.diskFreeHighBytes,
+            .bytes(mebibyte...64 * tebibyte), reloadable: true,
+            "Producers are accepted again from this much free space on. More than disk.free.low."),
+        .number(
+            ("storage", "disk.reserve"), \.storage.diskReserveBytes, .bytes(0...gibibyte),
+            "Size of a file that is given up when the disk is full, so that marks can still "
+                + "be written."
+        ),
+        .number(
+            ("storage", "disk.check.interval"), \.storage.diskCheckIntervalMilliseconds,
+            .duration(10...hour),
+            "How often the free space is looked at."),
+        .number(
+            ("storage", "scrub.interval"), \.storage.scrubIntervalMilliseconds,
+            .duration(minute...10 * 366 * day, forever: true), reloadable: true,
+            "Within this time every stored batch is read and its checksum verified; -1 never."),
+    ]
+
+    private static let storageLimitKeys: [ConfigurationKey] = [
+        .number(
+            ("storage", "producer.expiry"), \.storage.producerExpiryMilliseconds,
+            .duration(minute...10 * 366 * day),
+            "An idempotent producer that is silent for so long is forgotten, and with it the "
+                + "sequences by which its retries are known."
+        ),
+        .number(
+            ("storage", "topics.max"), \.storage.topicsMax, .integer(1...1_000_000),
+            "Topics at most."),
+        .number(
+            ("storage", "partitions.max"), \.storage.partitionsMax, .integer(1...1_000_000),
+            "Partitions at most, over all topics."),
+        .number(
+            ("storage", "producers.max"), \.storage.producersMax, .integer(1...100_000_000),
+            "Idempotent producers that are remembered; the one silent longest goes first."),
+    ]
+}
