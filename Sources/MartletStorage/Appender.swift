@@ -1,0 +1,72 @@
+import MartletFormat
+import MartletSystem
+
+/// The side of a partition that appends, under the append lock.
+struct Appender {
+    /// The files that are written, once they are open.
+    struct Files {
+        let log: any File
+        let index: any File
+        var tracker: IndexTracker
+        /// The file holds zeros from the log's end up to here (or ends before).
+        var aheadEnd: Int64
+    }
+
+    /// The next segment's files, made ahead of the roll.
+    struct Prepared {
+        let log: CachedFile
+        let logFile: any File
+        let index: CachedFile
+        let indexFile: any File
+    }
+
+    var settings: TopicSettings
+    /// The open segment.
+    var segment: Segment
+    /// The state of the log behind the last batch of the open segment.
+    var tail: IndexEntry
+    var leaderEpoch: Int32
+    /// Append time of the open segment's first batch, ms; nil while it is empty.
+    var segmentStart: Int64?
+    /// nil while the partition is cold: nothing was appended since it was opened.
+    var files: Files?
+    var prepared: Prepared?
+    var producers = ProducerTable()
+    var hasProducers = false
+    /// A `written` topic must not give offsets from here on; `Int64.max` on a durable one.
+    var reservedUntil: Int64 = .max
+    /// Offset of the newest producers' snapshot.
+    var snapshotOffset: Int64 = 0
+    var snapshotBytes: Int64 = 0
+    var lastAppend: Int64 = 0
+    /// Small appends since the last look at the space written ahead.
+    var smallFlushes = 0
+
+    // One job of each kind at a time.
+    var isWarming = false
+    var isPreparing = false
+    var isReserving = false
+    var isExtending = false
+
+    private(set) var waiting: [any AppendRetry] = []
+
+    mutating func wait(_ retry: any AppendRetry) { waiting.append(retry) }
+
+    mutating func takeWaiting() -> [any AppendRetry] {
+        defer { waiting = [] }
+        return waiting
+    }
+}
+
+/// What an append leaves to do once the locks are released.
+struct AppendEffects {
+    enum Job {
+        case warmUp
+        case prepare
+        case reserve
+    }
+
+    var job: Job?
+    var asksForFlush = false
+    var woken: [any AdvanceWaiter] = []
+}

@@ -1,0 +1,119 @@
+import MartletFormat
+package import MartletSystem
+
+/// Where things lie in a data directory.
+///
+/// ```
+/// format.version                 "martlet-data 1"
+/// martlet.lock                   held while a broker runs
+/// reserve                        space given back when the disk is full
+/// marks-<generation>.log         see MarksFileFormat
+/// topics/<id>/topic.meta         see TopicMetadataText
+/// topics/<id>/<partition>/...    see LogFileNames
+/// topics/<id>.creating           a topic that is being made; removed at start
+/// topics/<id>.deleted-<ms>       a deleted topic whose files are going
+/// ```
+package struct DataDirectory: Sendable {
+    package let path: String
+    package let fileSystem: any FileSystem
+
+    private static let formatVersion = 1
+    private static let formatName = "martlet-data"
+    static let creatingSuffix = ".creating"
+    static let deletedInfix = ".deleted-"
+
+    package init(_ path: String, _ fileSystem: any FileSystem) {
+        self.path = path
+        self.fileSystem = fileSystem
+    }
+
+    var topics: String { "\(path)/topics" }
+    var reserve: String { "\(path)/reserve" }
+    func topic(_ id: TopicID) -> String { "\(topics)/\(id)" }
+    func partition(_ key: PartitionKey) -> String { "\(topic(key.topic))/\(key.partition)" }
+
+    /// Takes the lock and makes what is missing.
+    /// - Throws: `notUsable` when another broker holds it or its format is a newer one.
+    func open() throws(StorageError) -> any FileLock {
+        try storage("making \(path)") { () throws(SystemError) in
+            if try fileSystem.status(path) == nil { try fileSystem.makeDirectory(path) }
+        }
+        let lock = try storage("locking \(path)") { () throws(SystemError) in
+            try fileSystem.lock("\(path)/martlet.lock")
+        }
+        guard let lock else {
+            throw StorageError(
+                .notUsable,
+                "\(path) is in use by another martletd; stop it, or choose another --data")
+        }
+        try checkFormat()
+        try storage("making \(topics)") { () throws(SystemError) in
+            if try fileSystem.status(topics) == nil {
+                try fileSystem.makeDirectory(topics)
+                try fileSystem.syncDirectory(path)
+            }
+        }
+        return lock
+    }
+
+    private func checkFormat() throws(StorageError) {
+        let file = "\(path)/format.version"
+        let expected = "\(Self.formatName) \(Self.formatVersion)\n"
+        let found = try storage("reading \(file)") { () throws(SystemError) -> [UInt8]? in
+            guard try fileSystem.status(file) != nil else { return nil }
+            return try fileSystem.contents(of: file, atMost: 256)
+        }
+        guard let found else {
+            try refuseStrangers()
+            try storage("writing \(file)") { () throws(SystemError) in
+                try fileSystem.replace(file, with: Array(expected.utf8), in: path)
+            }
+            return
+        }
+        guard found == Array(expected.utf8) else {
+            let text = String(decoding: found, as: UTF8.self).filter { $0 != "\n" }
+            throw StorageError(
+                .notUsable,
+                "\(path) has format \"\(text)\"; this martletd reads and writes \"\(Self.formatName) \(Self.formatVersion)\". Nothing was touched"
+            )
+        }
+    }
+
+    /// A directory without a version file must be empty but for what we make first ourselves.
+    private func refuseStrangers() throws(StorageError) {
+        let ours: Set<String> = ["martlet.lock", "topics", "lost+found", "format.version.tmp"]
+        let names = try storage("listing \(path)") { () throws(SystemError) in
+            try fileSystem.list(path)
+        }
+        guard let stranger = names.first(where: { !ours.contains($0) }) else { return }
+        throw StorageError(
+            .notUsable,
+            "\(path) has no format.version but holds \"\(stranger)\": it is not an empty directory and not a Martlet data directory"
+        )
+    }
+}
+
+extension FileSystem {
+    /// The whole of a small file.
+    func contents(of path: String, atMost limit: Int) throws(SystemError) -> [UInt8] {
+        let file = try open(path, .readOnly)
+        let slab = ByteSlab(capacity: limit)
+        try file.readAll(into: slab, at: 0)
+        return unsafe slab.withUnsafeBytes(0..<slab.count) { unsafe Array($0) }
+    }
+
+    /// Replaces a small file as a whole: tmp, sync, rename, directory sync.
+    func replace(
+        _ path: String, with bytes: [UInt8], in directory: String
+    ) throws(SystemError) {
+        let temporary = path + LogFileNames.temporarySuffix
+        let file = try open(temporary, .createOrOpen)
+        try file.truncate(to: 0)
+        let slab = ByteSlab(capacity: max(1, bytes.count))
+        unsafe slab.append(bytes.span.bytes)
+        try file.write(slab, at: 0)
+        try file.sync()
+        try rename(temporary, to: path)
+        try syncDirectory(directory)
+    }
+}

@@ -1,0 +1,221 @@
+import MartletFormat
+import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+/// The start of an engine: topics from their directories, logs from their files.
+struct EngineOpening {
+    let engine: StorageEngine
+    let table: MarkTable
+    let isClean: Bool
+    let parallel: StorageEngine.Parallel
+    var events: [RecoveryEvent] = []
+
+    private var context: StorageContext { engine.context }
+
+    init(
+        engine: StorageEngine, table: MarkTable, isClean: Bool,
+        parallel: @escaping StorageEngine.Parallel
+    ) {
+        self.engine = engine
+        self.table = table
+        self.isClean = isClean
+        self.parallel = parallel
+    }
+
+    private struct Job: Sendable {
+        let metadata: TopicMetadata
+        let settings: TopicSettings
+        let partition: Int32
+    }
+
+    private enum Outcome {
+        case opened(LogRecovery.Result)
+        case failed(StorageError)
+    }
+
+    mutating func run() throws(StorageError) -> StartReport {
+        let jobs = jobs(try readTopics())
+        let outcomes = recover(jobs)
+        var logs: [TopicID: [PartitionLog]] = [:]
+        var gaps: [TopicID: TopicMetadata] = [:]
+        var marks: [MarkEntry] = []
+        var epoch = table.epoch
+        for (job, outcome) in zip(jobs, outcomes) {
+            let log = try adopt(job, outcome, &gaps, &marks, &epoch)
+            logs[job.metadata.id, default: []].append(log)
+        }
+        for metadata in gaps.values { try engine.store.update(metadata) }
+        try raiseEpoch(epoch, marks)
+        register(jobs, logs, gaps)
+        removeDeletedLater()
+        for event in events { log(event) }
+        return StartReport(isClean: isClean, leaderEpoch: context.leaderEpoch, events: events)
+    }
+
+    private mutating func readTopics() throws(StorageError) -> [TopicMetadata] {
+        var names: Set<String> = []
+        var result: [TopicMetadata] = []
+        for stored in try engine.store.load() {
+            switch stored {
+            case .topic(let metadata):
+                if names.insert(metadata.name).inserted {
+                    result.append(metadata)
+                } else {
+                    takeOffline(
+                        metadata.id,
+                        "another topic has the name \"\(metadata.name)\" too")
+                }
+            case .unreadable(let id, let reason): takeOffline(id, reason)
+            case .stranger(let path):
+                events.append(
+                    RecoveryEvent(.stranger, detail: "\(path) is not ours and was left alone"))
+            }
+        }
+        return result
+    }
+
+    /// A topic that cannot be served is known by its id alone; nothing of it is touched.
+    private mutating func takeOffline(_ id: TopicID, _ reason: String) {
+        let metadata = TopicMetadata(id: id, name: id.description, partitions: 0)
+        let topic = Topic(metadata, settings: TopicSettings(), partitions: [], offline: reason)
+        engine.catalog.withLock { $0.byID[id] = topic }
+        events.append(RecoveryEvent(.offline, topic: id.description, detail: reason))
+    }
+
+    private mutating func jobs(_ topics: [TopicMetadata]) -> [Job] {
+        var jobs: [Job] = []
+        for metadata in topics {
+            do {
+                let settings = try metadata.settings(over: context.options.defaults)
+                for partition in 0..<metadata.partitions {
+                    jobs.append(Job(metadata: metadata, settings: settings, partition: partition))
+                }
+            } catch {
+                takeOffline(metadata.id, "topic \(metadata.name): \(error.message)")
+            }
+        }
+        return jobs
+    }
+
+    private func recover(_ jobs: [Job]) -> [Outcome] {
+        let results = Mutex<[Int: Outcome]>([:])
+        let (context, table, isClean) = (context, table, isClean)
+        parallel(jobs.count) { index in
+            let job = jobs[index]
+            let key = PartitionKey(topic: job.metadata.id, partition: job.partition)
+            let recovery = LogRecovery(
+                key: key, topicName: job.metadata.name,
+                directory: context.directory.partition(key), settings: job.settings,
+                marks: table.partitions[key] ?? PartitionMarks(),
+                gaps: job.metadata.gaps[job.partition] ?? [], isClean: isClean, context: context)
+            do throws(StorageError) {
+                let result = try recovery.run()
+                results.withLock { $0[index] = .opened(result) }
+            } catch {
+                results.withLock { $0[index] = .failed(error) }
+            }
+        }
+        let missing = StorageError(.ioFailed, "recovery did not run")
+        let found = results.withLock { $0 }
+        return jobs.indices.map { found[$0] ?? .failed(missing) }
+    }
+
+    private mutating func adopt(
+        _ job: Job, _ outcome: Outcome, _ gaps: inout [TopicID: TopicMetadata],
+        _ marks: inout [MarkEntry], _ epoch: inout Int32
+    ) throws(StorageError) -> PartitionLog {
+        let key = PartitionKey(topic: job.metadata.id, partition: job.partition)
+        let directory = context.directory.partition(key)
+        switch outcome {
+        case .opened(let result):
+            events += result.events
+            epoch = max(epoch, result.appender.leaderEpoch)
+            if let mark = result.mark { marks.append(mark) }
+            if let gap = result.newGap {
+                var metadata = gaps[key.topic] ?? job.metadata
+                metadata.gaps[job.partition, default: []].append(gap)
+                gaps[key.topic] = metadata
+            }
+            return PartitionLog(
+                key: key, directory: directory, context: context, appender: result.appender,
+                state: result.state)
+        case .failed(let error):
+            guard !error.isFatal else { throw error }
+            events.append(
+                RecoveryEvent(
+                    .offline, topic: job.metadata.name, partition: job.partition,
+                    detail: error.message))
+            return .offline(key, directory, context, job.settings, error.message)
+        }
+    }
+
+    /// The new epoch and the recovered ends are on disk before the first append.
+    private func raiseEpoch(_ found: Int32, _ marks: [MarkEntry]) throws(StorageError) {
+        var entries = marks
+        context.leaderEpoch = found
+        if !isClean || found == 0 {
+            context.leaderEpoch = found + 1
+            var entry = MarkEntry(.epoch)
+            entry.leaderEpoch = context.leaderEpoch
+            entries.append(entry)
+        }
+        if !entries.isEmpty { try context.marks.recordAndSync(entries) }
+    }
+
+    private func register(
+        _ jobs: [Job], _ logs: [TopicID: [PartitionLog]], _ gaps: [TopicID: TopicMetadata]
+    ) {
+        for job in jobs where job.partition == 0 {
+            let id = job.metadata.id
+            let topic = Topic(
+                gaps[id] ?? job.metadata, settings: job.settings, partitions: logs[id] ?? [])
+            engine.catalog.withLock { catalog in
+                catalog.byID[id] = topic
+                catalog.byName[topic.name] = topic
+            }
+        }
+    }
+
+    private func removeDeletedLater() {
+        let engine = engine
+        context.executors.housekeeping.execute { engine.removeDeleted() }
+    }
+
+    private func log(_ event: RecoveryEvent) {
+        context.logger.warning(
+            "RECOVERY", "\(event.kind.rawValue): \(event.detail)",
+            [
+                ("topic", .string(event.topic)), ("partition", .integer(Int64(event.partition))),
+                ("from", .integer(event.from)), ("to", .integer(event.to)),
+                ("bytes", .integer(event.bytes)),
+            ])
+    }
+}
+
+extension PartitionLog {
+    /// A partition whose files cannot be opened: refused with the reason, untouched.
+    static func offline(
+        _ key: PartitionKey, _ directory: String, _ context: StorageContext,
+        _ settings: TopicSettings, _ reason: String
+    ) -> PartitionLog {
+        let path = "\(directory)/\(LogFileNames.log(0, generation: 0))"
+        let segment = Segment(
+            key: key, base: 0, generation: 0,
+            log: CachedFile(path, context.fileSystem, context.files),
+            index: SparseIndex(
+                IndexHeader(topic: key.topic, partition: key.partition, base: 0, generation: 0),
+                CachedFile(path, context.fileSystem, context.files), context.indexes),
+            size: 0, isNamed: true)
+        let end = LogEnd.start(of: segment)
+        var state = LogState(
+            segments: [segment], logStart: 0, appended: end, durable: end, visible: end,
+            durability: settings.durability, leaderEpoch: 0)
+        state.offline = reason
+        return PartitionLog(
+            key: key, directory: directory, context: context,
+            appender: Appender(
+                settings: settings, segment: segment, tail: .first(of: 0), leaderEpoch: 0),
+            state: state)
+    }
+}

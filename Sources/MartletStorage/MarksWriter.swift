@@ -1,0 +1,227 @@
+import MartletFormat
+import MartletSystem
+import Synchronization
+
+/// The append-only file of marks (reliability: recovery by marks).
+///
+/// `record` only writes into the page cache and never waits for the disk; a background job syncs
+/// the file within `syncDelayNanoseconds`. `recordAndSync` is for marks that must be on disk before
+/// something else happens (reserve, epoch, start, clean).
+// Sendable: all state is behind `state`; `syncLock` orders the calls that sync or replace the file.
+final class MarksWriter: Sendable {
+    private static let syncDelayNanoseconds: Int64 = 100_000_000
+    private static let rewriteBytes: Int64 = 8 << 20
+    private static let aheadBytes: Int64 = 1 << 20
+
+    private struct State {
+        var file: any File
+        var generation: UInt64
+        var position: Int64
+        var aheadEnd: Int64
+        var table: MarkTable
+        var syncIsScheduled = false
+        /// While the file is being rewritten: the new file and its own position.
+        var successor: (file: any File, position: Int64)?
+    }
+
+    private let fileSystem: any FileSystem
+    private let directory: String
+    private let executor: any Executor
+    private let onFatal: @Sendable (StorageError) -> Void
+    private let state: Mutex<State>
+    private let syncLock = Mutex<Void>(())
+
+    /// Begins a new generation that holds all that `loaded` says, and removes the older ones.
+    init(
+        fileSystem: any FileSystem, directory: String, executor: any Executor,
+        loaded: MarksLoader.Result, onFatal: @escaping @Sendable (StorageError) -> Void
+    ) throws(StorageError) {
+        self.fileSystem = fileSystem
+        self.directory = directory
+        self.executor = executor
+        self.onFatal = onFatal
+        let generation = (loaded.generations.last ?? 0) &+ 1
+        var table = loaded.table
+        table.isClean = false
+        let made = try Self.makeFile(fileSystem, directory, generation, table)
+        state = Mutex(
+            State(
+                file: made.file, generation: generation, position: made.position,
+                aheadEnd: made.aheadEnd, table: table
+            ))
+        for old in loaded.generations {
+            try storage("removing old marks") { () throws(SystemError) in
+                try fileSystem.removeFile("\(directory)/\(MarksFileFormat.name(old))")
+            }
+        }
+    }
+
+    /// Writes entries to the page cache.
+    func record(_ entries: [MarkEntry]) throws(StorageError) {
+        let needsSync = try state.withLock { state throws(StorageError) in
+            try write(entries, &state)
+            if state.syncIsScheduled { return false }
+            state.syncIsScheduled = true
+            return true
+        }
+        if needsSync {
+            executor.execute(after: Self.syncDelayNanoseconds) { [weak self] in
+                self?.backgroundSync()
+            }
+        }
+    }
+
+    /// Writes entries and returns when they, and all before them, are on disk. Blocks.
+    func recordAndSync(_ entries: [MarkEntry]) throws(StorageError) {
+        try state.withLock { state throws(StorageError) in try write(entries, &state) }
+        try syncNow()
+    }
+
+    func syncNow() throws(StorageError) {
+        try syncLock.withLock { _ throws(StorageError) in
+            let (file, successor) = state.withLock { ($0.file, $0.successor?.file) }
+            try storageFatal("syncing the marks") { () throws(SystemError) in
+                try file.sync()
+                try successor?.sync()
+            }
+        }
+    }
+
+    func forget(topic: TopicID) {
+        state.withLock { $0.table.forget(topic: topic) }
+    }
+
+    func marks(of key: PartitionKey) -> PartitionMarks {
+        state.withLock { $0.table.partitions[key] ?? PartitionMarks() }
+    }
+
+    private func backgroundSync() {
+        do {
+            let isLarge = state.withLock { state in
+                state.syncIsScheduled = false
+                return state.position > Self.rewriteBytes
+            }
+            if isLarge { try rewrite() } else { try syncNow() }
+        } catch {
+            onFatal(error)
+        }
+    }
+
+    private func write(_ entries: [MarkEntry], _ state: inout State) throws(StorageError) {
+        let slab = ByteSlab(capacity: max(1, entries.count) * MarkEntry.byteCount)
+        for var entry in entries {
+            state.table.sequence += 1
+            entry.sequence = state.table.sequence
+            state.table.apply(entry)
+            entry.encode(into: slab)
+        }
+        if state.position + Int64(slab.count) > state.aheadEnd {
+            state.aheadEnd = try Self.writeAhead(state.file, from: state.aheadEnd)
+        }
+        try Self.put(slab, state.file, at: state.position)
+        state.position += Int64(slab.count)
+        if let successor = state.successor {
+            try Self.put(slab, successor.file, at: successor.position)
+            state.successor?.position += Int64(slab.count)
+        }
+    }
+
+    /// Replaces a file that has grown by one with the newest entry of each kind. Entries made
+    /// meanwhile go to both files until the rename is on disk.
+    private func rewrite() throws(StorageError) {
+        try syncLock.withLock { _ throws(StorageError) in
+            let old = state.withLock { $0.generation }
+            let path = "\(directory)/\(MarksFileFormat.name(old + 1))"
+            let successor = try storage("making \(path)") { () throws(SystemError) in
+                try fileSystem.open(path + LogFileNames.temporarySuffix, .createOrOpen)
+            }
+            try state.withLock { state throws(StorageError) in
+                let position = try Self.fill(successor, old + 1, state.table)
+                state.successor = (successor, position)
+            }
+            try storageFatal("replacing the marks") { () throws(SystemError) in
+                try successor.sync()
+                try fileSystem.rename(path + LogFileNames.temporarySuffix, to: path)
+                try fileSystem.syncDirectory(directory)
+            }
+            try state.withLock { state throws(StorageError) in
+                guard let grown = state.successor else { return }
+                state.file = grown.file
+                state.generation = old + 1
+                state.position = grown.position
+                state.aheadEnd = try Self.writeAhead(grown.file, from: grown.position)
+                state.successor = nil
+            }
+            try storageFatal("replacing the marks") { () throws(SystemError) in
+                try state.withLock { $0.file }.sync()
+                try fileSystem.removeFile("\(directory)/\(MarksFileFormat.name(old))")
+            }
+        }
+    }
+
+    private static func makeFile(
+        _ fileSystem: any FileSystem, _ directory: String, _ generation: UInt64, _ table: MarkTable
+    ) throws(StorageError) -> (file: any File, position: Int64, aheadEnd: Int64) {
+        let path = "\(directory)/\(MarksFileFormat.name(generation))"
+        let temporary = path + LogFileNames.temporarySuffix
+        let file = try storage("making \(path)") { () throws(SystemError) in
+            let file = try fileSystem.open(temporary, .createOrOpen)
+            try file.truncate(to: 0)
+            return file
+        }
+        let position = try fill(file, generation, table)
+        let aheadEnd = try writeAhead(file, from: position)
+        try storageFatal("making \(path)") { () throws(SystemError) in
+            try file.sync()
+            try fileSystem.rename(temporary, to: path)
+            try fileSystem.syncDirectory(directory)
+        }
+        return (file, position, aheadEnd)
+    }
+
+    /// Writes the header and all of `table`; returns the position behind it.
+    private static func fill(
+        _ file: any File, _ generation: UInt64, _ table: MarkTable
+    ) throws(StorageError) -> Int64 {
+        let entries = table.entries
+        let slab = ByteSlab(capacity: (entries.count + 1) * MarkEntry.byteCount)
+        MarksFileFormat.encodeHeader(generation, into: slab)
+        for entry in entries { entry.encode(into: slab) }
+        try put(slab, file, at: 0)
+        return Int64(slab.count)
+    }
+
+    /// Zeros behind `position`, so that a sync of later marks changes no size.
+    private static func writeAhead(
+        _ file: any File, from position: Int64
+    ) throws(StorageError) -> Int64 {
+        let zeros = ByteSlabZeros.megabyte
+        try put(zeros, file, at: position)
+        return position + aheadBytes
+    }
+
+    private static func put(
+        _ slab: ByteSlab, _ file: any File, at position: Int64
+    ) throws(StorageError) {
+        try storage("writing the marks") { () throws(SystemError) in
+            try file.write(slab, at: position)
+        }
+    }
+}
+
+extension ByteSlab {
+    /// A slab of `byteCount` zero bytes.
+    static func zeros(byteCount: Int) -> ByteSlab {
+        let slab = ByteSlab(capacity: byteCount)
+        unsafe slab.fill { space in
+            unsafe space.initializeMemory(as: UInt8.self, repeating: 0)
+            return space.count
+        }
+        return slab
+    }
+}
+
+/// One shared megabyte of zeros: what is written ahead.
+enum ByteSlabZeros {
+    static let megabyte = ByteSlab.zeros(byteCount: 1 << 20)
+}

@@ -1,0 +1,133 @@
+import MartletFormat
+import MartletSystem
+
+/// Where topic metadata lives. Local directories now; a quorum service when there is more than one
+/// machine (design: growing past one machine).
+protocol MetadataStore: Sendable {
+    /// Everything that is there, readable or not.
+    func load() throws(StorageError) -> [StoredTopic]
+    /// Makes a topic that will be there after a crash, or not at all.
+    func create(_ metadata: TopicMetadata) throws(StorageError)
+    func update(_ metadata: TopicMetadata) throws(StorageError)
+    /// After it returns the topic will not come back. Its files go later.
+    func delete(_ id: TopicID, at milliseconds: Int64) throws(StorageError)
+    /// Removes the files of deleted topics.
+    func removeDeleted() throws(StorageError)
+}
+
+enum StoredTopic: Sendable {
+    case topic(TopicMetadata)
+    /// The metadata of this id cannot be read; its data is there and stays.
+    case unreadable(TopicID, reason: String)
+    /// A name that is not ours.
+    case stranger(String)
+}
+
+/// Topics as directories below `topics`, each with its own `topic.meta`: there is no list to lose.
+struct DirectoryMetadataStore: MetadataStore {
+    let directory: DataDirectory
+    private static let metaName = "topic.meta"
+    private static let metaBytesMax = 1 << 20
+
+    private var fileSystem: any FileSystem { directory.fileSystem }
+
+    func load() throws(StorageError) -> [StoredTopic] {
+        let names = try storage("listing \(directory.topics)") { () throws(SystemError) in
+            try fileSystem.list(directory.topics)
+        }
+        var result: [StoredTopic] = []
+        for name in names {
+            if name.hasSuffix(DataDirectory.creatingSuffix) {
+                try remove("\(directory.topics)/\(name)")
+            } else if name.contains(DataDirectory.deletedInfix) {
+                continue  // `removeDeleted` takes it
+            } else if let id = TopicID(name) {
+                result.append(read(id))
+            } else {
+                result.append(.stranger("\(directory.topics)/\(name)"))
+            }
+        }
+        return result
+    }
+
+    private func read(_ id: TopicID) -> StoredTopic {
+        let path = "\(directory.topic(id))/\(Self.metaName)"
+        do {
+            let bytes = try storage("reading \(path)") { () throws(SystemError) in
+                try fileSystem.contents(of: path, atMost: Self.metaBytesMax)
+            }
+            let metadata = try TopicMetadataText.decode(bytes)
+            guard metadata.id == id else {
+                return .unreadable(id, reason: "\(path) is of topic id \(metadata.id)")
+            }
+            return .topic(metadata)
+        } catch {
+            return .unreadable(id, reason: "\(path): \(error.message)")
+        }
+    }
+
+    func create(_ metadata: TopicMetadata) throws(StorageError) {
+        let final = directory.topic(metadata.id)
+        let making = final + DataDirectory.creatingSuffix
+        try storage("making topic \(metadata.name)") { () throws(SystemError) in
+            try fileSystem.makeDirectory(making)
+            for partition in 0..<metadata.partitions {
+                try fileSystem.makeDirectory("\(making)/\(partition)")
+            }
+            try fileSystem.replace(
+                "\(making)/\(Self.metaName)", with: TopicMetadataText.encode(metadata), in: making)
+        }
+        try storageFatal("making topic \(metadata.name)") { () throws(SystemError) in
+            try fileSystem.rename(making, to: final)
+            try fileSystem.syncDirectory(directory.topics)
+        }
+    }
+
+    func update(_ metadata: TopicMetadata) throws(StorageError) {
+        let home = directory.topic(metadata.id)
+        try storage("changing topic \(metadata.name)") { () throws(SystemError) in
+            for partition in 0..<metadata.partitions {
+                let path = "\(home)/\(partition)"
+                if try fileSystem.status(path) == nil { try fileSystem.makeDirectory(path) }
+            }
+            try fileSystem.replace(
+                "\(home)/\(Self.metaName)", with: TopicMetadataText.encode(metadata), in: home)
+        }
+    }
+
+    func delete(_ id: TopicID, at milliseconds: Int64) throws(StorageError) {
+        let home = directory.topic(id)
+        try storageFatal("deleting topic \(id)") { () throws(SystemError) in
+            try fileSystem.rename(
+                home, to: "\(home)\(DataDirectory.deletedInfix)\(milliseconds)")
+            try fileSystem.syncDirectory(directory.topics)
+        }
+    }
+
+    func removeDeleted() throws(StorageError) {
+        let names = try storage("listing \(directory.topics)") { () throws(SystemError) in
+            try fileSystem.list(directory.topics)
+        }
+        for name in names where name.contains(DataDirectory.deletedInfix) {
+            try remove("\(directory.topics)/\(name)")
+        }
+    }
+
+    /// Removes a topic's directory: partitions, their files, the metadata. Two levels, no recursion.
+    private func remove(_ home: String) throws(StorageError) {
+        try storage("removing \(home)") { () throws(SystemError) in
+            for entry in try fileSystem.list(home) {
+                let path = "\(home)/\(entry)"
+                guard try fileSystem.status(path)?.kind == .directory else {
+                    try fileSystem.removeFile(path)
+                    continue
+                }
+                for file in try fileSystem.list(path) {
+                    try fileSystem.removeFile("\(path)/\(file)")
+                }
+                try fileSystem.removeDirectory(path)
+            }
+            try fileSystem.removeDirectory(home)
+        }
+    }
+}

@@ -1,0 +1,159 @@
+import MartletFormat
+import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+/// What one flush of a partition is about to make durable.
+struct FlushPoint {
+    let end: LogEnd
+    let leaderEpoch: Int32
+    let segments: [(segment: Segment, file: any File)]
+    let appendedBytes: Int64
+}
+
+extension PartitionLog {
+    /// Makes everything appended so far durable and tells who waited. Flush queue; blocks.
+    func flush() {
+        guard context.failed == nil, let point = flushPoint() else { return }
+        let start = context.clock.monotonicNanoseconds()
+        do {
+            if context.options.has(.ackBeforeSync) { complete(point) }
+            try sync(point)
+            try context.marks.record([mark(point)])
+        } catch {
+            context.fail(error)
+            return
+        }
+        context.metrics.flushes.add()
+        context.metrics.flushNanoseconds.observe(context.clock.monotonicNanoseconds() - start)
+        complete(point)
+        extendAheadIfIdle(point)
+    }
+
+    /// One `syncfs` for many partitions: cheaper than a `fdatasync` each. Flush queue; blocks.
+    static func flushTogether(_ logs: [PartitionLog]) {
+        guard let context = logs.first?.context, context.failed == nil else { return }
+        let start = context.clock.monotonicNanoseconds()
+        var points: [(PartitionLog, FlushPoint)] = []
+        do {
+            for log in logs {
+                guard let point = log.flushPoint() else { continue }
+                try log.settleNames(point)
+                points.append((log, point))
+            }
+            guard let any = points.first?.1.segments.first?.file else { return }
+            try storageFatal("syncing the file system") { () throws(SystemError) in
+                try any.syncFileSystem()
+            }
+            try context.marks.record(points.map { $0.0.mark($0.1) })
+        } catch {
+            context.fail(error)
+            return
+        }
+        context.metrics.flushes.add()
+        context.metrics.flushNanoseconds.observe(context.clock.monotonicNanoseconds() - start)
+        for (log, point) in points {
+            log.writeSeals(point)
+            log.complete(point)
+        }
+    }
+
+    /// nil when all is on disk.
+    private func flushPoint() -> FlushPoint? {
+        state.withLock { state in
+            guard state.failure == nil, !state.unsynced.isEmpty else { return nil }
+            return FlushPoint(
+                end: state.appended, leaderEpoch: state.leaderEpoch, segments: state.unsynced,
+                appendedBytes: state.appendedBytes)
+        }
+    }
+
+    /// Syncs oldest first: an acknowledged record may never stand behind a hole.
+    private func sync(_ point: FlushPoint) throws(StorageError) {
+        for (segment, file) in point.segments {
+            try settle(segment, file, upTo: point)
+            try storageFatal("syncing \(name)") { () throws(SystemError) in try file.sync() }
+        }
+        writeSeals(point)
+    }
+
+    private func settleNames(_ point: FlushPoint) throws(StorageError) {
+        for (segment, file) in point.segments { try settle(segment, file, upTo: point) }
+    }
+
+    /// A closed segment is cut to its real length; a new one gets its name.
+    private func settle(
+        _ segment: Segment, _ file: any File, upTo point: FlushPoint
+    ) throws(StorageError) {
+        try giveName(segment)
+        guard let end = segment.end, segment.base != point.end.base else { return }
+        try storageFatal("closing the segment \(segment.base) of \(name)") {
+            () throws(SystemError) in
+            try file.truncate(to: end.position)
+        }
+    }
+
+    /// The index of a closed segment ends with an entry that says: all of the log was on disk.
+    private func writeSeals(_ point: FlushPoint) {
+        for (segment, _) in point.segments where segment.base != point.end.base {
+            guard let end = segment.end else { continue }
+            do {
+                try segment.index.writeSeal(end, to: try segment.index.file.open())
+            } catch {
+                context.logger.warning(
+                    "INDEX_NOT_WRITTEN", "index of \(name) not closed: \(error)")
+            }
+        }
+    }
+
+    func mark(_ point: FlushPoint) -> MarkEntry {
+        var entry = MarkEntry(.end)
+        entry.topic = topicID
+        entry.partition = partition
+        entry.leaderEpoch = point.leaderEpoch
+        entry.segmentBase = point.end.base
+        entry.position = point.end.position
+        entry.offset = point.end.offset
+        entry.time = point.end.appendTime
+        entry.checksum = point.end.checksum
+        return entry
+    }
+
+    private func complete(_ point: FlushPoint) {
+        let (durability, bytes, advanced, durable) = state.withLock { state in
+            let bytes = point.appendedBytes - state.syncedBytes
+            state.syncedBytes = max(state.syncedBytes, point.appendedBytes)
+            // Closed segments that were wholly in this flush, and the open one if nothing came since.
+            let isQuiet = state.appended == point.end
+            state.unsynced.removeAll { entry in
+                guard point.segments.contains(where: { $0.segment === entry.segment }) else {
+                    return false
+                }
+                return entry.segment.base != point.end.base || isQuiet
+            }
+            let durable = state.publishDurable(point.end)
+            let advanced = state.durability == .durable ? state.publishVisible(point.end) : []
+            return (state.durability, bytes, advanced, durable)
+        }
+        context.budget(durability).give(bytes)
+        for waiter in durable { waiter.durabilityReached(self, nil) }
+        for waiter in advanced { waiter.highWatermarkAdvanced(self) }
+        let retries = appender.withLock { $0.takeWaiting() }
+        for retry in retries { retry.retryAppend(self) }
+    }
+}
+
+extension SparseIndex {
+    /// Writes the closing entry behind the others. Blocks.
+    func writeSeal(_ end: IndexEntry, to open: any File) throws(StorageError) {
+        let slab = ByteSlab(capacity: IndexEntry.byteCount)
+        end.encode(into: slab)
+        try storage("writing \(open.path)") { () throws(SystemError) in
+            let size = try open.size()
+            let whole = (size - Int64(IndexHeader.byteCount)) / Int64(IndexEntry.byteCount)
+            let position =
+                Int64(IndexHeader.byteCount) + max(0, whole) * Int64(IndexEntry.byteCount)
+            try open.write(slab, at: position)
+        }
+    }
+}

@@ -1,0 +1,301 @@
+import MartletFormat
+import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+extension PartitionLog {
+    /// Says which bytes answer a fetch from `offset`, without ever asking the disk.
+    ///
+    /// Whole batches below the high watermark, at most `maxBytes` unless the first batch alone is
+    /// larger. The start is known when a reader stopped there before, or an index entry stands
+    /// there; otherwise the answer is `needsDisk`.
+    package func plan(from offset: Int64, maxBytes: Int) -> ReadOutcome {
+        state.withLock { state in
+            let request: ReadRequest
+            switch admit(offset, state) {
+            case .refused(let outcome): return outcome
+            case .accepted(let accepted): request = accepted
+            }
+            guard let start = knownPlace(of: request.start, &state) else { return .needsDisk }
+            return plan(request, start, maxBytes, &state)
+        }
+    }
+
+    /// As `plan`, but looks the start up in the index and the log. Reader queue; blocks.
+    package func planFromDisk(from offset: Int64, maxBytes: Int) throws(StorageError) -> ReadOutcome
+    {
+        let admitted = state.withLock { admit(offset, $0) }
+        let request: ReadRequest
+        switch admitted {
+        case .refused(let outcome): return outcome
+        case .accepted(let accepted): request = accepted
+        }
+        guard let start = try lookUp(request.start) else { return .needsVerification }
+        let (segment, bound) = state.withLock { state in
+            (state.segment(base: start.base), segmentEnd(start.base, state))
+        }
+        guard let segment else { return .needsDisk }
+        // The end of a closed segment may not be known yet; its index has it.
+        if bound == nil { try closeLookUp(segment) }
+        let small = try cutToBytes(start, segment, maxBytes)
+        return state.withLock { state in
+            switch admit(offset, state) {
+            case .refused(let outcome): return outcome
+            case .accepted(let request):
+                return plan(request, start, maxBytes, &state, smallEnd: small)
+            }
+        }
+    }
+
+    /// A fetch that may be answered.
+    struct ReadRequest {
+        /// The offset that was asked for.
+        let asked: Int64
+        /// Where reading begins: behind a gap that starts at the asked offset.
+        let start: Int64
+    }
+
+    enum Admission {
+        case accepted(ReadRequest)
+        case refused(ReadOutcome)
+    }
+
+    /// Judges the offset against the log's bounds, gaps and damage.
+    func admit(_ offset: Int64, _ state: LogState) -> Admission {
+        if let reason = state.offline { return .refused(.offline(reason)) }
+        guard offset >= state.logStart, offset <= state.visible.offset else {
+            return .refused(.outOfRange(state.view))
+        }
+        var start = offset
+        // Gaps and skipped damage may follow each other.
+        for gap in state.gaps + state.damaged.filter(\.isSkipped).map(\.offsets)
+        where gap.contains(start) {
+            if start > gap.lowerBound, start == offset, state.gaps.contains(gap) {
+                return .refused(.lost(gap, state.view))
+            }
+            start = gap.upperBound
+        }
+        if start >= state.visible.offset {
+            if start == offset { return .refused(.atEnd(state.view)) }
+            return .refused(.gap(offset..<start, state.view))
+        }
+        let damaged = state.damaged.filter { !$0.isSkipped && $0.offsets.contains(start) }
+        if !damaged.isEmpty {
+            return .refused(.corrupt(damaged.map(\.offsets), state.view))
+        }
+        return .accepted(ReadRequest(asked: offset, start: start))
+    }
+
+    /// The place of a batch that begins at `offset`, if it is known without the disk.
+    private func knownPlace(of offset: Int64, _ state: inout LogState) -> LogEnd? {
+        if let place = state.cursors.find(offset), state.segment(base: place.base) != nil {
+            return atSegmentStart(place, state)
+        }
+        guard let index = state.segmentIndex(for: offset) else { return nil }
+        let segment = state.segments[index]
+        if segment.base == offset { return .start(of: segment) }
+        let entry = segment.index.withEntries { entries -> IndexEntry? in
+            guard let at = entries.lastIndex(where: { $0.offset <= offset }),
+                entries[at].offset == offset
+            else { return nil }
+            return entries[at]
+        }
+        guard let entry = entry ?? nil else { return nil }
+        return LogEnd(entry, in: segment)
+    }
+
+    /// The end of a closed segment is the start of the next.
+    private func atSegmentStart(_ place: LogEnd, _ state: LogState) -> LogEnd {
+        guard place.base != state.visible.base, let segment = state.segment(base: place.offset),
+            segment.base != place.base
+        else { return place }
+        return .start(of: segment)
+    }
+
+    /// Where the readable part of a segment ends; nil when it is not known without the disk.
+    func segmentEnd(_ base: Int64, _ state: LogState) -> LogEnd? {
+        if base == state.visible.base { return state.visible }
+        guard let segment = state.segment(base: base), let end = segment.end else { return nil }
+        return LogEnd(end, in: segment)
+    }
+
+    private func plan(
+        _ request: ReadRequest, _ start: LogEnd, _ maxBytes: Int, _ state: inout LogState,
+        smallEnd: LogEnd? = nil
+    ) -> ReadOutcome {
+        guard let segment = state.segment(base: start.base),
+            let bound = segmentEnd(start.base, state)
+        else { return .needsDisk }
+        // A closed segment that a reader finished: it goes on in the next one.
+        guard start.position < bound.position else {
+            guard let next = state.segments.first(where: { $0.base > start.base }) else {
+                return .atEnd(state.view)
+            }
+            return plan(request, .start(of: next), maxBytes, &state)
+        }
+        guard let end = smallEnd ?? end(start, bound, maxBytes, segment) else { return .needsDisk }
+        let hurt = state.damaged.contains {
+            $0.base == start.base && $0.positions.lowerBound < end.position
+                && $0.positions.upperBound >= start.position
+        }
+        if hurt { return .needsVerification }
+        guard let file = segment.log.openFile else { return .needsDisk }
+        state.cursors.remember(end)
+        return .data(
+            ReadPlan(
+                file: file, position: start.position, length: Int(end.position - start.position),
+                startChecksum: start.checksum, endChecksum: end.checksum, nextOffset: end.offset,
+                gaps: gaps(from: request.asked, to: end.offset, state), view: state.view))
+    }
+
+    /// The last known batch boundary within `maxBytes` of `start`, or the first behind it.
+    private func end(
+        _ start: LogEnd, _ bound: LogEnd, _ maxBytes: Int, _ segment: Segment
+    ) -> LogEnd? {
+        let limit = start.position + Int64(maxBytes)
+        if bound.position <= limit { return bound }
+        let found = segment.index.withEntries { entries -> LogEnd? in
+            let last = entries.lastIndex { $0.position <= limit }
+            if let last, entries[last].position > start.position {
+                return LogEnd(entries[last], in: segment)
+            }
+            return nil
+        }
+        return found ?? nil
+    }
+
+    func gaps(from: Int64, to: Int64, _ state: LogState) -> [Range<Int64>] {
+        let skipped = state.damaged.filter(\.isSkipped).map(\.offsets)
+        if state.gaps.isEmpty, skipped.isEmpty { return [] }
+        return (state.gaps + skipped).filter { $0.lowerBound < to && $0.upperBound > from }
+            .sorted { $0.lowerBound < $1.lowerBound }
+    }
+
+    /// Finds the batch that holds `offset`, or the first behind it. nil when damage is in the way.
+    private func lookUp(_ offset: Int64) throws(StorageError) -> LogEnd? {
+        let found = state.withLock { state -> (Segment, LogEnd?)? in
+            if let known = knownPlace(of: offset, &state) {
+                return state.segment(base: known.base).map { ($0, known) }
+            }
+            return state.segmentIndex(for: offset).map { (state.segments[$0], nil) }
+        }
+        guard let (segment, known) = found else { return nil }
+        let entries = try loadIndex(segment)
+        _ = try segment.log.open()
+        if let known { return known }
+        guard let at = entries.lastIndex(where: { $0.offset <= offset }) else { return nil }
+        return try walk(from: entries[at], to: offset, in: segment)
+    }
+
+    /// Follows batch headers from an index entry to the batch that holds `offset`.
+    private func walk(
+        from entry: IndexEntry, to offset: Int64, in segment: Segment
+    ) throws(StorageError) -> LogEnd? {
+        let end = state.withLock { segmentEnd(segment.base, $0) }
+        guard let end else { return nil }
+        var place = LogEnd(entry, in: segment)
+        var scanner = BatchScanner(
+            try segment.log.open(), from: entry.position, to: end.position, checksBody: false)
+        while true {
+            switch try scanner.next() {
+            case .batch(let header, _):
+                guard header.baseOffset >= place.offset, header.nextOffset >= header.baseOffset
+                else { return nil }
+                if header.nextOffset > offset { return place }
+                place.checksum = RecordBatch.prefixChecksum(
+                    scanner.bytes, continuing: place.checksum)
+                place.offset = header.nextOffset
+                place.position = scanner.position
+            case .end: return place.position == end.position ? place : nil
+            case .bad, .zeros: return nil
+            }
+        }
+    }
+
+    /// A fetch smaller than the index interval is cut by walking; nil when the index is fine enough.
+    private func cutToBytes(
+        _ start: LogEnd, _ segment: Segment, _ maxBytes: Int
+    ) throws(StorageError) -> LogEnd? {
+        let bound = state.withLock { segmentEnd(segment.base, $0) }
+        guard let bound, bound.position - start.position > Int64(maxBytes),
+            end(start, bound, maxBytes, segment) == nil
+        else { return nil }
+        var place = start
+        var scanner = BatchScanner(
+            try segment.log.open(), from: start.position, to: bound.position, checksBody: false)
+        while case .batch(let header, _) = try scanner.next() {
+            let isFirst = place.position == start.position
+            if !isFirst, scanner.position - start.position > Int64(maxBytes) { break }
+            place.checksum = RecordBatch.prefixChecksum(scanner.bytes, continuing: place.checksum)
+            place.offset = header.nextOffset
+            place.position = scanner.position
+        }
+        return place.position > start.position ? place : nil
+    }
+
+    /// Brings the index of a segment into memory. Blocks.
+    @discardableResult
+    func loadIndex(_ segment: Segment) throws(StorageError) -> [IndexEntry] {
+        if let entries = segment.index.withEntries({ $0 }) { return entries }
+        let (end, limit) = state.withLock { state -> (Int64, Int64) in
+            let next = state.segments.first { $0.base > segment.base }?.base
+            let isOpen = segment.base == state.appended.base
+            return (
+                isOpen
+                    ? state.durable.base == segment.base
+                        ? state.durable.position : state.appended.position
+                    : segment.end?.position ?? segment.bytes,
+                next ?? state.appended.offset
+            )
+        }
+        let built = try IndexBuilder(
+            segment: segment, end: end, offsetLimit: limit,
+            fallbackTime: context.clock.wallMilliseconds()
+        ).load()
+        let isClosed = state.withLock { $0.appended.base != segment.base }
+        if isClosed {
+            if segment.end == nil, !built.hasDamage { segment.seal(built.end) }
+            if built.isRebuilt {
+                context.logger.notice(
+                    "INDEX_REBUILT",
+                    "index of segment \(segment.base) of \(name) rebuilt from the log")
+                var entries = built.entries
+                if let end = segment.end { entries.append(end) }
+                try segment.index.rewrite(entries, in: try segment.index.file.open())
+            }
+        }
+        segment.index.install(built.entries, pinned: false)
+        if segment.firstAppendTime == .max, built.end.appendTime != .min {
+            segment.firstAppendTime =
+                built.entries.dropFirst().first?.appendTime ?? built.end.appendTime
+        }
+        return built.entries
+    }
+
+    /// Learns where a closed segment ends.
+    private func closeLookUp(_ segment: Segment) throws(StorageError) {
+        guard segment.end == nil else { return }
+        segment.index.evict()
+        try loadIndex(segment)
+        guard segment.end == nil else { return }
+        // Damaged, and its index lost with it: what lies behind the damage is found by search.
+        var end = IndexEntry.first(of: segment.base)
+        end.position = segment.bytes
+        end.offset = state.withLock { state in
+            state.segments.first { $0.base > segment.base }?.base ?? state.appended.offset
+        }
+        segment.seal(end)
+    }
+}
+
+extension LogEnd {
+    init(_ entry: IndexEntry, in segment: Segment) {
+        self.init(
+            offset: entry.offset, base: segment.base, position: entry.position,
+            checksum: entry.checksum, appendTime: entry.appendTime)
+    }
+
+    static func start(of segment: Segment) -> LogEnd {
+        LogEnd(offset: segment.base, base: segment.base, position: 0, checksum: 0, appendTime: .min)
+    }
+}

@@ -1,0 +1,215 @@
+import MartletFormat
+import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+extension PartitionLog {
+    /// Syncs what a `written` topic has left in the cache for a second.
+    func syncIfDue() {
+        let isDirty = state.withLock { !$0.unsynced.isEmpty && $0.failure == nil }
+        if isDirty { context.flush.request(self) }
+    }
+
+    /// Removes segments that are too old, too many bytes, or below the log start. Housekeeping.
+    func applyRetention() {
+        do {
+            try rollIfOld()
+            let settings = appender.withLock { $0.settings }
+            if let start = try newLogStart(settings) { try moveLogStart(to: start) }
+            try removeBelowLogStart()
+        } catch {
+            if error.isFatal {
+                context.fail(error)
+            } else {
+                context.logger.warning(
+                    "RETENTION_FAILED", "retention of \(name): \(error.message)")
+            }
+        }
+    }
+
+    /// Makes `before` the log start. Returns the log start, which never goes back. Blocks.
+    /// - Throws: `offsetOutOfRange` when `before` is above the high watermark.
+    package func deleteRecords(before: Int64) throws(StorageError) -> Int64 {
+        let (start, end) = state.withLock { ($0.logStart, $0.visible.offset) }
+        let target = before == -1 ? end : before
+        guard target >= 0, target <= end else {
+            throw StorageError(
+                .offsetOutOfRange, "offset \(before) is not within \(start) … \(end)")
+        }
+        if target > start { try moveLogStart(to: target) }
+        context.executors.housekeeping.execute { [self] in applyRetention() }
+        return state.withLock { $0.logStart }
+    }
+
+    /// The mark is on disk before anyone is told and before a file goes.
+    private func moveLogStart(to offset: Int64) throws(StorageError) {
+        var mark = MarkEntry(.start)
+        mark.topic = topicID
+        mark.partition = partition
+        mark.offset = offset
+        try context.marks.recordAndSync([mark])
+        state.withLock { state in
+            state.logStart = max(state.logStart, offset)
+            state.gaps.removeAll { $0.upperBound <= offset }
+            state.damaged.removeAll { $0.offsets.upperBound <= offset }
+        }
+    }
+
+    /// The log start that age and size ask for; nil when it stays.
+    private func newLogStart(_ settings: TopicSettings) throws(StorageError) -> Int64? {
+        guard settings.cleanup.deletes else { return nil }
+        guard settings.retentionMilliseconds >= 0 || settings.retentionBytes >= 0 else {
+            return nil
+        }
+        let (segments, start) = state.withLock { ($0.segments, $0.logStart) }
+        var bytes = segments.reduce(Int64(0)) { $0 + $1.bytes }
+        var target: Int64?
+        // Never the open segment: `rollIfOld` closes it when its time has come.
+        for (index, segment) in segments.dropLast().enumerated() {
+            let next = segments[index + 1]
+            let isTooMuch =
+                settings.retentionBytes >= 0 && bytes - segment.bytes >= settings.retentionBytes
+            let isOld = try isTooOld(segment, next, settings)
+            guard isTooMuch || isOld else { break }
+            guard isDurable(next.base) else { break }
+            target = next.base
+            bytes -= segment.bytes
+        }
+        guard let target, target > start else { return nil }
+        return target
+    }
+
+    private func isDurable(_ offset: Int64) -> Bool {
+        state.withLock { $0.durable.offset >= offset && $0.visible.offset >= offset }
+    }
+
+    private func isTooOld(
+        _ segment: Segment, _ next: Segment, _ settings: TopicSettings
+    ) throws(StorageError) -> Bool {
+        guard settings.retentionMilliseconds >= 0 else { return false }
+        if segment.end == nil { try loadIndex(segment) }
+        guard let end = segment.end, end.appendTime != .min else { return false }
+        // A wrong clock spoils one segment, not its neighbours.
+        let time = min(end.appendTime, next.firstAppendTime)
+        return ageTime() - time > settings.retentionMilliseconds
+    }
+
+    private func ageTime() -> Int64 {
+        context.retentionClock.withLock { $0 }.ageTime(wall: context.clock.wallMilliseconds())
+    }
+
+    /// An open segment whose newest record has passed the retention would never go without this.
+    private func rollIfOld() throws(StorageError) {
+        let (settings, tail, isNamed) = appender.withLock {
+            ($0.settings, $0.tail, $0.segment.isNamed)
+        }
+        guard settings.cleanup.deletes, settings.retentionMilliseconds >= 0, tail.position > 0,
+            tail.appendTime != .min, isNamed,
+            ageTime() - tail.appendTime > settings.retentionMilliseconds
+        else { return }
+        if appender.withLock({ $0.files == nil }) { warmUp() }
+        if appender.withLock({ $0.prepared == nil }) { prepareNextSegment() }
+        let rolled = appender.withLock { appender in
+            guard let prepared = appender.prepared, appender.files != nil,
+                appender.tail.position > 0
+            else { return false }
+            roll(to: prepared, &appender)
+            publishRoll(appender)
+            return true
+        }
+        if rolled { context.flush.request(self) }
+    }
+
+    /// The log's end is now in the new segment.
+    private func publishRoll(_ appender: borrowing Appender) {
+        let end = LogEnd(
+            offset: appender.tail.offset, base: appender.segment.base, position: 0, checksum: 0,
+            appendTime: appender.tail.appendTime)
+        state.withLock { $0.appended = end }
+    }
+
+    private func removeBelowLogStart() throws(StorageError) {
+        let removed = state.withLock { state -> [Segment] in
+            var count = 0
+            while count + 1 < state.segments.count,
+                state.segments[count + 1].base <= state.logStart,
+                state.durable.offset >= state.segments[count + 1].base
+            { count += 1 }
+            guard count > 0 else { return [] }
+            let removed = Array(state.segments[..<count])
+            state.segments.removeFirst(count)
+            state.cursors.forget()
+            return removed
+        }
+        guard !removed.isEmpty else { return }
+        // The end mark in a later segment must be on disk before an older one goes.
+        try context.marks.syncNow()
+        for segment in removed {
+            try storage("removing segment \(segment.base) of \(name)") { () throws(SystemError) in
+                try segment.log.remove()
+                try segment.index.file.remove()
+            }
+            context.indexes.forget(segment.index)
+            context.metrics.deletedSegments.add()
+        }
+    }
+
+    /// The first record at or above the log start whose event time is at least `time`; nil when
+    /// there is none below the high watermark. Reader queue; blocks.
+    package func offset(forTime time: Int64) throws(StorageError) -> (offset: Int64, time: Int64)? {
+        let (segments, logStart, visible) = state.withLock {
+            ($0.segments, $0.logStart, $0.visible)
+        }
+        for segment in segments {
+            if segment.base > visible.offset { break }
+            let entries = try loadIndex(segment)
+            guard let end = state.withLock({ segmentEnd(segment.base, $0) }) else { continue }
+            let search = TimeSearch(
+                file: try segment.log.open(), time: time, logStart: logStart,
+                endOffset: visible.offset)
+            if let found = try search.find(entries, end: end.position) { return found }
+        }
+        return nil
+    }
+}
+
+/// Finds a record by event time in one segment.
+struct TimeSearch {
+    let file: any File
+    let time: Int64
+    let logStart: Int64
+    let endOffset: Int64
+
+    /// Event times may be out of order: each entry holds the running maximum below it, so the
+    /// interval before the first entry whose maximum reaches `time` is where the search begins.
+    func find(
+        _ entries: [IndexEntry], end: Int64
+    ) throws(StorageError) -> (offset: Int64, time: Int64)? {
+        let below = entries.lastIndex { $0.maxEventTime < time }
+        let start = below.map { entries[$0].position } ?? 0
+        var scanner = BatchScanner(file, from: start, to: end, checksBody: false)
+        while case .batch(let header, _) = try scanner.next() {
+            guard header.maxTimestamp >= time, header.nextOffset > logStart else { continue }
+            guard header.baseOffset < endOffset else { return nil }
+            if let found = record(header, scanner.bytes) { return found }
+        }
+        return nil
+    }
+
+    private func record(
+        _ header: RecordBatchHeader, _ bytes: RawSpan
+    ) -> (offset: Int64, time: Int64)? {
+        var cursor = RecordCursor(header)
+        do {
+            while let fields = try cursor.next(in: bytes) {
+                let (eventTime, overflow) = header.baseTimestamp.addingReportingOverflow(
+                    fields.timestampDelta)
+                let offset = header.baseOffset + Int64(fields.offsetDelta)
+                if !overflow, eventTime >= time, offset >= logStart { return (offset, eventTime) }
+            }
+        } catch {
+            return nil  // a damaged batch answers nothing; its readers are told
+        }
+        return nil
+    }
+}

@@ -1,0 +1,275 @@
+import MartletFormat
+import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+extension PartitionLog {
+    /// Reads from `offset` with every check that there is: CRC of each batch, continuity, and the
+    /// running prefix checksums of the index. What does not hold is quarantined and reported, never
+    /// handed out. Reader queue; blocks.
+    package func verifiedRead(
+        from offset: Int64, maxBytes: Int
+    ) throws(StorageError) -> ReadOutcome {
+        let request: ReadRequest
+        switch state.withLock({ admit(offset, $0) }) {
+        case .refused(let outcome): return outcome
+        case .accepted(let accepted): request = accepted
+        }
+        guard let walk = try startWalk(request.start, maxBytes) else { return .needsDisk }
+        var verification = walk
+        try verification.run()
+        if let damage = verification.damage { quarantine(damage) }
+        return state.withLock { state in
+            guard verification.output.count > 0 else {
+                switch admit(offset, state) {
+                case .refused(let outcome): return outcome
+                case .accepted: return .atEnd(state.view)
+                }
+            }
+            return .data(
+                ReadPlan(
+                    file: nil, slab: verification.output, position: 0,
+                    length: verification.output.count, startChecksum: 0,
+                    endChecksum: verification.outputChecksum, nextOffset: verification.nextOffset,
+                    gaps: gaps(from: request.asked, to: verification.nextOffset, state),
+                    view: state.view))
+        }
+    }
+
+    private func startWalk(
+        _ offset: Int64, _ maxBytes: Int
+    ) throws(StorageError) -> VerifiedWalk? {
+        guard
+            let segment = state.withLock({ state in
+                state.segmentIndex(for: offset).map { state.segments[$0] }
+            })
+        else { return nil }
+        let entries = try loadIndex(segment)
+        let file = try segment.log.open()
+        return state.withLock { state -> VerifiedWalk? in
+            guard let end = segmentEnd(segment.base, state) else { return nil }
+            var boundaries = entries.filter { $0.position < end.position }
+                .map { LogEnd($0, in: segment) }
+            boundaries.append(end)
+            let damaged = state.damaged.filter { $0.base == segment.base }
+            return VerifiedWalk(
+                file: file, base: segment.base, boundaries: boundaries, known: damaged,
+                from: offset, maxBytes: maxBytes, mayHaveHoles: segment.generation > 0,
+                gaps: state.gaps)
+        }
+    }
+
+    /// Notes damage: reads that touch it are answered `CORRUPT_MESSAGE`, everything else is served.
+    func quarantine(_ damage: DamagedRange) {
+        let isNew = state.withLock { state in
+            if state.damaged.contains(where: {
+                $0.base == damage.base && $0.positions == damage.positions
+            }) {
+                return false
+            }
+            state.damaged.append(damage)
+            state.damaged.sort { $0.offsets.lowerBound < $1.offsets.lowerBound }
+            return true
+        }
+        guard isNew else { return }
+        context.metrics.damagedRanges.add()
+        context.logger.error(
+            "LOG_DAMAGED",
+            "partition \(name): offsets \(damage.offsets.lowerBound) to \(damage.offsets.upperBound - 1) are damaged (\(damage.reason)); the bytes are kept, readers are told",
+            [
+                ("segment", .integer(damage.base)),
+                ("position", .integer(damage.positions.lowerBound)),
+                ("length", .integer(Int64(damage.positions.count))),
+            ])
+    }
+
+    /// Lets readers go on behind damage, by an operator's word. Lists what would be, or was, passed.
+    func markSkipped(from: Int64, to: Int64, execute: Bool) -> [Range<Int64>] {
+        state.withLock { state in
+            var passed: [Range<Int64>] = []
+            for index in state.damaged.indices
+            where !state.damaged[index].isSkipped
+                && state.damaged[index].offsets.lowerBound >= from
+                && state.damaged[index].offsets.upperBound <= to
+            {
+                passed.append(state.damaged[index].offsets)
+                if execute { state.damaged[index].isSkipped = true }
+            }
+            return passed
+        }
+    }
+}
+
+/// One verified read: walks from index entry to index entry and keeps what holds.
+struct VerifiedWalk {
+    let file: any File
+    let base: Int64
+    /// Index entries and the end of the readable part.
+    let boundaries: [LogEnd]
+    let known: [DamagedRange]
+    let from: Int64
+    let maxBytes: Int
+    /// A compacted segment: offsets may be missing between batches.
+    let mayHaveHoles: Bool
+    let gaps: [Range<Int64>]
+
+    private(set) var output = ByteSlab(capacity: 64 << 10)
+    private(set) var outputChecksum: UInt32 = 0
+    private(set) var nextOffset: Int64
+    private(set) var damage: DamagedRange?
+    private var isFull = false
+
+    init(
+        file: any File, base: Int64, boundaries: [LogEnd], known: [DamagedRange], from: Int64,
+        maxBytes: Int, mayHaveHoles: Bool, gaps: [Range<Int64>]
+    ) {
+        self.file = file
+        self.base = base
+        self.boundaries = boundaries
+        self.known = known
+        self.from = from
+        self.maxBytes = maxBytes
+        self.mayHaveHoles = mayHaveHoles
+        self.gaps = gaps
+        nextOffset = from
+    }
+
+    /// A batch whose own checks held.
+    private struct Sound {
+        let header: RecordBatchHeader
+        let position: Int64
+        let bytes: ByteSlab
+    }
+
+    mutating func run() throws(StorageError) {
+        guard var index = boundaries.dropLast().lastIndex(where: { $0.offset <= from }) else {
+            return
+        }
+        while index + 1 < boundaries.count, !isFull, output.count < maxBytes, damage == nil {
+            try verifyInterval(boundaries[index], boundaries[index + 1])
+            index += 1
+        }
+    }
+
+    private mutating func verifyInterval(
+        _ start: LogEnd, _ target: LogEnd
+    ) throws(StorageError) {
+        // Behind damage that is known already, the chain of checksums begins anew.
+        let passed = known.last {
+            $0.positions.lowerBound >= start.position && $0.positions.upperBound <= target.position
+                && $0.offsets.upperBound <= from
+        }
+        var sound: [Sound] = []
+        var place = start
+        var hasChain = true
+        if let passed {
+            place.offset = passed.offsets.upperBound
+            place.position = passed.positions.upperBound
+            hasChain = false
+        }
+        if place.position >= target.position { return }
+        if let problem = try scan(&place, target, &sound) {
+            try locate(problem, place, target)
+        } else if hasChain, place.checksum != target.checksum {
+            let suspect = Self.oddEpoch(sound) ?? 0..<sound.count
+            blame(sound, suspect, target)
+            sound = Array(sound[..<suspect.lowerBound])
+        }
+        for batch in sound { take(batch) }
+    }
+
+    /// Collects the batches up to `target`; returns what is wrong with the first that is.
+    private func scan(
+        _ place: inout LogEnd, _ target: LogEnd, _ sound: inout [Sound]
+    ) throws(StorageError) -> String? {
+        var scanner = BatchScanner(
+            file, from: place.position, to: target.position, checksBody: true)
+        while true {
+            switch try scanner.next() {
+            case .batch(let header, let position):
+                if let problem = continuity(header, place, target) { return problem }
+                place.checksum = RecordBatch.prefixChecksum(
+                    scanner.bytes, continuing: place.checksum)
+                place.offset = header.nextOffset
+                place.position = scanner.position
+                let copy = ByteSlab(capacity: header.byteCount)
+                copy.append(scanner.bytes)
+                sound.append(Sound(header: header, position: position, bytes: copy))
+            case .bad(_, let reason): return reason
+            case .zeros: return "zeros where a batch must be"
+            case .end: return nil
+            }
+        }
+    }
+
+    private func continuity(
+        _ header: RecordBatchHeader, _ place: LogEnd, _ target: LogEnd
+    ) -> String? {
+        guard header.nextOffset >= header.baseOffset, header.nextOffset <= target.offset else {
+            return "offset \(header.baseOffset) is beyond the next index entry"
+        }
+        if header.baseOffset == place.offset { return nil }
+        let isGap = gaps.contains {
+            $0.lowerBound <= place.offset && $0.upperBound == header.baseOffset
+        }
+        if header.baseOffset > place.offset, mayHaveHoles || isGap { return nil }
+        return "offset \(header.baseOffset) where \(place.offset) must be"
+    }
+
+    /// Notes damage at `place`, up to the next whole batch or index entry.
+    private mutating func locate(
+        _ reason: String, _ place: LogEnd, _ target: LogEnd
+    ) throws(StorageError) {
+        let next = try BatchSearch.next(
+            in: file, from: place.position + 1, to: target.position, offset: place.offset + 1,
+            offsetLimit: target.offset)
+        let resume =
+            next.map { ($0.header.baseOffset, $0.position) }
+            ?? (target.offset, target.position)
+        damage = DamagedRange(
+            offsets: place.offset..<max(resume.0, place.offset + 1), base: base,
+            positions: place.position..<resume.1, reason: reason)
+    }
+
+    /// All checksums hold but the chain of prefixes does not: one of these batches' first 17 bytes
+    /// is not what was written.
+    private mutating func blame(_ sound: [Sound], _ suspect: Range<Int>, _ target: LogEnd) {
+        guard let first = sound[suspect].first, let last = sound[suspect].last else { return }
+        damage = DamagedRange(
+            offsets: first.header.baseOffset..<last.header.nextOffset, base: base,
+            positions: first.position..<(last.position + Int64(last.header.byteCount)),
+            reason: "the first 17 bytes of a batch are not what was written")
+    }
+
+    /// The one batch whose leader epoch does not fit between its neighbours'.
+    private static func oddEpoch(_ sound: [Sound]) -> Range<Int>? {
+        let epochs = sound.map(\.header.leaderEpoch)
+        guard epochs.count > 1 else { return nil }
+        let common = epochs.first == epochs.last ? epochs.first : nil
+        let odd = epochs.indices.filter { index in
+            if let common { return epochs[index] != common }
+            let before = index > 0 ? epochs[index - 1] : epochs[index]
+            let after = index + 1 < epochs.count ? epochs[index + 1] : epochs[index]
+            return epochs[index] < before || epochs[index] > after
+        }
+        guard odd.count == 1, let index = odd.first else { return nil }
+        return index..<(index + 1)
+    }
+
+    private mutating func take(_ batch: Sound) {
+        guard batch.header.nextOffset > from else { return }
+        let count = batch.bytes.count
+        if output.count > 0, output.count + count > maxBytes { isFull = true }
+        if isFull { return }
+        if nextOffset > from, batch.header.baseOffset < nextOffset { return }
+        if output.freeCapacity < count {
+            let larger = ByteSlab(capacity: max(output.count + count, output.capacity * 2))
+            larger.append(output.bytes)
+            output = larger
+        }
+        output.append(batch.bytes.bytes)
+        outputChecksum = RecordBatch.prefixChecksum(
+            batch.bytes.bytes, continuing: outputChecksum)
+        nextOffset = batch.header.nextOffset
+    }
+}

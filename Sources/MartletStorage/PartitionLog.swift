@@ -1,0 +1,137 @@
+package import MartletFormat
+import MartletSystem
+import Synchronization
+
+/// What an accepted batch got.
+package struct AppendReceipt: Equatable, Sendable {
+    package let baseOffset: Int64
+    /// The offset behind the batch: wait for it with `whenDurable`.
+    package let endOffset: Int64
+    package let leaderEpoch: Int32
+}
+
+/// Why a batch was not taken. Nothing of it is in the log.
+package enum AppendRefusal: Sendable {
+    case outOfOrderSequence(expected: Int32)
+    /// The sequence is older than the window of duplicates.
+    case duplicateSequence
+    case unknownProducer
+    case staleEpoch(current: Int16)
+    case diskFull(String)
+    case offline(String)
+    case failed(StorageError)
+    case invalidTimestamp(String)
+    case tooLarge(max: Int64)
+    /// A compacted topic needs a key on every record.
+    case nullKey
+}
+
+package enum AppendOutcome: Sendable {
+    case appended(AppendReceipt)
+    /// The batch was there already; the receipt is the original's.
+    case duplicate(AppendReceipt)
+    case refused(AppendRefusal)
+    /// Nothing was done; the retry is told when another try is worth it.
+    case later
+}
+
+/// One partition's log.
+///
+/// Two locks. `appender` orders appends and is held across `pwrite`; `state` is small and is what
+/// readers, the flush and the appender share. Order: `appender` before `state`; nothing is called
+/// back under either.
+// Sendable: all mutable state is in `appender` and `state`, both Mutex; `flushPhase` belongs to the
+// scheduler's lock.
+package final class PartitionLog: Sendable {
+    package let topicID: TopicID
+    package let partition: Int32
+    let key: PartitionKey
+    let directory: String
+    let context: StorageContext
+    let appender: Mutex<Appender>
+    let state: Mutex<LogState>
+    let flushPhase = Atomic<UInt8>(FlushScheduler.Phase.idle)
+
+    init(
+        key: PartitionKey, directory: String, context: StorageContext, appender: consuming Appender,
+        state: consuming LogState
+    ) {
+        topicID = key.topic
+        partition = key.partition
+        self.key = key
+        self.directory = directory
+        self.context = context
+        self.appender = Mutex(appender)
+        self.state = Mutex(state)
+    }
+
+    /// What the partition is now, from one consistent read.
+    package var view: LogView { state.withLock { $0.view } }
+
+    /// Names the partition in messages.
+    var name: String { "\(topicID)/\(partition)" }
+
+    /// Calls `waiter` once when everything below `endOffset` is on disk: at once, on this thread,
+    /// when it is already.
+    package func whenDurable(_ endOffset: Int64, _ waiter: any DurabilityWaiter) {
+        let answer = state.withLock { state -> (now: Bool, failure: StorageError?, ask: Bool) in
+            if let failure = state.failure { return (true, failure, false) }
+            if state.durable.offset >= endOffset { return (true, nil, false) }
+            let index =
+                state.durabilityWaiters.lastIndex { $0.endOffset <= endOffset }.map { $0 + 1 } ?? 0
+            state.durabilityWaiters.insert((endOffset, waiter), at: index)
+            return (false, nil, state.durability == .written)
+        }
+        if answer.now { waiter.durabilityReached(self, answer.failure) }
+        if answer.ask { context.flush.request(self) }
+    }
+
+    /// Registers for the next move of the high watermark above `offset`; false when it is above
+    /// already.
+    package func waitForAdvance(above offset: Int64, _ waiter: any AdvanceWaiter) -> Bool {
+        state.withLock { state in
+            guard state.visible.offset <= offset, state.offline == nil else { return false }
+            state.advanceWaiters.append((offset, waiter))
+            return true
+        }
+    }
+
+    package func cancelWait(_ waiter: any AdvanceWaiter) {
+        state.withLock { $0.advanceWaiters.removeAll { $0.waiter === waiter } }
+    }
+
+    /// Takes the partition offline: its data stays as it is, everything is refused with `reason`.
+    func goOffline(_ reason: String) {
+        let woken = state.withLock { state -> [any AdvanceWaiter] in
+            if state.offline == nil { state.offline = reason }
+            defer { state.advanceWaiters = [] }
+            return state.advanceWaiters.map(\.waiter)
+        }
+        let retries = appender.withLock { $0.takeWaiting() }
+        for waiter in woken { waiter.highWatermarkAdvanced(self) }
+        for retry in retries { retry.retryAppend(self) }
+    }
+
+    /// Nothing that waits for the disk will be answered well any more.
+    func fail(_ error: StorageError) {
+        let waiters = state.withLock { state -> [any DurabilityWaiter] in
+            state.failure = error
+            defer { state.durabilityWaiters = [] }
+            return state.durabilityWaiters.map(\.waiter)
+        }
+        let retries = appender.withLock { $0.takeWaiting() }
+        for waiter in waiters { waiter.durabilityReached(self, error) }
+        for retry in retries { retry.retryAppend(self) }
+    }
+
+    /// New settings take effect with the next append and the next retention run.
+    func apply(_ settings: TopicSettings) {
+        appender.withLock { $0.settings = settings }
+        let woken = state.withLock { state -> [any AdvanceWaiter] in
+            state.durability = settings.durability
+            return settings.durability == .written ? state.publishVisible(state.appended) : []
+        }
+        for waiter in woken { waiter.highWatermarkAdvanced(self) }
+        context.flush.request(self)
+    }
+}

@@ -1,0 +1,138 @@
+import MartletFormat
+import MartletSystem
+import Synchronization
+
+/// The sparse index of one segment: an entry each 64 KiB of log, in a file that can be rebuilt
+/// from the log at any time and is therefore never synced on its own.
+///
+/// In memory it is the whole array of entries or nothing; `EvictionPool` bounds the sum.
+final class SparseIndex: Evictable {
+    static let intervalBytes: Int64 = 64 << 10
+
+    private struct State {
+        var entries: [IndexEntry] = []
+        var isLoaded = false
+        /// While a writer appends, the entries stay.
+        var isPinned = false
+    }
+
+    let header: IndexHeader
+    let file: CachedFile
+    private let pool: EvictionPool
+    private let use = Atomic<UInt64>(0)
+    private let state = Mutex(State())
+
+    init(_ header: IndexHeader, _ file: CachedFile, _ pool: EvictionPool) {
+        self.header = header
+        self.file = file
+        self.pool = pool
+    }
+
+    var lastUse: UInt64 { use.load(ordering: .relaxed) }
+    var isLoaded: Bool { state.withLock { $0.isLoaded } }
+
+    /// Runs `body` on the entries; nil when they are not in memory.
+    func withEntries<R>(_ body: ([IndexEntry]) -> R) -> R? {
+        use.store(pool.tick(), ordering: .relaxed)
+        return state.withLock { $0.isLoaded ? body($0.entries) : nil }
+    }
+
+    /// Takes entries into memory.
+    func install(_ entries: [IndexEntry], pinned: Bool) {
+        state.withLock { state in
+            // A writer's entries are newer than what a reader found in the file.
+            if state.isPinned, !pinned { return }
+            state.entries = entries
+            state.isLoaded = true
+            state.isPinned = pinned
+        }
+        pool.didLoad(self, cost: 64 + entries.count * MemoryLayout<IndexEntry>.stride)
+    }
+
+    func unpin() {
+        let count = state.withLock { state in
+            state.isPinned = false
+            return state.isLoaded ? state.entries.count : 0
+        }
+        pool.didLoad(self, cost: 64 + count * MemoryLayout<IndexEntry>.stride)
+    }
+
+    func evict() {
+        state.withLock { state in
+            guard !state.isPinned else { return }
+            state.entries = []
+            state.isLoaded = false
+        }
+    }
+
+    /// Appends an entry in memory and to the open file. A failed write only costs a rebuild later.
+    func append(_ entry: IndexEntry, to open: any File) throws(SystemError) {
+        let ordinal = state.withLock { state in
+            state.entries.append(entry)
+            return state.entries.count - 1
+        }
+        let slab = ByteSlab(capacity: IndexEntry.byteCount)
+        entry.encode(into: slab)
+        let position = Int64(IndexHeader.byteCount + ordinal * IndexEntry.byteCount)
+        try open.write(slab, at: position)
+    }
+
+    /// Replaces the file's content by `entries`. Blocks.
+    func rewrite(_ entries: [IndexEntry], in open: any File) throws(StorageError) {
+        let slab = ByteSlab(
+            capacity: IndexHeader.byteCount + entries.count * IndexEntry.byteCount)
+        header.encode(into: slab)
+        for entry in entries { entry.encode(into: slab) }
+        try storage("writing \(open.path)") { () throws(SystemError) in
+            try open.truncate(to: 0)
+            try open.write(slab, at: 0)
+        }
+    }
+
+    /// The entries of the file that hold together, up to the first that does not. Blocks.
+    static func readEntries(
+        _ header: IndexHeader, from open: any File, end: Int64
+    ) throws(StorageError) -> [IndexEntry] {
+        let size = try storage("reading \(open.path)") { () throws(SystemError) in
+            try open.size()
+        }
+        // An entry covers 64 KiB of log, so a longer file is not ours; the bound also keeps a
+        // damaged size from becoming an allocation.
+        let most =
+            Int64(IndexHeader.byteCount) + (end / intervalBytes + 3) * Int64(IndexEntry.byteCount)
+        let slab = ByteSlab(capacity: max(1, Int(min(size, most))))
+        try storage("reading \(open.path)") { () throws(SystemError) in
+            try open.readAll(into: slab, at: 0)
+        }
+        guard header.matches(slab.bytes) else { return [] }
+        var entries: [IndexEntry] = []
+        var at = IndexHeader.byteCount
+        while let entry = IndexEntry.read(slab.bytes, at: at), entry.position <= end,
+            Self.follows(entry, entries.last, header.base)
+        {
+            entries.append(entry)
+            at += IndexEntry.byteCount
+        }
+        return entries
+    }
+
+    private static func follows(_ entry: IndexEntry, _ last: IndexEntry?, _ base: Int64) -> Bool {
+        guard let last else { return entry.position == 0 && entry.offset == base }
+        return entry.position > last.position && entry.offset > last.offset
+            && entry.appendTime >= last.appendTime && entry.maxEventTime >= last.maxEventTime
+            || (entry.isSeal && entry.position == last.position)
+    }
+}
+
+extension [IndexEntry] {
+    /// Index of the last entry for which `isAtOrBelow` holds (it must hold for a prefix).
+    func lastIndex(where isAtOrBelow: (IndexEntry) -> Bool) -> Int? {
+        var low = 0
+        var high = count
+        while low < high {
+            let middle = (low + high) / 2
+            if isAtOrBelow(self[middle]) { low = middle + 1 } else { high = middle }
+        }
+        return low == 0 ? nil : low - 1
+    }
+}

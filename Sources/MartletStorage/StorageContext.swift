@@ -1,0 +1,90 @@
+import MartletFormat
+import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+/// What all partitions of a data directory share.
+final class StorageContext: Sendable {
+    let options: StorageOptions
+    let directory: DataDirectory
+    let fileSystem: any FileSystem
+    let clock: any Clock
+    let executors: StorageExecutors
+    let logger: Logger
+    let metrics: StorageMetrics
+    let marks: MarksWriter
+    let flush: FlushScheduler
+    let files: EvictionPool
+    let indexes: EvictionPool
+    let budgets: (durable: UnsyncedBudget, written: UnsyncedBudget)
+    let space: DiskSpaceGuard
+    let retentionClock: Mutex<RetentionClock>
+    /// The broker's leader epoch: raised at each unclean start, written into every batch.
+    private let epoch = Atomic<Int32>(0)
+    private let fatalHandler: @Sendable (StorageError) -> Void
+    private let nextReader = Atomic<Int>(0)
+    private let failure = Mutex<StorageError?>(nil)
+
+    init(
+        options: StorageOptions, directory: DataDirectory, clock: any Clock,
+        executors: StorageExecutors, logger: Logger, metrics: StorageMetrics, marks: MarksWriter,
+        retentionClock: RetentionClock,
+        onFatal: @escaping @Sendable (StorageError) -> Void
+    ) {
+        self.options = options
+        self.directory = directory
+        fileSystem = directory.fileSystem
+        self.clock = clock
+        self.executors = executors
+        self.logger = logger
+        self.metrics = metrics
+        self.marks = marks
+        self.retentionClock = Mutex(retentionClock)
+        fatalHandler = onFatal
+        flush = FlushScheduler(
+            executors.flush, manyThreshold: options.syncFileSystemThreshold)
+        files = EvictionPool(limit: options.openFilesMax)
+        indexes = EvictionPool(limit: options.indexBytesMax)
+        budgets = (
+            UnsyncedBudget(limit: options.unsyncedDurableBytesMax),
+            UnsyncedBudget(limit: options.unsyncedWrittenBytesMax)
+        )
+        space = DiskSpaceGuard(options, directory, logger)
+    }
+
+    var leaderEpoch: Int32 {
+        get { epoch.load(ordering: .relaxed) }
+        set { epoch.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Reader executors in turn.
+    func reader() -> any Executor {
+        let index = nextReader.add(1, ordering: .relaxed).newValue
+        return executors.readers[Int(UInt(bitPattern: index) % UInt(executors.readers.count))]
+    }
+
+    func budget(_ durability: Durability) -> UnsyncedBudget {
+        switch durability {
+        case .durable: budgets.durable
+        case .written: budgets.written
+        }
+    }
+
+    /// The first final failure of the process, if there was one.
+    var failed: StorageError? { failure.withLock { $0 } }
+
+    /// A sync, rename or truncation failed: nothing is acknowledged from here on, and the owner
+    /// ends the process. Only the first call is told.
+    func fail(_ error: StorageError) {
+        let isFirst = failure.withLock { failure in
+            if failure != nil { return false }
+            failure = error
+            return true
+        }
+        guard isFirst else { return }
+        logger.error(
+            "STORAGE_FAILED", "storage failed and will not be retried: \(error.message)")
+        // Not here: the caller may hold a partition's lock.
+        executors.marks.execute { [fatalHandler] in fatalHandler(error) }
+    }
+}

@@ -1,0 +1,52 @@
+import MartletFormat
+import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+extension StorageEngine {
+    private static let tickNanoseconds: Int64 = 1_000_000_000
+    private static let clockSaveMilliseconds: Int64 = 60_000
+
+    func scheduleTick() {
+        context.executors.housekeeping.execute(after: Self.tickNanoseconds) { [weak self] in
+            guard let self, !isClosed.load(ordering: .relaxed) else { return }
+            tick()
+            scheduleTick()
+        }
+    }
+
+    /// What is due once a second. Housekeeping; also called by tests with a manual clock.
+    package func tick() {
+        guard context.failed == nil else { return }
+        context.space.check()
+        advanceRetentionClock()
+        let now = context.clock.monotonicNanoseconds()
+        for topic in topics() where topic.isOnline {
+            for log in topic.partitions {
+                log.syncIfDue()
+                log.settleIfQuiet(now: now)
+                log.applyRetention()
+            }
+        }
+    }
+
+    private func advanceRetentionClock() {
+        let monotonic = context.clock.monotonicNanoseconds() / 1_000_000
+        let wall = context.clock.wallMilliseconds()
+        let now = context.retentionClock.withLock { clock in
+            clock.advance(wall: wall, monotonic: monotonic)
+            return clock.now
+        }
+        guard monotonic - lastClockSave.load(ordering: .relaxed) >= Self.clockSaveMilliseconds
+        else { return }
+        lastClockSave.store(monotonic, ordering: .relaxed)
+        var mark = MarkEntry(.clock)
+        mark.time = now
+        do {
+            try context.marks.record([mark])
+        } catch {
+            context.logger.warning(
+                "CLOCK_NOT_SAVED", "retention clock not saved: \(error.message)")
+        }
+    }
+}

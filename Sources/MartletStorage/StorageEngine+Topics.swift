@@ -1,0 +1,204 @@
+package import MartletFormat
+import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+/// One setting before and after a change.
+package struct SettingChange: Sendable {
+    package let key: String
+    /// The effective value; nil when the topic did not set it.
+    package let before: String?
+    package let after: String?
+    package let source: SettingSource
+}
+
+extension StorageEngine {
+    /// Makes a topic that is there after a crash, or not at all. Housekeeping; blocks.
+    ///
+    /// - Parameter settings: Canonical texts by key (`TopicSettings.keys`).
+    /// - Throws: `invalidName`, `topicExists`, `invalidSetting`, `limitReached`, `diskFull`.
+    package func createTopic(
+        name: String, partitions: Int32, settings: [String: String], id: TopicID,
+        isInternal: Bool = false, validateOnly: Bool = false
+    ) throws(StorageError) -> Topic? {
+        try changes.withLock { _ throws(StorageError) -> Topic? in
+            if let problem = TopicMetadata.problem(withName: name, isInternal: isInternal) {
+                throw StorageError(.invalidName, problem)
+            }
+            guard topic(named: name) == nil else {
+                throw StorageError(.topicExists, "topic \"\(name)\" exists already")
+            }
+            guard partitions > 0 else {
+                throw StorageError(.invalidSetting, "partitions: \(partitions) is less than 1")
+            }
+            try checkLimits(addingTopics: 1, partitions: Int(partitions))
+            let metadata = TopicMetadata(
+                id: id, name: name, partitions: partitions, overrides: settings)
+            let typed = try metadata.settings(over: context.options.defaults)
+            if validateOnly { return nil }
+            guard context.space.isWritable else {
+                throw StorageError(.diskFull, context.space.reason)
+            }
+            try guardFatal { () throws(StorageError) in try store.create(metadata) }
+            let logs = try open(metadata, typed, 0..<partitions)
+            let topic = Topic(metadata, settings: typed, partitions: logs)
+            catalog.withLock { catalog in
+                catalog.byID[id] = topic
+                catalog.byName[name] = topic
+            }
+            return topic
+        }
+    }
+
+    /// Takes a topic away for ever. Its files are removed in the background. Housekeeping; blocks.
+    package func deleteTopic(_ id: TopicID) throws(StorageError) {
+        try changes.withLock { _ throws(StorageError) in
+            let topic = try known(id)
+            topic.goOffline("the topic was deleted")
+            catalog.withLock { catalog in
+                catalog.byID[id] = nil
+                if catalog.byName[topic.name] === topic { catalog.byName[topic.name] = nil }
+            }
+            for log in topic.partitions { log.flush() }
+            try guardFatal { () throws(StorageError) in
+                try store.delete(id, at: context.clock.wallMilliseconds())
+            }
+            context.marks.forget(topic: id)
+        }
+        context.executors.housekeeping.execute { [self] in removeDeleted() }
+    }
+
+    /// Changes settings; nil unsets one. Housekeeping; blocks.
+    package func alterTopic(
+        _ id: TopicID, changes wanted: [(key: String, value: String?)], validateOnly: Bool
+    ) throws(StorageError) -> [SettingChange] {
+        try changes.withLock { _ throws(StorageError) -> [SettingChange] in
+            let topic = try known(id)
+            var metadata = topic.metadata
+            let before = topic.settings
+            for (key, value) in wanted {
+                guard TopicSettings.key(named: key) != nil else {
+                    var probe = before
+                    try probe.set(key, to: value ?? "")  // throws with the list of keys
+                    continue
+                }
+                metadata.overrides[key] = value
+            }
+            let after = try metadata.settings(over: context.options.defaults)
+            let result = wanted.map { key, _ in
+                SettingChange(
+                    key: key, before: before.value(of: key), after: after.value(of: key),
+                    source: metadata.overrides[key] == nil ? .broker : .topic)
+            }
+            if validateOnly { return result }
+            let changed = metadata
+            try guardFatal { () throws(StorageError) in try store.update(changed) }
+            topic.update(metadata, after)
+            for log in topic.partitions { log.apply(after) }
+            return result
+        }
+    }
+
+    /// Adds partitions; keys hash over the new number from then on. Housekeeping; blocks.
+    package func addPartitions(_ id: TopicID, total: Int32) throws(StorageError) {
+        try changes.withLock { _ throws(StorageError) in
+            let topic = try known(id)
+            var metadata = topic.metadata
+            guard total > metadata.partitions else {
+                throw StorageError(
+                    .invalidSetting,
+                    "partitions: \(total) is not more than the \(metadata.partitions) there are; partitions are never taken away"
+                )
+            }
+            try checkLimits(addingTopics: 0, partitions: Int(total - metadata.partitions))
+            let added = metadata.partitions..<total
+            metadata.partitions = total
+            let changed = metadata
+            try guardFatal { () throws(StorageError) in try store.update(changed) }
+            let logs = try open(metadata, topic.settings, added)
+            topic.update(metadata, topic.settings, adding: logs)
+        }
+    }
+
+    /// Keeps an operator's word that readers pass damaged offsets.
+    package func skipDamage(
+        _ id: TopicID, partition: Int32, from: Int64, to: Int64, execute: Bool
+    ) throws(StorageError) -> [Range<Int64>] {
+        try changes.withLock { _ throws(StorageError) -> [Range<Int64>] in
+            let topic = try known(id)
+            guard let log = topic.partition(partition) else {
+                throw StorageError(
+                    .offsetOutOfRange, "topic \(topic.name) has no partition \(partition)")
+            }
+            return log.markSkipped(from: from, to: to, execute: execute)
+        }
+    }
+
+    private func known(_ id: TopicID) throws(StorageError) -> Topic {
+        guard let topic = topic(id: id) else {
+            throw StorageError(.unknownTopic, "no topic has the id \(id)")
+        }
+        return topic
+    }
+
+    private func checkLimits(addingTopics: Int, partitions: Int) throws(StorageError) {
+        let (topics, total) = catalog.withLock { catalog in
+            (
+                catalog.byID.count,
+                catalog.byID.values.reduce(0) { $0 + Int($1.partitionCount) }
+            )
+        }
+        guard topics + addingTopics <= context.options.topicsMax else {
+            throw StorageError(
+                .limitReached, "topics.max is \(context.options.topicsMax), \(topics) are there")
+        }
+        guard partitions <= context.options.partitionsMax,
+            total + partitions <= context.options.partitionsMax
+        else {
+            throw StorageError(
+                .limitReached,
+                "partitions.max is \(context.options.partitionsMax), \(total) are there, \(partitions) more were asked for"
+            )
+        }
+    }
+
+    private func open(
+        _ metadata: TopicMetadata, _ settings: TopicSettings, _ partitions: Range<Int32>
+    ) throws(StorageError) -> [PartitionLog] {
+        var logs: [PartitionLog] = []
+        for partition in partitions {
+            let key = PartitionKey(topic: metadata.id, partition: partition)
+            let directory = context.directory.partition(key)
+            let result = try guardFatal { () throws(StorageError) in
+                try LogRecovery(
+                    key: key, topicName: metadata.name, directory: directory, settings: settings,
+                    marks: PartitionMarks(), gaps: [], isClean: true, context: context
+                ).run()
+            }
+            logs.append(
+                PartitionLog(
+                    key: key, directory: directory, context: context, appender: result.appender,
+                    state: result.state))
+        }
+        return logs
+    }
+
+    /// A failed sync or rename is final also when an operator's call meets it.
+    func guardFatal<R>(_ body: () throws(StorageError) -> R) throws(StorageError) -> R {
+        do {
+            return try body()
+        } catch {
+            if error.isFatal { context.fail(error) }
+            throw error
+        }
+    }
+
+    func removeDeleted() {
+        do {
+            try store.removeDeleted()
+        } catch {
+            context.logger.warning(
+                "DELETE_INCOMPLETE", "files of a deleted topic stay for now: \(error.message)")
+        }
+    }
+}

@@ -1,0 +1,150 @@
+package import MartletFormat
+package import MartletSystem
+package import MartletTelemetry
+import Synchronization
+
+/// All topics of one data directory. The one entrance to storage.
+///
+/// `topic`, `topics` and what the logs offer may be called anywhere; what changes topics blocks and
+/// belongs on the housekeeping executor.
+package final class StorageEngine: Sendable {
+    struct Catalog {
+        var byID: [TopicID: Topic] = [:]
+        var byName: [String: Topic] = [:]
+    }
+
+    let context: StorageContext
+    let store: any MetadataStore
+    let catalog = Mutex(Catalog())
+    /// Orders what changes topics.
+    let changes = Mutex<Void>(())
+    private let lock: any FileLock
+    private let report = Mutex(StartReport())
+    let isClosed = Atomic<Bool>(false)
+    let lastClockSave = Atomic<Int64>(0)
+
+    /// Runs `count` calls of a body, in parallel if it can; returns when all are done.
+    package typealias Parallel = @Sendable (_ count: Int, _ body: @Sendable (Int) -> Void) -> Void
+
+    /// Opens the data directory and recovers every log. Blocks.
+    ///
+    /// - Parameters:
+    ///   - parallel: How recovery spreads over threads.
+    ///   - onFatal: Told once, on a storage thread, when a sync failed: end the process (74).
+    /// - Throws: `notUsable` when the directory is locked, foreign, or of a newer format.
+    package static func open(
+        _ options: StorageOptions, fileSystem: any FileSystem, clock: any Clock,
+        executors: StorageExecutors, logger: Logger = .disabled,
+        metrics: MetricsRegistry = MetricsRegistry(),
+        parallel: @escaping Parallel = { count, body in for index in 0..<count { body(index) } },
+        onFatal: @escaping @Sendable (StorageError) -> Void = { _ in }
+    ) throws(StorageError) -> StorageEngine {
+        let directory = DataDirectory(options.dataDirectory, fileSystem)
+        let lock = try directory.open()
+        let started = clock.monotonicNanoseconds()
+        let loaded = try MarksLoader(fileSystem: fileSystem, directory: options.dataDirectory)
+            .load()
+        // A directory without any mark is a new one: there is nothing to be unclean about.
+        let isNew = loaded.generations.isEmpty && loaded.table.partitions.isEmpty
+        let relay = FatalRelay(onFatal)
+        let marks = try MarksWriter(
+            fileSystem: fileSystem, directory: options.dataDirectory, executor: executors.marks,
+            loaded: loaded, onFatal: { error in relay.fatal(error) })
+        let context = StorageContext(
+            options: options, directory: directory, clock: clock, executors: executors,
+            logger: logger, metrics: StorageMetrics(metrics), marks: marks,
+            retentionClock: RetentionClock(
+                saved: loaded.table.retentionClock, wall: clock.wallMilliseconds(),
+                monotonic: clock.monotonicNanoseconds() / 1_000_000),
+            onFatal: { error in relay.fatal(error) })
+        let engine = StorageEngine(
+            context: context, store: DirectoryMetadataStore(directory: directory), lock: lock)
+        relay.attach(engine)
+        context.leaderEpoch = loaded.table.epoch
+        var opening = EngineOpening(
+            engine: engine, table: loaded.table, isClean: loaded.table.isClean || isNew,
+            parallel: parallel)
+        if loaded.damagedSlots > 0 {
+            opening.events.append(
+                RecoveryEvent(
+                    .marks,
+                    detail: "\(loaded.damagedSlots) marks could not be read and were passed over"))
+        }
+        var report = try opening.run()
+        report.milliseconds = (clock.monotonicNanoseconds() - started) / 1_000_000
+        let final = report
+        engine.report.withLock { $0 = final }
+        context.space.check()
+        context.space.makeReserve()
+        engine.scheduleTick()
+        return engine
+    }
+
+    private init(context: StorageContext, store: any MetadataStore, lock: any FileLock) {
+        self.context = context
+        self.store = store
+        self.lock = lock
+    }
+
+    package var startReport: StartReport { report.withLock { $0 } }
+    package var isWritable: Bool { context.space.isWritable && context.failed == nil }
+    package var space: DiskSpaceGuard { context.space }
+    package var leaderEpoch: Int32 { context.leaderEpoch }
+    /// Bytes that are written but not on disk.
+    package var unsyncedBytes: Int64 {
+        context.budgets.durable.bytes + context.budgets.written.bytes
+    }
+
+    package func topic(named name: String) -> Topic? { catalog.withLock { $0.byName[name] } }
+    package func topic(id: TopicID) -> Topic? { catalog.withLock { $0.byID[id] } }
+
+    /// All topics in order of their names.
+    package func topics() -> [Topic] {
+        catalog.withLock { Array($0.byID.values) }.sorted { $0.name < $1.name }
+    }
+
+    /// Nothing is acknowledged any more: everyone who waits is told.
+    func fail(_ error: StorageError) {
+        for topic in topics() {
+            for log in topic.partitions { log.fail(error) }
+        }
+    }
+
+    /// Stops in order: everything appended is synced, producers' states are saved, and the marks
+    /// end with `clean`. Blocks. The caller has stopped appending before.
+    package func close() throws(StorageError) {
+        guard !isClosed.exchange(true, ordering: .relaxed) else { return }
+        let logs = topics().flatMap(\.partitions)
+        for log in logs {
+            log.dropAhead()
+            log.writeSnapshot()
+        }
+        for log in logs { log.flush() }
+        if let failed = context.failed { throw failed }
+        var clock = MarkEntry(.clock)
+        clock.time = context.retentionClock.withLock { $0.now }
+        try context.marks.recordAndSync([clock])
+        try context.marks.recordAndSync([MarkEntry(.clean)])
+        lock.release()
+    }
+}
+
+/// Hands the first fatal error to the engine's logs and then to the owner. Weak, because the engine
+/// owns what holds the relay.
+private final class FatalRelay: Sendable {
+    private struct Target {
+        weak var engine: StorageEngine?
+    }
+
+    private let target = Mutex(Target())
+    private let onFatal: @Sendable (StorageError) -> Void
+
+    init(_ onFatal: @escaping @Sendable (StorageError) -> Void) { self.onFatal = onFatal }
+
+    func attach(_ engine: StorageEngine) { target.withLock { $0.engine = engine } }
+
+    func fatal(_ error: StorageError) {
+        target.withLock { $0.engine }?.fail(error)
+        onFatal(error)
+    }
+}

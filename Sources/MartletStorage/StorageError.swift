@@ -1,0 +1,68 @@
+package import MartletSystem
+
+/// What kind of storage failure it is; decides what the broker answers.
+package enum StorageErrorCode: Sendable {
+    /// A system call failed in a way that says nothing about data already acknowledged.
+    case ioFailed
+    /// `fdatasync`, a directory sync, a rename or a truncation failed: final for the process.
+    case syncFailed
+    /// No space for what was asked; nothing was written.
+    case diskFull
+    /// Bytes that must be right are not, and are kept as they are.
+    case corrupt
+    /// The data directory belongs to another process or another format version.
+    case notUsable
+    case topicExists
+    case unknownTopic
+    case invalidName
+    case invalidSetting
+    case limitReached
+    /// The topic or partition cannot be served; its data is untouched.
+    case offline
+    case offsetOutOfRange
+}
+
+/// Why storage could not do what it was asked.
+package struct StorageError: Error, Sendable, CustomStringConvertible {
+    package let code: StorageErrorCode
+    package let message: String
+
+    package init(_ code: StorageErrorCode, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+
+    package init(_ error: SystemError, _ what: String) {
+        self.init(error.isNoSpace ? .diskFull : .ioFailed, "\(what): \(error)")
+    }
+
+    /// For calls whose failure leaves the state of the disk unknown.
+    package static func fatal(_ error: SystemError, _ what: String) -> StorageError {
+        StorageError(.syncFailed, "\(what): \(error)")
+    }
+
+    package var isFatal: Bool { code == .syncFailed }
+    package var description: String { message }
+}
+
+/// Runs `body` and turns its `SystemError` into a `StorageError` that says what was being done.
+func storage<R>(
+    _ what: @autoclosure () -> String, _ body: () throws(SystemError) -> R
+) throws(StorageError) -> R {
+    do {
+        return try body()
+    } catch {
+        throw StorageError(error, what())
+    }
+}
+
+/// As `storage`, for a call whose failure is final for the process (reliability: fsyncgate).
+func storageFatal<R>(
+    _ what: @autoclosure () -> String, _ body: () throws(SystemError) -> R
+) throws(StorageError) -> R {
+    do {
+        return try body()
+    } catch {
+        throw StorageError.fatal(error, what())
+    }
+}

@@ -1,0 +1,76 @@
+import MartletFormat
+package import MartletSystem
+import MartletTelemetry
+
+/// Where storage work runs. None of these may be the queue of a connection.
+package struct StorageExecutors: Sendable {
+    /// One `fdatasync` at a time each; their number is `flush.concurrency`.
+    package var flush: [any Executor]
+    /// Blocking reads: cold index look-ups, verification, warm-up of partitions.
+    package var readers: [any Executor]
+    /// Creation, removal, renames, retention, compaction.
+    package var housekeeping: any Executor
+    /// Syncs the marks file.
+    package var marks: any Executor
+
+    package init(
+        flush: [any Executor], readers: [any Executor], housekeeping: any Executor,
+        marks: any Executor
+    ) {
+        self.flush = flush
+        self.readers = readers
+        self.housekeeping = housekeeping
+        self.marks = marks
+    }
+}
+
+/// Faults that tests plant to see that a proof would find them. Only debug builds read them.
+package struct PlantedBugs: OptionSet, Sendable {
+    package let rawValue: Int
+    package init(rawValue: Int) { self.rawValue = rawValue }
+
+    /// Producers are answered before `fdatasync`.
+    package static let ackBeforeSync = PlantedBugs(rawValue: 1)
+    /// A retry is appended again.
+    package static let noDeduplication = PlantedBugs(rawValue: 2)
+    /// Readers of a durable topic see what is not on disk.
+    package static let readersAboveDurable = PlantedBugs(rawValue: 4)
+    /// Directory entries are not synced.
+    package static let dropDirectorySync = PlantedBugs(rawValue: 8)
+    /// Recovery truncates at the first bad batch, also below a mark.
+    package static let truncateBelowMark = PlantedBugs(rawValue: 16)
+}
+
+/// How storage is set up. Bytes and milliseconds unless the name says otherwise.
+package struct StorageOptions: Sendable {
+    package var dataDirectory: String
+    package var defaults = TopicSettings()
+    package var openFilesMax = 1024
+    package var indexBytesMax = 64 << 20
+    package var unsyncedDurableBytesMax: Int64 = 64 << 20
+    package var unsyncedDurablePartitionBytesMax: Int64 = 16 << 20
+    package var unsyncedWrittenBytesMax: Int64 = 1 << 30
+    package var unsyncedWrittenPartitionBytesMax: Int64 = 256 << 20
+    package var writtenSyncMilliseconds: Int64 = 1000
+    package var writtenSyncBytes: Int64 = 32 << 20
+    package var diskFreeLow: Int64 = 256 << 20
+    package var diskFreeHigh: Int64 = 512 << 20
+    package var diskReserve: Int64 = 4 << 20
+    package var producerExpiryMilliseconds: Int64 = 7 * 86_400_000
+    package var scrubMilliseconds: Int64 = 7 * 86_400_000
+    package var topicsMax = 10_000
+    package var partitionsMax = 50_000
+    /// From this many dirty partitions on, one `syncfs` serves them all; 0 never.
+    package var syncFileSystemThreshold = 32
+    package var plantedBugs: PlantedBugs = []
+
+    package init(dataDirectory: String) { self.dataDirectory = dataDirectory }
+
+    func has(_ bug: PlantedBugs) -> Bool {
+        #if DEBUG
+            plantedBugs.contains(bug)
+        #else
+            false
+        #endif
+    }
+}

@@ -1,0 +1,66 @@
+package import MartletFormat
+import Synchronization
+
+/// A topic as the broker sees it: its metadata and its partitions.
+package final class Topic: Sendable {
+    private struct State {
+        var metadata: TopicMetadata
+        var settings: TopicSettings
+        var partitions: [PartitionLog]
+        var offline: String?
+    }
+
+    package let id: TopicID
+    package let name: String
+    private let state: Mutex<State>
+
+    init(
+        _ metadata: TopicMetadata, settings: TopicSettings, partitions: [PartitionLog],
+        offline: String? = nil
+    ) {
+        id = metadata.id
+        name = metadata.name
+        state = Mutex(
+            State(
+                metadata: metadata, settings: settings, partitions: partitions, offline: offline))
+    }
+
+    package var isInternal: Bool { name.hasPrefix(TopicMetadata.reservedPrefix) }
+    package var metadata: TopicMetadata { state.withLock { $0.metadata } }
+    package var settings: TopicSettings { state.withLock { $0.settings } }
+    package var partitions: [PartitionLog] { state.withLock { $0.partitions } }
+    package var partitionCount: Int32 { state.withLock { $0.metadata.partitions } }
+    /// Why the topic cannot be served; nil when it can.
+    package var offlineReason: String? { state.withLock { $0.offline } }
+    package var isOnline: Bool { offlineReason == nil }
+
+    package func partition(_ index: Int32) -> PartitionLog? {
+        state.withLock { state in
+            let position = Int(index)
+            guard state.partitions.indices.contains(position) else { return nil }
+            return state.partitions[position]
+        }
+    }
+
+    func update(_ metadata: TopicMetadata, _ settings: TopicSettings, adding: [PartitionLog] = []) {
+        state.withLock { state in
+            state.metadata = metadata
+            state.settings = settings
+            state.partitions += adding
+        }
+    }
+
+    func goOffline(_ reason: String) {
+        let partitions = state.withLock { state in
+            state.offline = reason
+            return state.partitions
+        }
+        for partition in partitions { partition.goOffline(reason) }
+    }
+
+    /// Where the value of a setting comes from.
+    package func source(of key: String, brokerSets: Set<String>) -> SettingSource {
+        if metadata.overrides[key] != nil { return .topic }
+        return brokerSets.contains(key) ? .broker : .builtIn
+    }
+}

@@ -1,0 +1,149 @@
+import MartletFormat
+import MartletStorage
+import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+/// Runs jobs at once, on the caller's thread; timers wait until `fireTimers`.
+final class InlineExecutor: Executor {
+    private let timers = Mutex<[@Sendable () -> Void]>([])
+
+    func execute(_ job: @escaping @Sendable () -> Void) { job() }
+    func execute(after nanoseconds: Int64, _ job: @escaping @Sendable () -> Void) {
+        timers.withLock { $0.append(job) }
+    }
+}
+
+/// Remembers that it was asked to try again.
+final class RetryProbe: AppendRetry {
+    let count = Atomic<Int>(0)
+    func retryAppend(_ log: PartitionLog) { count.add(1, ordering: .relaxed) }
+}
+
+/// Remembers what it was told about durability.
+final class DurabilityProbe: DurabilityWaiter {
+    let answers = Mutex<[String?]>([])
+    func durabilityReached(_ log: PartitionLog, _ failure: StorageError?) {
+        answers.withLock { $0.append(failure?.message) }
+    }
+    var isDurable: Bool { answers.withLock { $0.count == 1 && $0[0] == nil } }
+}
+
+/// A storage engine with one thread, over any file system.
+struct StorageHarness {
+    let engine: StorageEngine
+    let executor = InlineExecutor()
+
+    init(
+        _ directory: String, _ fileSystem: any FileSystem, clock: any Clock = SystemClock(),
+        change: (inout StorageOptions) -> Void = { _ in }
+    ) throws {
+        var options = StorageOptions(dataDirectory: directory)
+        options.diskFreeLow = 0
+        options.diskFreeHigh = 0
+        options.diskReserve = 0
+        change(&options)
+        engine = try StorageEngine.open(
+            options, fileSystem: fileSystem, clock: clock,
+            executors: StorageExecutors(
+                flush: [executor], readers: [executor], housekeeping: executor, marks: executor))
+    }
+
+    func topic(
+        _ name: String, partitions: Int32 = 1, settings: [String: String] = [:],
+        id: TopicID = TopicID(high: 1, low: 1)
+    ) throws -> Topic {
+        if let topic = engine.topic(named: name) { return topic }
+        guard
+            let topic = try engine.createTopic(
+                name: name, partitions: partitions, settings: settings, id: id)
+        else { throw StorageError(.unknownTopic, "not made") }
+        return topic
+    }
+}
+
+/// A batch of `values`, as a producer sends it.
+func batch(
+    _ values: [String], key: String? = nil, time: Int64 = 1_000, producer: Int64 = -1,
+    epoch: Int16 = -1, sequence: Int32 = -1
+) -> ByteSlab {
+    let slab = ByteSlab(capacity: 4096 + values.reduce(0) { $0 + $1.utf8.count + 64 })
+    let builder = RecordBatchBuilder(slab: slab)
+    for (index, value) in values.enumerated() {
+        let bytes = Array(value.utf8)
+        let keyBytes = key.map { Array($0.utf8) } ?? []
+        _ = unsafe builder.append(
+            key: key == nil ? nil : keyBytes.span.bytes, value: bytes.span.bytes, headers: [],
+            timestamp: time + Int64(index))
+    }
+    _ = builder.finish(producerID: producer, producerEpoch: epoch, baseSequence: sequence)
+    return slab
+}
+
+extension PartitionLog {
+    /// Appends, trying again as long as the answer is `later` (jobs run inline).
+    func appendNow(_ slab: ByteSlab) throws -> AppendOutcome {
+        let header = try RecordBatch.validateForAppend(slab.bytes)
+        let probe = RetryProbe()
+        for _ in 0..<8 {
+            let outcome = append(slab, 0..<slab.count, header, retry: probe)
+            if case .later = outcome { continue }
+            return outcome
+        }
+        return .later
+    }
+
+    /// Every visible value from `offset` on, with its offset, through the paths that readers use.
+    func values(from start: Int64 = 0, maxBytes: Int = 1 << 20) throws -> [(Int64, String)] {
+        var result: [(Int64, String)] = []
+        var offset = max(start, view.logStart)
+        for _ in 0..<100_000 {
+            var outcome = plan(from: offset, maxBytes: maxBytes)
+            if case .needsDisk = outcome {
+                outcome = try planFromDisk(from: offset, maxBytes: maxBytes)
+            }
+            if case .needsVerification = outcome {
+                outcome = try verifiedRead(from: offset, maxBytes: maxBytes)
+            }
+            guard case .data(let plan) = outcome else { return result }
+            let slab = ByteSlab(capacity: max(1, plan.length))
+            if let file = plan.file {
+                _ = unsafe try slab.fill {
+                    (space: UnsafeMutableRawBufferPointer) throws(SystemError) in
+                    unsafe try file.read(into: space, at: plan.position)
+                }
+            } else if let bytes = plan.slab {
+                slab.append(bytes.bytes)
+            }
+            var at = 0
+            var chain = plan.startChecksum
+            while at < slab.count {
+                let header = try RecordBatchHeader(reading: slab.bytes, at: at)
+                let range = at..<(at + header.byteCount)
+                try RecordBatch.checkChecksum(slab.span(range), header)
+                chain = RecordBatch.prefixChecksum(slab.span(range), continuing: chain)
+                var cursor = RecordCursor(header)
+                while let record = try cursor.next(in: slab.span(range)) {
+                    let recordOffset = header.baseOffset + Int64(record.offsetDelta)
+                    guard recordOffset >= offset, let value = record.value else { continue }
+                    let bytes = slab.span((at + value.lowerBound)..<(at + value.upperBound))
+                    let text = unsafe bytes.withUnsafeBytes {
+                        unsafe String(decoding: $0, as: UTF8.self)
+                    }
+                    result.append((recordOffset, text))
+                }
+                at += header.byteCount
+            }
+            guard chain == plan.endChecksum else {
+                throw StorageError(.corrupt, "prefix chain broken at \(offset)")
+            }
+            offset = plan.nextOffset
+        }
+        return result
+    }
+}
+
+struct TemporaryFolder {
+    let path = "/tmp/martlet-smoke-\(UInt64.random(in: 0..<UInt64.max))"
+    init() { do { try PosixFileSystem().makeDirectory(path) } catch {} }
+}
