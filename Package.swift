@@ -18,10 +18,15 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
     .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+func tests(
+    _ name: String,
+    _ dependencies: [Target.Dependency],
+    exclude: [String] = []
+) -> Target {
     .testTarget(
         name: name,
         dependencies: dependencies + ["MartletTestSupport"],
+        exclude: exclude,
         swiftSettings: swiftSettings
     )
 }
@@ -92,7 +97,11 @@ let package = Package(
             path: "Tests/Support",
             swiftSettings: swiftSettings
         ),
-        tests("MartletFormatTests", ["MartletFormat", "CMartletShim"]),
+        tests(
+            "MartletFormatTests",
+            ["MartletFormat", "MartletJSON", "MartletSystem"],
+            exclude: ["Golden"]
+        ),
         tests("MartletSystemTests", ["MartletSystem"]),
         tests("MartletTelemetryTests", ["MartletTelemetry", "MartletJSON"]),
         tests("MartletConfigurationTests", ["MartletConfiguration"]),
