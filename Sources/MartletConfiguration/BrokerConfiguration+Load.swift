@@ -57,12 +57,15 @@ extension BrokerConfiguration {
 private struct Loader {
     var configuration = BrokerConfiguration()
     var origins: [String: ConfigurationOrigin] = [:]
-    var problems: [ConfigurationProblem] = []
+    private(set) var problems: [ConfigurationProblem] = []
+
+    /// Enough to see what is wrong; the search for near names has its price.
+    private static let problemsMax = 100
 
     mutating func apply(_ file: ConfigurationFile) {
         let (entries, problems) = file.parse()
         self.problems += problems
-        for entry in entries {
+        for entry in entries where self.problems.count < Self.problemsMax {
             set(
                 section: entry.section, key: entry.key, to: entry.value,
                 from: .file(name: file.name, line: entry.line))

@@ -23,8 +23,8 @@ extension BrokerConfiguration {
         #
         # Syntax: 'key = value' below its [section]. A '#' at the start of a line or after white
         # space begins a comment. Values with a '#', a quote or white space at an end go into
-        # "quotes", with \\" \\\\ \\n \\t inside. Sizes: B, KiB, MiB, GiB, TiB. Times: ms, s, m, h, d.
-        # Without end: -1 or forever. An unknown or repeated key is an error;
+        # "quotes", with \\" \\\\ \\n \\t inside. Sizes: B, KiB, MiB, GiB, TiB. Times: ms, s,
+        # m, h, d. Without end: -1 or forever. An unknown or repeated key is an error;
         # `martletd --config FILE --check` finds it without a start.
         #
         # Each key can also be set by an environment variable: MARTLET_<SECTION>_<KEY> in

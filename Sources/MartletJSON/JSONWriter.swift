@@ -86,6 +86,13 @@ package enum JSONWriter {
     /// A string in quotes.
     package static func append(_ text: String, to output: inout [UInt8]) {
         output.append(UInt8(ascii: "\""))
+        defer { output.append(UInt8(ascii: "\"")) }
+        // Nearly every string is plain ASCII and goes out as it is.
+        guard !text.utf8.allSatisfy({ (0x20..<0x7F).contains($0) && $0 != 0x22 && $0 != 0x5C })
+        else {
+            output += text.utf8
+            return
+        }
         for scalar in text.unicodeScalars {
             switch scalar.value {
             case 0x22: output += "\\\"".utf8
@@ -100,7 +107,6 @@ package enum JSONWriter {
             case _: output += String(Character(scalar)).utf8
             }
         }
-        output.append(UInt8(ascii: "\""))
     }
 
     /// Control characters (C0, DEL, C1), the line separators that some readers take for a new

@@ -13,7 +13,8 @@ package protocol LogSink: Sendable {
 package final class StandardErrorSink: LogSink {
     package static let shared = StandardErrorSink()
 
-    private let lock = Mutex(())
+    /// Whether a line was left without its end: the next one begins on a new line.
+    private let lineIsOpen = Mutex(false)
     private let dropped = Atomic<UInt64>(0)
 
     private init() {}
@@ -22,25 +23,29 @@ package final class StandardErrorSink: LogSink {
     package var droppedLines: UInt64 { dropped.load(ordering: .relaxed) }
 
     package func write(_ line: [UInt8], of event: LogEvent) {
-        let complete = lock.withLock { _ in Self.writeAll(line) }
-        if !complete { dropped.add(1, ordering: .relaxed) }
+        let isComplete = lineIsOpen.withLock { isOpen in
+            let bytes = isOpen ? [0x0A] + line : line
+            let written = Self.writeAll(bytes)
+            if written > 0 { isOpen = written < bytes.count }
+            return written == bytes.count
+        }
+        if !isComplete { dropped.add(1, ordering: .relaxed) }
     }
 
-    private static func writeAll(_ line: [UInt8]) -> Bool {
+    /// How many bytes descriptor 2 took.
+    private static func writeAll(_ line: [UInt8]) -> Int {
         unsafe line.withUnsafeBytes { buffer in
-            var rest = unsafe buffer[...]
-            while unsafe !rest.isEmpty {
-                let written = unsafe Glibc.write(
-                    2, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
+            var done = 0
+            while done < buffer.count {
+                let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[done...])
+                let written = unsafe Glibc.write(2, rest.baseAddress, rest.count)
                 if written > 0 {
-                    unsafe rest = rest.dropFirst(written)
-                } else if written < 0, errno == EINTR {
-                    continue
-                } else {
-                    return false
+                    done += written
+                } else if written == 0 || errno != EINTR {
+                    break
                 }
             }
-            return true
+            return done
         }
     }
 }

@@ -254,6 +254,11 @@ import Testing
             ])
     }
 
+    @Test func problemsAreBounded() {
+        let text = "[log]\n" + (0..<50_000).map { "k\($0) = 1\n" }.joined()
+        #expect(Self.problems(text).count == 100)
+    }
+
     // MARK: Combinations
 
     @Test(arguments: [
