@@ -250,7 +250,12 @@ enum SampleBatch {
             let count = framed([0, 0, 0, 1, 64] + tail + [0x80] + zeros[..<(size - 2)] + [0])
             #expect(blame(record: count) == (size <= 5 ? nil : "header count"), "\(size) bytes")
         }
-        // Bits 32 to 34 set.
+        // Bits that a careless cut to 32 bits would lose.
+        for top: UInt8 in [0x10, 0x20, 0x40, 0x7F] {
+            let zero: [UInt8] = [0x80, 0x80, 0x80, 0x80, top]
+            #expect(blame(record: framed([0, 0] + zero + [1, 64] + tail + [0])) == "offset delta")
+            #expect(blame(record: framed([0, 0] + zero + [1, 1, 0])) == "offset delta")
+        }
         let wide: [UInt8] = [0xCC, 0x80, 0x80, 0x80, 0x10]
         #expect(blame(record: wide + body) == "record length")
         // The largest lengths there are.

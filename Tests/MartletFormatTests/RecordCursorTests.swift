@@ -106,6 +106,28 @@ import Testing
         #expect(array(slab.span(4..<65)) == Array(shifted[1..<62]))
     }
 
+    @Test func `a length below a header's is refused by itself`() throws {
+        var bytes = try SampleBatch.bytes()
+        for length: Int32 in [.min, -1, 0, 48] {
+            put(length, at: RecordBatchLayout.batchLength, in: &bytes)
+            #expect(throws: FormatError.self) { try readHeader(bytes) }
+        }
+        // Also when somebody else made the header.
+        put(Int32(49), at: RecordBatchLayout.batchLength, in: &bytes)
+        var header = try readHeader(bytes)
+        for length: Int32 in [.min, 0, 8, 48] {
+            header.batchLength = length
+            #expect(throws: FormatError.self) {
+                try unsafe RecordBatch.checkChecksum(bytes.span.bytes, header)
+            }
+            var cursor = RecordCursor(header)
+            #expect(throws: FormatError.self) { _ = try unsafe cursor.next(in: bytes.span.bytes) }
+        }
+        #expect(try readHeader(bytes).byteCount == 61)
+        put(Int32.max, at: RecordBatchLayout.batchLength, in: &bytes)
+        #expect(try readHeader(bytes).byteCount == Int(Int32.max) + 12)
+    }
+
     @Test func `it needs 61 bytes from where it begins`() throws {
         let bytes = try SampleBatch.bytes()
         for position in [-1, Int.min, Int.max, bytes.count, bytes.count - 60] {
