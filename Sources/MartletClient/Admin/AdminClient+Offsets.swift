@@ -1,0 +1,131 @@
+import MartletFormat
+import MartletWire
+
+extension AdminClient {
+    /// The ends of partitions, or their offsets at a time.
+    ///
+    /// - Parameters:
+    ///   - name: of the topic.
+    ///   - query: which offset.
+    ///   - partitions: which partitions; nil for all.
+    /// - Returns: one offset per partition, in the order asked for.
+    /// - Throws: `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `STORAGE_ERROR`.
+    public func listOffsets(
+        _ name: String, at query: OffsetQuery, partitions: [Int32]? = nil
+    ) async throws -> [PartitionOffset] {
+        let topic = try await metadata(name)
+        let wanted = partitions ?? Array(0..<topic.partitions)
+        return try await offsets(wanted.map { (topic.id, TopicPartition(name, $0), query) })
+    }
+
+    /// The same for partitions of many topics.
+    func offsets(
+        _ wanted: [(id: TopicID, partition: TopicPartition, query: OffsetQuery)]
+    ) async throws -> [PartitionOffset] {
+        var result: [PartitionOffset] = []
+        var rest = wanted[...]
+        while !rest.isEmpty {
+            let part = rest.prefix(WireLimits.partitionsPerRequestMax)
+            rest = rest.dropFirst(part.count)
+            var request = ListOffsetsRequest()
+            request.entries = part.map { ListOffsetsEntry($0.id, $0.partition.partition, $0.query) }
+            let reply = try await port.call(request, isRepeatable: true)
+            guard reply.results.count == part.count else {
+                throw MartletError.protocolError("The offsets reply has another length.")
+            }
+            for (asked, found) in zip(part, reply.results) {
+                guard found.error == .none else {
+                    throw MartletError(
+                        found.error, found.message, context: asked.partition.context)
+                }
+                result.append(
+                    PartitionOffset(
+                        partition: asked.partition.partition, offset: found.offset,
+                        time: found.time < 0 ? nil : found.time, leaderEpoch: found.leaderEpoch))
+            }
+        }
+        return result
+    }
+
+    /// Deletes old records: raises the log start of partitions.
+    ///
+    /// - Parameters:
+    ///   - name: of the topic.
+    ///   - before: by partition: records below this offset go; -1 for all that readers see.
+    /// - Returns: by partition: the first offset that can be read now.
+    /// - Throws: `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `OFFSET_OUT_OF_RANGE`.
+    @discardableResult
+    public func deleteRecords(
+        _ name: String, before: [Int32: Int64]
+    ) async throws -> [Int32: Int64] {
+        let id = try await metadata(name).id
+        let asked = before.sorted { $0.key < $1.key }
+        var request = DeleteRecordsRequest()
+        request.entries = asked.map {
+            var entry = DeleteRecordsEntry()
+            entry.topic = id
+            entry.partition = $0.key
+            entry.before = $0.value
+            return entry
+        }
+        let reply = try await port.call(request, isRepeatable: false, facts: ["topic": name])
+        guard reply.results.count == asked.count else {
+            throw MartletError.protocolError("The delete-records reply has another length.")
+        }
+        var starts: [Int32: Int64] = [:]
+        for (entry, found) in zip(asked, reply.results) {
+            guard found.error == .none else {
+                throw MartletError(
+                    found.error, found.message, context: TopicPartition(name, entry.key).context)
+            }
+            starts[entry.key] = found.logStart
+        }
+        return starts
+    }
+
+    /// Lets readers pass damaged offsets: a person's decision that their records are lost.
+    ///
+    /// - Parameters:
+    ///   - name: of the topic.
+    ///   - partition: its number.
+    ///   - from: the first offset.
+    ///   - to: the offset behind the last one.
+    ///   - execute: false only tells what would be skipped.
+    /// - Returns: the damaged ranges that are, or would be, skipped.
+    /// - Throws: `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `INVALID_REQUEST`.
+    public func skipDamage(
+        _ name: String, partition: Int32, from: Int64, to: Int64, execute: Bool
+    ) async throws -> [Range<Int64>] {
+        var request = SkipDamageRequest()
+        request.topic = try await metadata(name).id
+        request.partition = partition
+        request.from = from
+        request.to = to
+        request.execute = execute
+        let reply = try await port.call(
+            request, isRepeatable: false, facts: TopicPartition(name, partition).context)
+        return reply.skipped.compactMap(\.range)
+    }
+}
+
+extension ListOffsetsEntry {
+    init(_ id: TopicID, _ partition: Int32, _ query: OffsetQuery) {
+        self.init()
+        topic = id
+        self.partition = partition
+        switch query {
+        case .earliest:
+            kind = OffsetKind.earliest.rawValue
+        case .latest:
+            kind = OffsetKind.latest.rawValue
+        case .time(let time):
+            kind = OffsetKind.time.rawValue
+            self.time = time
+        }
+    }
+}
+
+extension OffsetRange {
+    /// nil when the ends are the wrong way round.
+    var range: Range<Int64>? { from <= to ? from..<to : nil }
+}

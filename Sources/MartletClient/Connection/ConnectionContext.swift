@@ -1,0 +1,41 @@
+import MartletFormat
+import MartletSystem
+import MartletWire
+
+/// What all connections of a client share.
+struct ConnectionContext: Sendable {
+    let configuration: ClientConfiguration
+    let queue: SerialQueue
+    /// Looks names up: that may block, which `queue` must not.
+    let resolver: SerialQueue
+    let pool: SlabPool
+    let clock: any Clock
+
+    /// Facts for an error's context.
+    var facts: [String: String] { ["server": configuration.server] }
+
+    func failure(_ error: SystemError) -> MartletError {
+        MartletError(
+            .connectionLost, "\(configuration.server): \(error).", isRetriable: true,
+            outcome: .unknown, context: facts)
+    }
+
+    func failure(_ what: String) -> MartletError {
+        MartletError(
+            .connectionLost, "The broker at \(configuration.server) \(what).", isRetriable: true,
+            outcome: .unknown, context: facts)
+    }
+
+    func brokenProtocol(_ error: WireError) -> MartletError { brokenProtocol("\(error)") }
+
+    func brokenProtocol(_ what: String) -> MartletError {
+        MartletError(
+            .protocolError, "The peer at \(configuration.server) does not speak Martlet: \(what).",
+            isRetriable: true, outcome: .unknown, context: facts)
+    }
+}
+
+/// The version that hello names.
+enum ClientVersion {
+    static let text = "1.0.0"
+}

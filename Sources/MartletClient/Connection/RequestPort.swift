@@ -1,0 +1,186 @@
+import MartletFormat
+import MartletSystem
+import MartletWire
+
+/// Single requests for `async` callers: administration, metadata, offsets.
+///
+/// A call waits for the connection until the client's deadline; once sent, it waits for the answer
+/// until the request timeout. Only requests that change nothing are repeated.
+///
+/// Sendable: everything that changes is touched on `queue` only.
+final class RequestPort: @unchecked Sendable, LinkUser {
+    private final class Waiting {
+        let deadline: Int64
+        let send: (Connection) -> Void
+        let fail: (MartletError) -> Void
+        let isOpen: () -> Bool
+
+        init(
+            deadline: Int64, send: @escaping (Connection) -> Void,
+            fail: @escaping (MartletError) -> Void, isOpen: @escaping () -> Bool
+        ) {
+            self.deadline = deadline
+            self.send = send
+            self.fail = fail
+            self.isOpen = isOpen
+        }
+    }
+
+    private let link: Link
+    private var waiting = Fifo<Waiting>()
+    private var isClosed = false
+
+    init(_ context: ConnectionContext) {
+        link = Link(context)
+        link.setUser(self)
+    }
+
+    private var context: ConnectionContext { link.context }
+
+    // MARK: - Calls
+
+    /// Sends a request and returns its reply; an error in the reply is thrown.
+    ///
+    /// - Parameter isRepeatable: whether the request may be sent again when its answer was lost or
+    ///   was a retriable error.
+    func call<Request: WireRequest>(
+        _ request: Request, isRepeatable: Bool, extraTime: Duration = .zero,
+        facts: [String: String] = [:]
+    ) async throws -> Request.Reply {
+        let start = context.clock.monotonicNanoseconds()
+        let deadline = start.addingClamped(context.configuration.deadline.nanosecondsClamped)
+        var random = SystemRandomNumberGenerator()
+        var attempt = 0
+        while true {
+            do {
+                return try await once(request, deadline: deadline, extraTime: extraTime)
+            } catch let error as MartletError {
+                let now = context.clock.monotonicNanoseconds()
+                guard isRepeatable, error.isRetriable, now < deadline else {
+                    throw error.adding(facts)
+                }
+                let pause = context.configuration.retry.delay(attempt: attempt, using: &random)
+                attempt += 1
+                try await Task.sleep(for: .nanoseconds(min(pause, deadline - now)))
+            }
+        }
+    }
+
+    private func once<Request: WireRequest>(
+        _ request: Request, deadline: Int64, extraTime: Duration
+    ) async throws -> Request.Reply {
+        let promise = Promise<Request.Reply>()
+        let timeout = context.configuration.requestTimeout + extraTime
+        let context = context
+        context.queue.execute { [self] in
+            enqueue(
+                Waiting(
+                    deadline: deadline,
+                    send: { connection in
+                        connection.send(request, timeout: timeout, closesOnTimeout: false) {
+                            Self.settle(promise, $0, context)
+                        }
+                        connection.flush()
+                    },
+                    fail: { promise.fail($0) },
+                    isOpen: { promise.isOpen }))
+        }
+        return try await promise.value()
+    }
+
+    private static func settle<Reply: WireReply>(
+        _ promise: Promise<Reply>, _ outcome: ReplyOutcome, _ context: ConnectionContext
+    ) {
+        switch outcome {
+        case .lost(let error):
+            promise.fail(error)
+        case .frame(let frame):
+            do {
+                let reply = try frame.decode(Reply.self).message
+                if reply.error == .none {
+                    promise.succeed(reply)
+                } else {
+                    promise.fail(MartletError(reply.error, reply.message))
+                }
+            } catch {
+                promise.fail(context.brokenProtocol(error))
+            }
+        }
+    }
+
+    private func enqueue(_ call: Waiting) {
+        guard !isClosed else {
+            call.fail(.closed("client"))
+            return
+        }
+        if let connection = link.connection {
+            call.send(connection)
+            return
+        }
+        waiting.append(call)
+        link.want()
+        let left = call.deadline - context.clock.monotonicNanoseconds()
+        context.queue.execute(after: max(left, 0)) { [weak self] in self?.expire(lastError: nil) }
+    }
+
+    // MARK: - Link
+
+    var wantsLink: Bool {
+        // Calls whose task was cancelled need no connection.
+        _ = waiting.removeAll { $0.isOpen() }
+        return !waiting.isEmpty
+    }
+
+    func linkIsUp(_ connection: Connection) {
+        for call in waiting.removeAll() where call.isOpen() { call.send(connection) }
+    }
+
+    func linkIsDown(_ error: MartletError, downFor: Int64) {
+        if error.code == .connectionLost || error.code == .protocolError || error.isRetriable {
+            expire(lastError: error)
+        } else {
+            // The broker refused the hello: trying again would change nothing.
+            for call in waiting.removeAll() { call.fail(error) }
+        }
+    }
+
+    func linkGotError(_ error: MartletError) {}
+
+    private func expire(lastError: MartletError?) {
+        let now = context.clock.monotonicNanoseconds()
+        let late = waiting.removeAll { $0.deadline > now }
+        for call in late { call.fail(context.unreachable(lastError)) }
+    }
+
+    /// Ends every call with an error and the connection with it. Returns when both happened.
+    func close() async {
+        let done = Promise<Void>()
+        context.queue.execute { [self] in
+            isClosed = true
+            let error = MartletError.closed("client")
+            for call in waiting.removeAll() { call.fail(error) }
+            link.close(error)
+            done.succeed(())
+        }
+        await done.settled()
+    }
+}
+
+extension ConnectionContext {
+    /// No broker could be reached within the deadline.
+    func unreachable(_ last: MartletError?) -> MartletError {
+        let reason = last.map { " The last attempt: \($0.message)" } ?? ""
+        return MartletError(
+            .connectionFailed, "No broker answers at \(configuration.server).\(reason)",
+            isRetriable: false, outcome: .notWritten, context: facts)
+    }
+}
+
+extension Int64 {
+    /// The sum, or the largest number when it does not fit.
+    func addingClamped(_ other: Int64) -> Int64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        guard overflow else { return sum }
+        return other < 0 ? .min : .max
+    }
+}

@@ -1,0 +1,140 @@
+import Synchronization
+
+/// Fetched batches between the consumer's queue, which puts them here, and the application, which
+/// takes them.
+final class BatchShelf: Sendable {
+    private struct State {
+        var batches = Fifo<ConsumerBatch>()
+        var bytes = 0
+        var waiters = Fifo<Promise<ConsumerBatch?>>()
+        var failure: MartletError?
+        var isClosed = false
+        /// The queue stopped fetching because there was enough; it wants to be told of room.
+        var isStalled = false
+        var positions: [TopicPartition: Int64] = [:]
+    }
+
+    private enum Step {
+        case batch(ConsumerBatch, wakes: Bool)
+        case failed(MartletError)
+        case closed
+        case wait(Promise<ConsumerBatch?>)
+    }
+
+    private let state: Mutex<State>
+    private let bytesMax: Int
+    /// Tells the queue that there is room again.
+    private let whenRoom: Mutex<@Sendable () -> Void> = Mutex({})
+
+    init(bytesMax: Int, positions: [TopicPartition: Int64]) {
+        self.bytesMax = bytesMax
+        var state = State()
+        state.positions = positions
+        self.state = Mutex(state)
+    }
+
+    func setWhenRoom(_ body: @escaping @Sendable () -> Void) {
+        whenRoom.withLock { $0 = body }
+    }
+
+    // MARK: - The application's side
+
+    /// The next batch; nil when the consumer is closed.
+    func next(isolation: isolated (any Actor)? = #isolation) async throws -> ConsumerBatch? {
+        let step = state.withLock { state -> Step in
+            if state.isClosed { return .closed }
+            if let batch = state.batches.popFirst() {
+                state.bytes -= batch.byteCount
+                state.positions[batch.run.partition] = batch.nextOffset
+                let wakes = state.isStalled && state.bytes < bytesMax
+                if wakes { state.isStalled = false }
+                return .batch(batch, wakes: wakes)
+            }
+            if let failure = state.failure { return .failed(failure) }
+            let promise = Promise<ConsumerBatch?>()
+            state.waiters.append(promise)
+            return .wait(promise)
+        }
+        switch step {
+        case .batch(let batch, let wakes):
+            if wakes { whenRoom.withLock { $0 }() }
+            return batch
+        case .failed(let error):
+            throw error
+        case .closed:
+            return nil
+        case .wait(let promise):
+            return try await promise.value()
+        }
+    }
+
+    var positions: [TopicPartition: Int64] { state.withLock { $0.positions } }
+
+    // MARK: - The queue's side
+
+    /// Whether another fetch is wanted; when not, `whenRoom` will be called.
+    func wantsMore() -> Bool {
+        state.withLock { state in
+            if state.isClosed || state.failure != nil { return false }
+            state.isStalled = state.bytes >= bytesMax
+            return !state.isStalled
+        }
+    }
+
+    func put(_ batch: ConsumerBatch) {
+        while true {
+            let waiter = state.withLock { state -> Promise<ConsumerBatch?>? in
+                if state.isClosed { return nil }
+                if let waiter = state.waiters.popFirst() { return waiter }
+                state.batches.append(batch)
+                state.bytes += batch.byteCount
+                return nil
+            }
+            guard let waiter else { return }
+            if waiter.succeed(batch) {
+                state.withLock { $0.positions[batch.run.partition] = batch.nextOffset }
+                return
+            }
+            // That task was cancelled while it waited: the batch is for the next one.
+        }
+    }
+
+    /// The sequence throws this, after what is here already.
+    func fail(_ error: MartletError) {
+        let waiters = state.withLock { state in
+            if state.failure == nil { state.failure = error }
+            return state.batches.isEmpty ? state.waiters.removeAll() : []
+        }
+        for waiter in waiters { waiter.fail(error) }
+    }
+
+    /// Forgets what was fetched of a partition, and any failure: the application goes elsewhere.
+    func moved(_ partition: TopicPartition, to offset: Int64) {
+        state.withLock { state in
+            for batch in state.batches.removeAll(unless: { $0.run.partition != partition }) {
+                state.bytes -= batch.byteCount
+            }
+            state.failure = nil
+            state.positions[partition] = offset
+        }
+    }
+
+    /// There is nothing to hand out below `offset`. Kept only when nothing is waiting before it.
+    func skipped(_ partition: TopicPartition, to offset: Int64) {
+        state.withLock { state in
+            if state.batches.elements.contains(where: { $0.run.partition == partition }) { return }
+            state.positions[partition] = offset
+        }
+    }
+
+    func close() {
+        let waiters = state.withLock { state in
+            state.isClosed = true
+            state.bytes = 0
+            _ = state.batches.removeAll()
+            return state.waiters.removeAll()
+        }
+        whenRoom.withLock { $0 = {} }
+        for waiter in waiters { waiter.succeed(nil) }
+    }
+}

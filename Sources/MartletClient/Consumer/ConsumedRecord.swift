@@ -1,0 +1,140 @@
+import MartletFormat
+
+/// One record, as it lies in the memory that came from the broker.
+///
+/// It keeps that memory alive, up to a whole fetch: copy what you want to keep for long.
+public struct ConsumedRecord: Sendable {
+    let run: FetchedRun
+    /// The record's number in its partition.
+    public let offset: Int64
+    /// The event time in milliseconds since 1970.
+    public let timestamp: Int64
+    private let fields: RecordFields
+
+    init(run: FetchedRun, offset: Int64, timestamp: Int64, fields: RecordFields) {
+        self.run = run
+        self.offset = offset
+        self.timestamp = timestamp
+        self.fields = fields
+    }
+
+    /// The topic's name.
+    public var topic: String { run.partition.topic }
+
+    /// The partition's number.
+    public var partition: Int32 { run.partition.partition }
+
+    /// The key's bytes in place; nil when the record has none.
+    public var key: RawSpan? {
+        @_lifetime(borrow self)
+        get {
+            guard let range = fields.key else { return nil }
+            let slab = run.slab
+            let span = slab.span(range)
+            return unsafe _overrideLifetime(span, borrowing: self)
+        }
+    }
+
+    /// The value's bytes in place; nil for a tombstone.
+    public var value: RawSpan? {
+        @_lifetime(borrow self)
+        get {
+            guard let range = fields.value else { return nil }
+            let slab = run.slab
+            let span = slab.span(range)
+            return unsafe _overrideLifetime(span, borrowing: self)
+        }
+    }
+
+    /// A copy of the key; nil when the record has none.
+    public var keyBytes: [UInt8]? { fields.key.map { run.array($0) } }
+
+    /// A copy of the value; nil for a tombstone.
+    public var valueBytes: [UInt8]? { fields.value.map { run.array($0) } }
+
+    /// The key as text; nil when there is none or it is not UTF-8.
+    public var keyString: String? { fields.key.flatMap { run.string($0) } }
+
+    /// The value as text; nil for a tombstone or when it is not UTF-8.
+    public var valueString: String? { fields.value.flatMap { run.string($0) } }
+
+    /// The number of headers.
+    public var headerCount: Int { fields.headerCount }
+
+    /// Copies of the headers, in their order.
+    public var headers: [RecordHeader] {
+        var headers: [RecordHeader] = []
+        if fields.headerCount == 0 { return headers }
+        var cursor = HeaderCursor(fields)
+        do {
+            let slab = run.slab
+            while let header = try cursor.next(in: slab.bytes) {
+                headers.append(
+                    RecordHeader(
+                        run.string(header.key) ?? "", header.value.map { run.array($0) }))
+            }
+        } catch {
+            run.reportMalformed(error)
+        }
+        return headers
+    }
+}
+
+/// Batches of one partition that came with one fetch.
+final class FetchedRun: Sendable {
+    let partition: TopicPartition
+    let slab: ByteSlab
+    private let lease: SlabLease
+    /// Where the batches lie in the slab.
+    let range: Range<Int>
+    /// Records below were not asked for.
+    let from: Int64
+    let nextOffset: Int64
+    let highWatermark: Int64
+    private let shelf: BatchShelf?
+
+    init(
+        partition: TopicPartition, lease: SlabLease, range: Range<Int>, from: Int64,
+        nextOffset: Int64, highWatermark: Int64, shelf: BatchShelf?
+    ) {
+        self.partition = partition
+        self.lease = lease
+        slab = lease.slab
+        self.range = range
+        self.from = from
+        self.nextOffset = nextOffset
+        self.highWatermark = highWatermark
+        self.shelf = shelf
+    }
+
+    /// A copy of some bytes.
+    func array(_ range: Range<Int>) -> [UInt8] {
+        let slab = slab
+        return slab.bytes.array(range)
+    }
+
+    /// Some bytes as text; nil when they are not UTF-8.
+    func string(_ range: Range<Int>) -> String? {
+        let slab = slab
+        return slab.bytes.string(range)
+    }
+
+    /// A batch with a good checksum does not parse: the sequence throws with its next step.
+    func reportMalformed(_ error: FormatError) {
+        shelf?.fail(.corrupt(partition, from..<nextOffset, "\(error)"))
+    }
+}
+
+extension MartletError {
+    /// Data that must not be handed out.
+    static func corrupt(
+        _ partition: TopicPartition, _ range: Range<Int64>, _ reason: String
+    ) -> MartletError {
+        let place = ["from": String(range.lowerBound), "to": String(range.upperBound)]
+        return MartletError(
+            .corruptMessage,
+            "Offsets \(range.lowerBound) up to \(range.upperBound) of \(partition) are damaged: "
+                + "\(reason).",
+            context: partition.context.merging(place) { _, new in new })
+    }
+}

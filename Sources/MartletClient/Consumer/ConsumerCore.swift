@@ -1,0 +1,240 @@
+import MartletFormat
+import MartletSystem
+import MartletWire
+
+/// Where one partition is read. Confined to the connection's queue once the consumer runs.
+final class PartitionCursor: @unchecked Sendable {
+    // Sendable: handed to the queue before it is used there.
+    let name: TopicPartition
+    let id: TopicID
+    /// The next offset to ask for.
+    var position: Int64
+    var isCompacted: Bool
+    /// Changes with each jump: answers for an older one are thrown away.
+    var generation = 0
+    /// The last answer could not be trusted: the next one is asked for with `verify`.
+    var needsVerify = false
+    /// Something is being asked about the partition; it is not fetched meanwhile.
+    var isAsking = false
+    var wasCaughtUp = false
+    /// Not fetched before this time of the monotonic clock.
+    var blockedUntil: Int64 = 0
+    var failures = 0
+
+    init(_ name: TopicPartition, id: TopicID, position: Int64, isCompacted: Bool) {
+        self.name = name
+        self.id = id
+        self.position = position
+        self.isCompacted = isCompacted
+    }
+}
+
+/// The consumer's engine: fetches ahead, checks what comes, and puts it on the shelf.
+///
+/// Sendable: confined to the queue, except the constant parts.
+final class ConsumerCore: @unchecked Sendable, LinkUser {
+    /// What one fetch asked for.
+    struct Asked {
+        let cursor: PartitionCursor
+        let generation: Int
+        let isVerified: Bool
+    }
+
+    let configuration: ConsumerConfiguration
+    let context: ConnectionContext
+    let shelf: BatchShelf
+    let events = EventBuffer<ConsumerEvent>(capacity: 1_024)
+    /// Of the topics that are read, by name. A topic made anew under the name is another one.
+    let topicIDs: [String: TopicID]
+    private let link: Link
+    var cursors: [PartitionCursor]
+    private var turn = 0
+    private var isFetching = false
+    private var isClosed = false
+    private(set) var isFailed = false
+    private var isDown = false
+    private var wakeAt: Int64 = .max
+    var random = SystemRandomNumberGenerator()
+
+    /// How often topics are looked at for new partitions.
+    static let refreshNanoseconds: Int64 = 30_000_000_000
+
+    init(
+        _ configuration: ConsumerConfiguration, _ context: ConnectionContext,
+        cursors: [PartitionCursor], topicIDs: [String: TopicID]
+    ) {
+        self.configuration = configuration
+        self.context = context
+        self.cursors = cursors
+        self.topicIDs = topicIDs
+        let positions = cursors.map { ($0.name, $0.position) }
+        shelf = BatchShelf(
+            bytesMax: configuration.prefetchBytes,
+            positions: Dictionary(positions, uniquingKeysWith: { first, _ in first }))
+        link = Link(context)
+        link.setUser(self)
+    }
+
+    var now: Int64 { context.clock.monotonicNanoseconds() }
+    var connection: Connection? { link.connection }
+
+    func start() {
+        // A cycle until `close`, which takes this away.
+        shelf.setWhenRoom { [self] in
+            context.queue.execute { [self] in fetch() }
+        }
+        scheduleRefresh()
+        fetch()
+    }
+
+    /// Ends everything. Called on the queue.
+    func close() {
+        if isClosed { return }
+        isClosed = true
+        link.close(.closed("consumer"))
+        shelf.close()
+        events.finish()
+    }
+
+    /// The sequence ends with this error, after what was fetched before.
+    func fail(_ error: MartletError) {
+        if isClosed || isFailed { return }
+        isFailed = true
+        shelf.fail(error)
+    }
+
+    func seek(_ partition: TopicPartition, to offset: Int64) -> Bool {
+        guard let cursor = cursors.first(where: { $0.name == partition }) else { return false }
+        cursor.position = offset
+        cursor.generation += 1
+        cursor.needsVerify = false
+        cursor.wasCaughtUp = false
+        cursor.blockedUntil = 0
+        isFailed = false
+        shelf.moved(partition, to: offset)
+        fetch()
+        return true
+    }
+
+    // MARK: - Fetching
+
+    /// Sends the next fetch, when none is on its way and the shelf has room.
+    func fetch() {
+        if isClosed || isFailed || isFetching || !shelf.wantsMore() { return }
+        guard let connection = link.connection else {
+            link.want()
+            return
+        }
+        let asked = choose()
+        if asked.isEmpty { return }
+        isFetching = true
+        let isVerified = asked[0].isVerified
+        let maxWait = configuration.maxWait
+        var request = FetchRequest()
+        request.maxWaitMilliseconds = isVerified ? 0 : maxWait.millisecondsClamped
+        request.minBytes = UInt32(clamping: configuration.minBytes)
+        request.maxBytes = UInt32(clamping: configuration.maxBytes)
+        request.verify = isVerified
+        request.partitions = asked.map {
+            FetchEntry(
+                topic: $0.cursor.id, partition: $0.cursor.name.partition,
+                offset: $0.cursor.position, maxBytes: UInt32(clamping: configuration.maxBytes))
+        }
+        let timeout = context.configuration.requestTimeout + maxWait
+        connection.send(request, timeout: timeout) { [weak self] outcome in
+            self?.fetched(asked, outcome)
+        }
+        connection.flush()
+    }
+
+    /// The partitions for the next fetch, in turn; those that have to be verified alone.
+    private func choose() -> [Asked] {
+        let now = now
+        var asked: [Asked] = []
+        turn = cursors.isEmpty ? 0 : (turn + 1) % cursors.count
+        let isVerifying = cursors.contains { $0.needsVerify && !$0.isAsking }
+        for step in cursors.indices {
+            let cursor = cursors[(turn + step) % cursors.count]
+            if cursor.isAsking || (isVerifying && !cursor.needsVerify) { continue }
+            if cursor.blockedUntil > now {
+                scheduleWake(at: cursor.blockedUntil)
+                continue
+            }
+            asked.append(
+                Asked(cursor: cursor, generation: cursor.generation, isVerified: isVerifying))
+            if isVerifying || asked.count == WireLimits.partitionsPerRequestMax { break }
+        }
+        return asked
+    }
+
+    private func fetched(_ asked: [Asked], _ outcome: ReplyOutcome) {
+        isFetching = false
+        // Without an answer: the link comes back, or the deadline ends it.
+        guard case .frame(let frame) = outcome, !isClosed else { return }
+        do {
+            let (reply, attachment) = try frame.decode(FetchReply.self)
+            guard reply.error == .none else {
+                refused(MartletError(reply.error, reply.message, context: context.facts))
+                return
+            }
+            let runs = receive(reply, attachment, of: frame, asked)
+            // The broker works on the next answer while this one is checked.
+            fetch()
+            for run in runs { deliver(run) }
+            fetch()
+        } catch {
+            link.interrupt(context.brokenProtocol(error))
+        }
+    }
+
+    private func refused(_ error: MartletError) {
+        guard error.isRetriable else {
+            fail(error)
+            return
+        }
+        let pause = context.configuration.retry.delay(attempt: 3, using: &random)
+        scheduleWake(at: now + pause)
+    }
+
+    func scheduleWake(at time: Int64) {
+        guard time < wakeAt else { return }
+        wakeAt = time
+        context.queue.execute(after: max(time - now, 1)) { [weak self] in
+            guard let self else { return }
+            self.wakeAt = .max
+            self.fetch()
+        }
+    }
+
+    // MARK: - Link
+
+    var wantsLink: Bool { !isClosed && !isFailed && shelf.wantsMore() }
+
+    func linkIsUp(_ connection: Connection) {
+        if isDown {
+            isDown = false
+            events.post(.reconnected)
+        }
+        fetch()
+    }
+
+    func linkIsDown(_ error: MartletError, downFor: Int64) {
+        isFetching = false
+        for cursor in cursors { cursor.isAsking = false }
+        if isClosed { return }
+        guard error.isRetriable else {
+            fail(error)
+            return
+        }
+        let deadline = configuration.deadline ?? context.configuration.deadline
+        if downFor >= deadline.nanosecondsClamped {
+            isDown = true
+            fail(context.unreachable(error))
+            return
+        }
+        if !isDown { events.post(.disconnected(error)) }
+        isDown = true
+    }
+
+    func linkGotError(_ error: MartletError) {}
+}

@@ -1,0 +1,107 @@
+import MartletWire
+
+/// What went wrong, as a stable name.
+///
+/// The names of errors that a broker answers are those of Protocol.md; the client adds a few of its
+/// own for what happens on this side of the wire.
+public struct MartletErrorCode: Hashable, Sendable, CustomStringConvertible {
+    /// The stable name, in upper case with underscores, such as `UNKNOWN_TOPIC`.
+    public let name: String
+
+    init(_ name: String) {
+        self.name = name
+    }
+
+    init(_ code: ErrorCode) {
+        name = code.name
+    }
+
+    /// The name.
+    public var description: String { name }
+
+    // MARK: - The client's own
+
+    /// No broker could be reached within the deadline.
+    public static let connectionFailed = MartletErrorCode("CONNECTION_FAILED")
+    /// The connection broke while the answer was outstanding.
+    public static let connectionLost = MartletErrorCode("CONNECTION_LOST")
+    /// The time that the caller allowed ran out.
+    public static let deadlineExceeded = MartletErrorCode("DEADLINE_EXCEEDED")
+    /// The producer's buffer is full: the broker takes records more slowly than they are made.
+    public static let bufferFull = MartletErrorCode("BUFFER_FULL")
+    /// The client, producer or consumer was closed.
+    public static let closed = MartletErrorCode("CLOSED")
+    /// An argument or a configuration field is not allowed; nothing was sent.
+    public static let invalidArgument = MartletErrorCode("INVALID_ARGUMENT")
+    /// The peer does not speak the protocol as Protocol.md describes it.
+    public static let protocolError = MartletErrorCode("PROTOCOL_ERROR")
+
+    // MARK: - The broker's
+
+    /// The offset lies below the log start or above the log end.
+    public static let offsetOutOfRange = MartletErrorCode(.offsetOutOfRange)
+    /// Stored or sent data fails its checksum.
+    public static let corruptMessage = MartletErrorCode(.corruptMessage)
+    /// There is no topic of this name.
+    public static let unknownTopic = MartletErrorCode(.unknownTopic)
+    /// The broker could not answer in the time that the request allowed.
+    public static let requestTimedOut = MartletErrorCode(.requestTimedOut)
+    /// The batch is larger than the topic allows.
+    public static let messageTooLarge = MartletErrorCode(.messageTooLarge)
+    /// The partition is still reading its state.
+    public static let loading = MartletErrorCode(.loading)
+    /// The topic name is not allowed.
+    public static let invalidTopicName = MartletErrorCode(.invalidTopicName)
+    /// The principal may not do this.
+    public static let notAuthorized = MartletErrorCode(.notAuthorized)
+    /// An event time lies too far in the future.
+    public static let invalidTimestamp = MartletErrorCode(.invalidTimestamp)
+    /// This version of an operation is not spoken by the broker.
+    public static let unsupportedVersion = MartletErrorCode(.unsupportedVersion)
+    /// A topic of this name exists already.
+    public static let topicExists = MartletErrorCode(.topicExists)
+    /// The number of partitions is not allowed.
+    public static let invalidPartitions = MartletErrorCode(.invalidPartitions)
+    /// A setting is unknown or its value is not allowed.
+    public static let invalidConfig = MartletErrorCode(.invalidConfig)
+    /// The request does not have the form that Protocol.md describes.
+    public static let invalidRequest = MartletErrorCode(.invalidRequest)
+    /// A batch of this producer is missing before this one.
+    public static let outOfOrderSequence = MartletErrorCode(.outOfOrderSequence)
+    /// The batch was written long ago; its offset is no longer known.
+    public static let duplicateSequence = MartletErrorCode(.duplicateSequence)
+    /// A newer instance of this producer has taken over.
+    public static let staleProducerEpoch = MartletErrorCode(.staleProducerEpoch)
+    /// The topic or the partition is offline because of its storage.
+    public static let storageError = MartletErrorCode(.storageError)
+    /// The broker no longer knows this producer's state.
+    public static let unknownProducer = MartletErrorCode(.unknownProducer)
+    /// The broker or the client cannot read this compression.
+    public static let unsupportedCompressionType = MartletErrorCode(.unsupportedCompressionType)
+    /// A record in the batch is not well-formed.
+    public static let invalidRecord = MartletErrorCode(.invalidRecord)
+    /// The topic was deleted, also when a new one has its name.
+    public static let unknownTopicID = MartletErrorCode(.unknownTopicID)
+    /// The topic has no partition of this number.
+    public static let unknownPartition = MartletErrorCode(.unknownPartition)
+    /// The offsets were lost in a power cut before they were durable.
+    public static let offsetsLost = MartletErrorCode(.offsetsLost)
+    /// The broker knows no such operation.
+    public static let unknownOperation = MartletErrorCode(.unknownOperation)
+    /// The broker's disk is full.
+    public static let diskFull = MartletErrorCode(.diskFull)
+    /// The broker's disk failed while the batch was being made durable.
+    public static let storageFailed = MartletErrorCode(.storageFailed)
+    /// Too many requests wait at once.
+    public static let tooManyRequests = MartletErrorCode(.tooManyRequests)
+    /// The broker is stopping.
+    public static let shuttingDown = MartletErrorCode(.shuttingDown)
+    /// The first frame of a connection was not a hello.
+    public static let helloRequired = MartletErrorCode(.helloRequired)
+    /// A frame was larger than the connection allows.
+    public static let frameTooLarge = MartletErrorCode(.frameTooLarge)
+    /// A limit of the broker's configuration is reached.
+    public static let limitReached = MartletErrorCode(.limitReached)
+    /// The broker failed; its log says more.
+    public static let internalError = MartletErrorCode(.internalError)
+}

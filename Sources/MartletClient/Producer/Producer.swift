@@ -1,0 +1,317 @@
+import MartletFormat
+import MartletSystem
+import Synchronization
+
+/// A topic that a producer has looked up: the way to name it without looking it up per record.
+public struct TopicHandle: Sendable {
+    let lane: TopicLane
+    /// The topic's name.
+    public let name: String
+    /// The number of partitions when the handle was made.
+    public let partitions: Int
+}
+
+/// Sends records to topics: batched, in order per partition, each of them once.
+///
+/// `send` waits for the acknowledgement. `enqueue` only copies the record into a batch and returns;
+/// what becomes of it is told by `flush`, and by `failures` if it went wrong. Both may be called
+/// from any number of tasks and threads at once; the order of records of one partition is the order
+/// in which the calls were made.
+///
+/// With `idempotent` (the default) a record is stored once even when answers are lost and batches
+/// are sent again. Only when the broker has lost what it knew of this producer can the outcome of a
+/// record stay unknown: it is then reported as such and not sent again.
+public final class Producer: Sendable {
+    let core: ProducerCore
+
+    init(_ configuration: ProducerConfiguration, _ context: ConnectionContext) {
+        core = ProducerCore(configuration, context)
+    }
+
+    /// Looks a topic up.
+    ///
+    /// - Parameter name: the topic's name.
+    /// - Returns: a handle for `enqueue(to:)`.
+    /// - Throws: `UNKNOWN_TOPIC`, `CONNECTION_FAILED` after the delivery timeout.
+    public func topic(_ name: String) async throws -> TopicHandle {
+        let promise = Promise<Void>()
+        let (lane, isNew, isReady) = core.state.withLock { state -> (TopicLane, Bool, Bool) in
+            let (lane, isNew) = state.lane(name)
+            if case .ready = lane.state { return (lane, isNew, true) }
+            lane.resolvers.append(promise)
+            return (lane, isNew, false)
+        }
+        if isNew { core.context.queue.execute { [core] in core.resolve(lane) } }
+        if !isReady {
+            let timeout = core.configuration.deliveryTimeout.nanosecondsClamped
+            core.context.queue.execute(after: timeout) { [core] in
+                promise.fail(core.timeout(nil).adding(["topic": name]))
+            }
+            try await promise.value()
+        }
+        let partitions = core.state.withLock { _ in lane.partitions.count }
+        return TopicHandle(lane: lane, name: name, partitions: partitions)
+    }
+
+    // MARK: - Send
+
+    /// Sends a record and waits until it is acknowledged.
+    ///
+    /// Concurrent calls share batches; a single one leaves at once. When the task is cancelled while
+    /// it waits, the record may still be written.
+    ///
+    /// - Parameter record: what to send.
+    /// - Returns: where it is.
+    /// - Throws: `MartletError`; its `outcome` says whether the record may be in the log. Among the
+    ///   codes: `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `BUFFER_FULL`, `MESSAGE_TOO_LARGE`,
+    ///   `INVALID_TIMESTAMP`, `DISK_FULL`, `CONNECTION_FAILED`, `CLOSED`.
+    @discardableResult
+    public func send(_ record: ProducerRecord) async throws -> DeliveryReceipt {
+        let promise = Promise<DeliveryReceipt>()
+        try give(record, promise)
+        return try await promise.value()
+    }
+
+    /// Sends a record and waits until it is acknowledged; see `send(_:)`.
+    ///
+    /// - Parameters:
+    ///   - topic: the topic's name.
+    ///   - key: decides the partition.
+    ///   - value: the content.
+    ///   - headers: data beside the value; at most 64 and 32 KiB.
+    ///   - partition: nil lets the key decide.
+    ///   - timestamp: the event time in milliseconds since 1970; nil: now.
+    /// - Returns: where it is.
+    @discardableResult
+    public func send(
+        topic: String, key: [UInt8]? = nil, value: [UInt8]?, headers: [RecordHeader] = [],
+        partition: Int32? = nil, timestamp: Int64? = nil
+    ) async throws -> DeliveryReceipt {
+        try await send(
+            ProducerRecord(
+                topic: topic, key: key, value: value, headers: headers, partition: partition,
+                timestamp: timestamp))
+    }
+
+    /// Sends a record of text and waits until it is acknowledged; see `send(_:)`.
+    ///
+    /// - Parameters:
+    ///   - topic: the topic's name.
+    ///   - key: decides the partition; stored as UTF-8.
+    ///   - value: the content; stored as UTF-8.
+    ///   - headers: data beside the value; at most 64 and 32 KiB.
+    ///   - partition: nil lets the key decide.
+    ///   - timestamp: the event time in milliseconds since 1970; nil: now.
+    /// - Returns: where it is.
+    @discardableResult
+    public func send(
+        topic: String, key: String? = nil, value: String?, headers: [RecordHeader] = [],
+        partition: Int32? = nil, timestamp: Int64? = nil
+    ) async throws -> DeliveryReceipt {
+        try await send(
+            ProducerRecord(
+                topic: topic, key: key, value: value, headers: headers, partition: partition,
+                timestamp: timestamp))
+    }
+
+    // MARK: - Enqueue
+
+    /// Copies a record into its batch and returns.
+    ///
+    /// - Parameter record: what to send.
+    /// - Throws: `BUFFER_FULL` when the broker is slower than the callers (see `waitForSpace`),
+    ///   `UNKNOWN_PARTITION`, `MESSAGE_TOO_LARGE`, `CLOSED`. What goes wrong later is told by
+    ///   `failures` and `flush`.
+    public func enqueue(_ record: ProducerRecord) throws {
+        try give(record, nil)
+    }
+
+    /// Copies a record into its batch and returns; see `enqueue(_:)`.
+    ///
+    /// - Parameters:
+    ///   - topic: the topic's name.
+    ///   - key: decides the partition.
+    ///   - value: the content.
+    ///   - headers: data beside the value; at most 64 and 32 KiB.
+    ///   - partition: nil lets the key decide.
+    ///   - timestamp: the event time in milliseconds since 1970; nil: now.
+    public func enqueue(
+        topic: String, key: [UInt8]? = nil, value: [UInt8]?, headers: [RecordHeader] = [],
+        partition: Int32? = nil, timestamp: Int64? = nil
+    ) throws {
+        try enqueue(
+            ProducerRecord(
+                topic: topic, key: key, value: value, headers: headers, partition: partition,
+                timestamp: timestamp))
+    }
+
+    /// Copies a record of text into its batch and returns; see `enqueue(_:)`.
+    ///
+    /// - Parameters:
+    ///   - topic: the topic's name.
+    ///   - key: decides the partition; stored as UTF-8.
+    ///   - value: the content; stored as UTF-8.
+    ///   - headers: data beside the value; at most 64 and 32 KiB.
+    ///   - partition: nil lets the key decide.
+    ///   - timestamp: the event time in milliseconds since 1970; nil: now.
+    public func enqueue(
+        topic: String, key: String? = nil, value: String?, headers: [RecordHeader] = [],
+        partition: Int32? = nil, timestamp: Int64? = nil
+    ) throws {
+        try enqueue(
+            ProducerRecord(
+                topic: topic, key: key, value: value, headers: headers, partition: partition,
+                timestamp: timestamp))
+    }
+
+    /// Copies a record into its batch and returns: the fast way, without any allocation.
+    ///
+    /// - Parameters:
+    ///   - topic: from `topic(_:)`.
+    ///   - key: decides the partition.
+    ///   - value: the content.
+    ///   - partition: nil lets the key decide.
+    ///   - timestamp: the event time in milliseconds since 1970; nil: now.
+    /// - Throws: `BUFFER_FULL`, `UNKNOWN_PARTITION`, `MESSAGE_TOO_LARGE`, `CLOSED`, and
+    ///   `UNKNOWN_TOPIC_ID` when the topic was deleted since the handle was made.
+    public func enqueue(
+        to topic: TopicHandle, key: RawSpan? = nil, value: RawSpan?, partition: Int32? = nil,
+        timestamp: Int64? = nil
+    ) throws {
+        let time = timestamp ?? core.context.clock.wallMilliseconds()
+        let result = core.state.withLock { state in
+            state.append(
+                topic.lane, partition: partition, key: key, value: value, headers: [],
+                timestamp: time, promise: nil)
+        }
+        core.follow(result)
+        if result.outcome != .done {
+            throw core.refusal(result.outcome, topic: topic.name, partition: partition)
+        }
+    }
+
+    // MARK: - Waiting
+
+    /// Returns when `enqueue` is worth another try after `BUFFER_FULL`: at once, or when a quarter
+    /// of the buffer is free.
+    ///
+    /// - Throws: `CLOSED`, `CancellationError`.
+    public func waitForSpace() async throws {
+        let (promise, end) = core.state.withLock { ($0.waitForSpace(), $0.end) }
+        if let end { throw end }
+        try await promise?.value()
+    }
+
+    /// Sends everything that was given so far, and returns when all of it is acknowledged.
+    ///
+    /// - Throws: the first failure among these records, once all of them are settled. The failures
+    ///   of enqueued records are told by `failures` too.
+    public func flush() async throws {
+        for topic in core.state.withLock({ $0.unresolvedTopics }) {
+            let promise = Promise<Void>()
+            let mustWait = core.state.withLock { _ in
+                guard case .resolving = topic.state else { return false }
+                topic.resolvers.append(promise)
+                return true
+            }
+            if mustWait { try await promise.value() }
+        }
+        guard let (promise, wakes) = core.state.withLock({ $0.startFlush() }) else { return }
+        if wakes { core.wake() }
+        try await promise.value()
+    }
+
+    /// Failures of enqueued records.
+    public var failures: DeliveryFailures { DeliveryFailures(log: core.failures) }
+
+    /// Sends what is left, waits for its acknowledgement up to the delivery timeout, and ends the
+    /// connection. What could not be sent is told by `failures`, which end here. When the task is
+    /// cancelled, what is left is given up at once.
+    public func close() async {
+        do {
+            try await flush()
+        } catch {
+            // Told by `failures` and by the calls that wait.
+        }
+        let done = Promise<Void>()
+        core.context.queue.execute { [core] in
+            core.stop(.closed("producer"))
+            done.succeed(())
+        }
+        await done.settled()
+    }
+
+    // MARK: - Helpers
+
+    private func give(_ record: ProducerRecord, _ promise: Promise<DeliveryReceipt>?) throws {
+        try Self.checkHeaders(record)
+        let time = record.timestamp ?? core.context.clock.wallMilliseconds()
+        let headers = record.headers.map { ($0.key, $0.value) }
+        let openedAt = core.now
+        var lane: TopicLane?
+        var mustResolve = false
+        let result = record.withSpans { key, value in
+            core.state.withLock { state in
+                let (topic, isNew) = state.lane(record.topic)
+                (lane, mustResolve) = (topic, isNew)
+                if case .resolving = topic.state {
+                    let pending = PendingRecord(
+                        record: record, timestamp: time, openedAt: openedAt, promise: promise)
+                    guard state.end == nil else { return AppendResult(outcome: .closed) }
+                    guard state.reserve(pending.byteCount) else {
+                        return AppendResult(outcome: .full)
+                    }
+                    topic.pending.append(pending)
+                    return AppendResult(outcome: .done)
+                }
+                return state.append(
+                    topic, partition: record.partition, key: key, value: value, headers: headers,
+                    timestamp: time, promise: promise)
+            }
+        }
+        if mustResolve, let lane { core.context.queue.execute { [core] in core.resolve(lane) } }
+        core.follow(result)
+        if result.outcome != .done { throw core.refusal(result.outcome, record) }
+    }
+
+    /// The broker's limits, checked here so that one record cannot spoil its whole batch.
+    private static func checkHeaders(_ record: ProducerRecord) throws {
+        if record.headers.isEmpty { return }
+        guard record.headers.count <= RecordBatchLayout.headersPerRecordMax else {
+            throw MartletError.invalid("headers", "are more than 64")
+        }
+        let bytes = record.headers.reduce(0) {
+            $0 + 10 + $1.key.utf8.count + ($1.value?.count ?? 0)
+        }
+        guard bytes <= RecordBatchLayout.headerBytesPerRecordMax else {
+            throw MartletError.invalid("headers", "are larger than 32 KiB")
+        }
+    }
+}
+
+extension ProducerCore {
+    /// What has to happen after an append, outside the lock.
+    @inline(__always)
+    func follow(_ result: AppendResult) {
+        if result.wakes { wake() }
+        if result.armsLinger { armLinger(after: configuration.linger.nanosecondsClamped) }
+    }
+
+    func wake() {
+        context.queue.execute { [self] in drain() }
+    }
+}
+
+extension ProducerState {
+    /// The topic's lane, made when there is none; a new one has to be resolved.
+    mutating func lane(_ name: String) -> (TopicLane, isNew: Bool) {
+        if let lane = topics[name] { return (lane, false) }
+        let lane = TopicLane(name: name)
+        topics[name] = lane
+        return (lane, true)
+    }
+
+    var unresolvedTopics: [TopicLane] {
+        topics.values.filter { if case .resolving = $0.state { true } else { false } }
+    }
+}

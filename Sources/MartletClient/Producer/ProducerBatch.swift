@@ -1,0 +1,114 @@
+import MartletFormat
+
+/// One batch on its way from `enqueue` to its acknowledgement.
+///
+/// Sendable: it has one owner at a time. While it is open, that is the producer's mutex; once it is
+/// sealed, the connection's queue.
+final class ProducerBatch: @unchecked Sendable {
+    let lane: PartitionLane
+    let slab: ByteSlab
+    private let builder: RecordBatchBuilder
+    /// Number of the batch in the producer, in the order of opening.
+    let serial: UInt64
+    /// When its first record came, on the monotonic clock.
+    let openedAt: Int64
+    /// Whoever awaits one of its records, by the record's place in the batch.
+    private(set) var waiters: [(index: Int32, promise: Promise<DeliveryReceipt>)] = []
+
+    // What follows belongs to the queue.
+
+    /// Number of the batch in its partition, in the order of the first sending; 0: not sent yet.
+    var order: UInt64 = 0
+    /// nil: none was given, or it has to be given anew.
+    var sequence: Int32?
+    private(set) var isFinished = false
+    /// How often it was answered with an error that allows another try.
+    var failures = 0
+    /// Whether some try may have written it although no answer said so. Only an acknowledgement
+    /// takes this away.
+    var mayBeWritten = false
+    var lastError: MartletError?
+
+    init(lane: PartitionLane, slab: ByteSlab, serial: UInt64, openedAt: Int64) {
+        self.lane = lane
+        self.slab = slab
+        self.serial = serial
+        self.openedAt = openedAt
+        builder = RecordBatchBuilder(slab: slab)
+    }
+
+    var recordCount: Int32 { builder.recordCount }
+    var byteCount: Int { builder.byteCount }
+
+    /// False: it does not fit.
+    @inline(__always)
+    func append(
+        key: RawSpan?, value: RawSpan?, headers: [(key: String, value: [UInt8]?)], timestamp: Int64
+    ) -> Bool {
+        builder.append(key: key, value: value, headers: headers, timestamp: timestamp)
+    }
+
+    /// Someone awaits the record that was appended last.
+    func addWaiter(_ promise: Promise<DeliveryReceipt>) {
+        waiters.append((builder.recordCount - 1, promise))
+    }
+
+    /// Writes header and checksum. Again when the identity changed.
+    func finish(_ identity: ProducerIdentity?, sequence: Int32?) {
+        self.sequence = sequence
+        isFinished = true
+        guard let identity, let sequence else {
+            _ = builder.finish()
+            return
+        }
+        _ = builder.finish(
+            producerID: identity.id, producerEpoch: identity.epoch, baseSequence: sequence)
+    }
+
+    /// The records again, for whoever has to know which ones failed. The batch must be finished.
+    func records() -> [ProducerRecord] {
+        do {
+            let slab = slab
+            let header = try RecordBatchHeader(reading: slab.bytes)
+            var cursor = RecordCursor(header)
+            var records: [ProducerRecord] = []
+            while let fields = try cursor.next(in: slab.bytes) {
+                var headers: [RecordHeader] = []
+                var headerCursor = HeaderCursor(fields)
+                while let header = try headerCursor.next(in: slab.bytes) {
+                    headers.append(
+                        RecordHeader(
+                            slab.bytes.string(header.key) ?? "",
+                            header.value.map { slab.bytes.array($0) }))
+                }
+                records.append(
+                    ProducerRecord(
+                        topic: lane.topicName, key: fields.key.map { slab.bytes.array($0) },
+                        value: fields.value.map { slab.bytes.array($0) }, headers: headers,
+                        partition: lane.partition,
+                        timestamp: header.baseTimestamp &+ fields.timestampDelta))
+            }
+            return records
+        } catch {
+            preconditionFailure("a batch built here cannot be read: \(error)")
+        }
+    }
+}
+
+/// Who a producer is to the broker.
+struct ProducerIdentity: Equatable, Sendable {
+    var id: Int64
+    var epoch: Int16
+}
+
+extension RawSpan {
+    /// A copy of some bytes.
+    func array(_ range: Range<Int>) -> [UInt8] {
+        unsafe extracting(range).withUnsafeBytes { unsafe [UInt8]($0) }
+    }
+
+    /// Some bytes as text; nil when they are not UTF-8.
+    func string(_ range: Range<Int>) -> String? {
+        String(validating: array(range), as: UTF8.self)
+    }
+}

@@ -1,0 +1,318 @@
+import MartletFormat
+import MartletSystem
+
+/// What `append` did, and what its caller has to do once it has let go of the lock.
+struct AppendResult {
+    enum Outcome {
+        case done
+        case full
+        case closed
+        case gone
+        case noPartition
+        case tooLarge
+    }
+
+    var outcome: Outcome
+    /// The queue has to be woken, also when the record itself was not taken.
+    var wakes = false
+    /// The linger timer has to be started.
+    var armsLinger = false
+}
+
+/// The part of a producer that application threads and the connection's queue share: the buffers.
+///
+/// Lives in one mutex. A record costs one lock and a copy into its batch; nothing is allocated, no
+/// thread is woken, until a batch is opened or sealed.
+struct ProducerState {
+    /// A `flush` and the batches that it still waits for.
+    final class Flush {
+        let serialLimit: UInt64
+        var remaining: Int
+        var error: (any Error)?
+        let promise: Promise<Void>
+
+        init(serialLimit: UInt64, remaining: Int, promise: Promise<Void>) {
+            self.serialLimit = serialLimit
+            self.remaining = remaining
+            self.promise = promise
+        }
+    }
+
+    /// No record can be larger, whatever a broker allows.
+    private static let recordBytesMax = 1 << 30
+
+    let lingerNanoseconds: Int64
+    private let batchBytes: Int
+    private let bufferBytes: Int
+    private let pool: SlabPool
+    private let clock: any Clock
+
+    var topics: [String: TopicLane] = [:]
+    private(set) var usedBytes = 0
+    private(set) var ready: [PartitionLane] = []
+    var isDrainScheduled = false
+    private var lingering = Fifo<(batch: ProducerBatch, dueAt: Int64)>()
+    private var isLingerArmed = false
+    private var lastSerial: UInt64 = 0
+    /// Batches that were opened and not completed.
+    private(set) var outstanding = 0
+    private var flushes: [Flush] = []
+    private var spaceWaiters: [Promise<Void>] = []
+    /// Set once: why nothing is taken any more.
+    var end: MartletError?
+
+    init(_ configuration: ProducerConfiguration, pool: SlabPool, clock: any Clock) {
+        batchBytes = configuration.batchBytes
+        bufferBytes = configuration.bufferBytes
+        lingerNanoseconds = configuration.linger.nanosecondsClamped
+        self.pool = pool
+        self.clock = clock
+    }
+
+    // MARK: - Appending
+
+    /// Copies a record into its partition's open batch.
+    ///
+    /// - Parameter force: take memory beyond the budget, for records that were counted before.
+    mutating func append(
+        _ topic: TopicLane, partition: Int32?, key: RawSpan?, value: RawSpan?,
+        headers: [(key: String, value: [UInt8]?)], timestamp: Int64,
+        promise: Promise<DeliveryReceipt>?, force: Bool = false
+    ) -> AppendResult {
+        guard end == nil else { return AppendResult(outcome: .closed) }
+        guard case .ready = topic.state else { return AppendResult(outcome: .gone) }
+        guard let lane = topic.partition(partition, key: key) else {
+            return AppendResult(outcome: .noPartition)
+        }
+        let estimate = Self.estimate(key, value, headers)
+        var result = AppendResult(outcome: .done)
+        if let open = lane.open {
+            if open.byteCount + estimate <= topic.batchBytesMax,
+                open.append(key: key, value: value, headers: headers, timestamp: timestamp)
+            {
+                guard let promise else { return result }
+                open.addWaiter(promise)
+                finishAppend(lane, isAwaited: true, isNew: false, &result)
+                return result
+            }
+            grow(lane)
+            result.wakes = seal(lane)
+        }
+        let need = RecordBatch.headerBytes + estimate
+        guard need <= Self.recordBytesMax else {
+            result.outcome = .tooLarge
+            return result
+        }
+        guard let batch = openBatch(lane, need: need, force: force) else {
+            result.outcome = .full
+            return result
+        }
+        guard batch.append(key: key, value: value, headers: headers, timestamp: timestamp) else {
+            preconditionFailure("a record does not fit the slab that was made for it")
+        }
+        lane.open = batch
+        if let promise { batch.addWaiter(promise) }
+        finishAppend(lane, isAwaited: promise != nil, isNew: true, &result)
+        return result
+    }
+
+    /// Decides whether the lane's open batch leaves at once, waits for company, or is just open.
+    private mutating func finishAppend(
+        _ lane: PartitionLane, isAwaited: Bool, isNew: Bool, _ result: inout AppendResult
+    ) {
+        if isAwaited || lingerNanoseconds == 0 {
+            if !lane.isBusy, seal(lane) { result.wakes = true }
+            return
+        }
+        guard isNew, let batch = lane.open else { return }
+        // Batches that left early need no timer; dropping them here keeps the list short.
+        while let first = lingering.first?.batch, first.lane.open !== first {
+            _ = lingering.popFirst()
+        }
+        lingering.append((batch, batch.openedAt.addingClamped(lingerNanoseconds)))
+        result.armsLinger = !isLingerArmed
+        isLingerArmed = true
+    }
+
+    @inline(__always)
+    private static func estimate(
+        _ key: RawSpan?, _ value: RawSpan?, _ headers: [(key: String, value: [UInt8]?)]
+    ) -> Int {
+        if !headers.isEmpty {
+            return RecordBatchBuilder.estimatedBytes(
+                keyBytes: key?.byteCount ?? 0, valueBytes: value?.byteCount ?? 0, headers: headers)
+        }
+        // Lengths, deltas, counts: at most 36 bytes beside the parts.
+        return (key?.byteCount ?? 0) &+ (value?.byteCount ?? 0) &+ 36
+    }
+
+    private mutating func openBatch(
+        _ lane: PartitionLane, need: Int, force: Bool
+    ) -> ProducerBatch? {
+        let wanted = max(min(lane.slabBytes, lane.topic.batchBytesMax), need)
+        let slab: ByteSlab
+        if let fits = takeSlab(wanted, force: false) {
+            slab = fits
+        } else if let smaller = takeSlab(max(need, PartitionLane.slabBytesMin), force: force) {
+            slab = smaller
+        } else {
+            return nil
+        }
+        lastSerial += 1
+        outstanding += 1
+        return ProducerBatch(
+            lane: lane, slab: slab, serial: lastSerial, openedAt: clock.monotonicNanoseconds())
+    }
+
+    private mutating func takeSlab(_ bytes: Int, force: Bool) -> ByteSlab? {
+        // With nothing in use, a record larger than the whole buffer may still pass.
+        guard force || usedBytes == 0 || usedBytes + bytes <= bufferBytes else { return nil }
+        let slab = pool.take(atLeast: bytes)
+        usedBytes += slab.capacity
+        return slab
+    }
+
+    /// The batch was full: the next one may be larger.
+    private func grow(_ lane: PartitionLane) {
+        lane.slabBytes = min(lane.slabBytes * 2, max(batchBytes, PartitionLane.slabBytesMin))
+    }
+
+    // MARK: - Sealing
+
+    /// Closes the open batch and lists the lane; true when the queue has to be woken.
+    @discardableResult
+    mutating func seal(_ lane: PartitionLane) -> Bool {
+        guard let batch = lane.open else { return false }
+        lane.open = nil
+        lane.isBusy = true
+        lane.sealed.append(batch)
+        lane.topic.sealed(lane, bytes: batch.byteCount)
+        if batch.byteCount < batch.slab.capacity / 4 {
+            lane.slabBytes = max(PartitionLane.slabBytesMin, lane.slabBytes / 2)
+        }
+        if !lane.isListed {
+            lane.isListed = true
+            ready.append(lane)
+        }
+        if isDrainScheduled { return false }
+        isDrainScheduled = true
+        return true
+    }
+
+    /// Closes all open batches; true when the queue has to be woken.
+    mutating func sealAll() -> Bool {
+        var wakes = false
+        for topic in topics.values {
+            for lane in topic.partitions where lane.open != nil { wakes = seal(lane) || wakes }
+        }
+        return wakes
+    }
+
+    /// The linger timer fired: closes the batches that waited long enough. Returns when to look
+    /// again, in nanoseconds from now; nil: not before the next batch is opened.
+    mutating func lingerEnded() -> (wakes: Bool, again: Int64?) {
+        let now = clock.monotonicNanoseconds()
+        var wakes = false
+        while let (batch, dueAt) = lingering.first {
+            // Batches that are sealed already are passed over, whenever they were due.
+            if batch.lane.open === batch {
+                guard dueAt <= now else { return (wakes, max(dueAt - now, 1)) }
+                wakes = seal(batch.lane) || wakes
+            }
+            _ = lingering.popFirst()
+        }
+        isLingerArmed = false
+        return (wakes, nil)
+    }
+
+    /// The queue takes the list of lanes that have something sealed.
+    mutating func takeReady() -> [PartitionLane] {
+        isDrainScheduled = false
+        let lanes = ready
+        ready.removeAll(keepingCapacity: true)
+        for lane in lanes { lane.isListed = false }
+        return lanes
+    }
+
+    /// Nothing of the lane is in flight: what is awaited need not wait any longer. True when there
+    /// is something sealed to send.
+    mutating func becameIdle(_ lane: PartitionLane) -> Bool {
+        if lane.sealed.isEmpty, let open = lane.open,
+            lingerNanoseconds == 0 || !open.waiters.isEmpty
+        {
+            lane.open = nil
+            lane.sealed.append(open)
+            lane.topic.sealed(lane, bytes: open.byteCount)
+        }
+        lane.isBusy = !lane.sealed.isEmpty
+        return lane.isBusy
+    }
+
+    // MARK: - Completion
+
+    /// Promises that a completion keeps, to be kept once the lock is released.
+    struct Kept: Sendable {
+        var space: [Promise<Void>]
+        var flushes: [(promise: Promise<Void>, error: (any Error)?)]
+    }
+
+    /// Counts memory of records that wait for their topic; false: no room.
+    mutating func reserve(_ bytes: Int) -> Bool {
+        guard usedBytes == 0 || usedBytes + bytes <= bufferBytes else { return false }
+        usedBytes += bytes
+        return true
+    }
+
+    /// Gives memory back; returns whoever waited for it.
+    mutating func release(_ bytes: Int) -> [Promise<Void>] {
+        usedBytes -= bytes
+        guard !spaceWaiters.isEmpty, hasSpace else { return [] }
+        let waiters = spaceWaiters
+        spaceWaiters = []
+        return waiters
+    }
+
+    /// A quarter is free: waking earlier would only make many small turns.
+    private var hasSpace: Bool { usedBytes <= bufferBytes - bufferBytes / 4 }
+
+    /// A batch is done, well or not.
+    mutating func completed(
+        _ batch: ProducerBatch, _ error: (any Error)?
+    ) -> Kept {
+        outstanding -= 1
+        var done: [Flush] = []
+        for flush in flushes where batch.serial <= flush.serialLimit {
+            flush.remaining -= 1
+            if flush.error == nil { flush.error = error }
+            if flush.remaining == 0 { done.append(flush) }
+        }
+        if !done.isEmpty { flushes.removeAll { $0.remaining == 0 } }
+        return Kept(
+            space: release(batch.slab.capacity), flushes: done.map { ($0.promise, $0.error) })
+    }
+
+    /// Starts a flush of everything that was appended so far; nil when there is nothing.
+    mutating func startFlush() -> (promise: Promise<Void>, wakes: Bool)? {
+        let wakes = sealAll()
+        guard outstanding > 0 else { return nil }
+        let promise = Promise<Void>()
+        flushes.append(
+            Flush(serialLimit: lastSerial, remaining: outstanding, promise: promise))
+        return (promise, wakes)
+    }
+
+    /// A promise of space; nil when there is some.
+    mutating func waitForSpace() -> Promise<Void>? {
+        guard !hasSpace, end == nil else { return nil }
+        let promise = Promise<Void>()
+        spaceWaiters.append(promise)
+        return promise
+    }
+
+    /// Whoever waits for space, when the producer ends.
+    mutating func takeSpaceWaiters() -> [Promise<Void>] {
+        let waiters = spaceWaiters
+        spaceWaiters = []
+        return waiters
+    }
+}

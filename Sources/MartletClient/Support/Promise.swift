@@ -1,0 +1,89 @@
+import Synchronization
+
+/// A result that one side sets once and the other awaits once.
+///
+/// Whoever resolves first wins, so that a cancelled wait and a late answer cannot both resume the
+/// same continuation.
+final class Promise<Value: Sendable>: Sendable {
+    private enum State {
+        case empty
+        case waiting(CheckedContinuation<Value, any Error>)
+        case resolved(Result<Value, any Error>)
+        case finished
+    }
+
+    private let state = Mutex(State.empty)
+
+    /// Sets the result; returns false when there was one already.
+    @discardableResult
+    func resolve(_ result: Result<Value, any Error>) -> Bool {
+        let (won, continuation) = state.withLock {
+            state -> (Bool, CheckedContinuation<Value, any Error>?) in
+            switch state {
+            case .empty:
+                state = .resolved(result)
+                return (true, nil)
+            case .waiting(let continuation):
+                state = .finished
+                return (true, continuation)
+            case .resolved, .finished:
+                return (false, nil)
+            }
+        }
+        continuation?.resume(with: result)
+        return won
+    }
+
+    @discardableResult
+    func succeed(_ value: Value) -> Bool { resolve(.success(value)) }
+
+    @discardableResult
+    func fail(_ error: any Error) -> Bool { resolve(.failure(error)) }
+
+    /// Whether nobody set a result yet.
+    var isOpen: Bool {
+        state.withLock { state in
+            switch state {
+            case .empty, .waiting: true
+            case .resolved, .finished: false
+            }
+        }
+    }
+
+    /// Waits for the result. To be called once. A cancelled task gets `CancellationError` at once.
+    func value(isolation: isolated (any Actor)? = #isolation) async throws -> Value {
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                park(continuation)
+            }
+        } onCancel: {
+            fail(CancellationError())
+        }
+    }
+
+    private func park(_ continuation: CheckedContinuation<Value, any Error>) {
+        let ready = state.withLock { state -> Result<Value, any Error>? in
+            switch state {
+            case .empty:
+                state = .waiting(continuation)
+                return nil
+            case .resolved(let result):
+                state = .finished
+                return result
+            case .waiting, .finished:
+                preconditionFailure("a promise is awaited once")
+            }
+        }
+        if let ready { continuation.resume(with: ready) }
+    }
+
+    /// Waits until there is a result, whatever it is, also when the task is cancelled: for ends that
+    /// must not be left half-way. To be called once.
+    func settled(isolation: isolated (any Actor)? = #isolation) async where Value == Void {
+        do {
+            try await withCheckedThrowingContinuation { park($0) }
+        } catch {
+            // A failure is a result too.
+        }
+    }
+}
