@@ -42,10 +42,11 @@ import Testing
             for (index, line) in file.lines.enumerated() where line.contains("@unchecked Sendable")
             {
                 guard !line.trimmed.hasPrefix("//") else { continue }
-                let above = file.lines[max(0, index - 12)..<index]
-                #expect(
-                    above.contains { $0.contains("Sendable:") },
-                    "\(file.path):\(index + 1): say in a line `// Sendable: …` who owns the state")
+                let around = file.lines[max(0, index - 12)..<min(file.lines.count, index + 4)]
+                let says = around.contains {
+                    $0.trimmed.hasPrefix("//") && $0.contains("Sendable")
+                }
+                #expect(says, "\(file.path):\(index + 1): say in a comment who owns the state")
             }
         }
     }
