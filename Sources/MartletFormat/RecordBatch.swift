@@ -73,6 +73,16 @@ package enum RecordBatch {
         slab.patch(leaderEpoch, at: position + RecordBatchLayout.leaderEpoch)
     }
 
+    /// Makes a batch whole again whose records were thinned out: length, record count, checksum. The
+    /// offsets, times and sequences in the header stay, as compaction must keep them.
+    package static func reseal(_ slab: ByteSlab, recordCount: Int32) {
+        let length = Int32(slab.count - RecordBatchLayout.lengthOrigin)
+        slab.patch(length, at: RecordBatchLayout.batchLength)
+        slab.patch(recordCount, at: RecordBatchLayout.recordCount)
+        let checksum = CRC32C.checksum(slab.span(crcStart..<slab.count))
+        slab.patch(checksum, at: RecordBatchLayout.checksum)
+    }
+
     /// The header's rules for a batch from a producer.
     private static func checkFields(_ header: RecordBatchHeader) throws(FormatError) {
         typealias Layout = RecordBatchLayout

@@ -18,7 +18,8 @@ package struct RecordFields: Equatable, Sendable {
 /// It trusts nothing: every length is held against the record's end, the record's end against the
 /// batch's end, and the batch's end against the span. It does not need a checked checksum.
 package struct RecordCursor: Sendable {
-    private var position: Int
+    /// Where the next record lies.
+    package private(set) var position: Int
     private let end: Int
     private var remaining: Int32
     private let codec: Int
@@ -189,7 +190,8 @@ package struct HeaderFields: Equatable, Sendable {
 
 /// Walks the headers of a record without copying, as careful as `RecordCursor`.
 package struct HeaderCursor: Sendable {
-    private var position: Int
+    /// Where the next record lies.
+    package private(set) var position: Int
     private let end: Int
     private var remaining: Int
 

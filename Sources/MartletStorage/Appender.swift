@@ -39,6 +39,8 @@ struct Appender {
     var snapshotOffset: Int64 = 0
     var snapshotBytes: Int64 = 0
     var lastAppend: Int64 = 0
+    /// Compaction has looked at everything below.
+    var compactedTo: Int64 = 0
     /// Small appends since the last look at the space written ahead.
     var smallFlushes = 0
 

@@ -10,6 +10,8 @@ struct LogEnd: Equatable, Sendable {
     /// Running CRC-32C over the 17-byte prefixes of the segment's batches below `position`.
     var checksum: UInt32
     var appendTime: Int64
+    /// Of the segment: a compaction moves positions.
+    var generation: UInt32 = 0
 }
 
 /// Bytes of a segment that are no batches any more, and the offsets that they may have held.

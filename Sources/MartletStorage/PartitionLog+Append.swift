@@ -53,6 +53,9 @@ extension PartitionLog {
         if let refusal = refusal(header, range.count, appender.settings) {
             return .refused(refusal)
         }
+        if appender.settings.cleanup.compacts, Self.hasNullKey(slab.span(range), header) {
+            return .refused(.nullKey)
+        }
         switch appender.producers.judge(header) {
         case .accept: break
         case .duplicate(let original):
@@ -88,6 +91,19 @@ extension PartitionLog {
             )
         }
         return nil
+    }
+
+    /// Compaction keeps the newest record of each key, so each record needs one.
+    private static func hasNullKey(_ batch: RawSpan, _ header: RecordBatchHeader) -> Bool {
+        var cursor = RecordCursor(header)
+        do {
+            while let record = try cursor.next(in: batch) {
+                if record.key == nil { return true }
+            }
+        } catch {
+            return false  // validated before: cannot happen
+        }
+        return false
     }
 
     /// Sees that the batch can be written now: un-synced bytes, reserved offsets, the next segment.

@@ -30,13 +30,12 @@ extension PartitionLog {
         case .refused(let outcome): return outcome
         case .accepted(let accepted): request = accepted
         }
-        guard let start = try lookUp(request.start) else { return .needsVerification }
-        let (segment, bound) = state.withLock { state in
-            (state.segment(base: start.base), segmentEnd(start.base, state))
+        guard var start = try lookUp(request.start) else { return .needsVerification }
+        // A place at the end of a closed segment (or in one that compaction emptied) is in the next.
+        while let next = try settle(start) { start = .start(of: next) }
+        guard let segment = state.withLock({ $0.segment(base: start.base) }) else {
+            return .needsVerification
         }
-        guard let segment else { return .needsDisk }
-        // The end of a closed segment may not be known yet; its index has it.
-        if bound == nil { try closeLookUp(segment) }
         let small = try cutToBytes(start, segment, maxBytes)
         return state.withLock { state in
             switch admit(offset, state) {
@@ -45,6 +44,22 @@ extension PartitionLog {
                 return plan(request, start, maxBytes, &state, smallEnd: small)
             }
         }
+    }
+
+    /// Brings what is needed to read at `start` into memory; returns the next segment when there is
+    /// nothing left in this one.
+    private func settle(_ place: LogEnd) throws(StorageError) -> Segment? {
+        let (segment, next) = state.withLock { state in
+            (state.segment(base: place.base), state.segments.first { $0.base > place.base })
+        }
+        guard let segment else { return nil }
+        try loadIndex(segment)
+        _ = try segment.log.open()
+        if state.withLock({ segmentEnd(place.base, $0) }) == nil { try closeLookUp(segment) }
+        guard let end = state.withLock({ segmentEnd(place.base, $0) }),
+            place.position >= end.position
+        else { return nil }
+        return next
     }
 
     /// A fetch that may be answered.
@@ -124,6 +139,7 @@ extension PartitionLog {
         smallEnd: LogEnd? = nil
     ) -> ReadOutcome {
         guard let segment = state.segment(base: start.base),
+            segment.generation == start.generation,
             let bound = segmentEnd(start.base, state)
         else { return .needsDisk }
         // A closed segment that a reader finished: it goes on in the next one.
@@ -292,10 +308,20 @@ extension LogEnd {
     init(_ entry: IndexEntry, in segment: Segment) {
         self.init(
             offset: entry.offset, base: segment.base, position: entry.position,
-            checksum: entry.checksum, appendTime: entry.appendTime)
+            checksum: entry.checksum,
+            appendTime: entry.appendTime,
+            generation: segment.generation
+        )
     }
 
     static func start(of segment: Segment) -> LogEnd {
-        LogEnd(offset: segment.base, base: segment.base, position: 0, checksum: 0, appendTime: .min)
+        LogEnd(
+            offset: segment.base,
+            base: segment.base,
+            position: 0,
+            checksum: 0,
+            appendTime: .min,
+            generation: segment.generation
+        )
     }
 }

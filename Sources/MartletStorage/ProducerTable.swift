@@ -61,7 +61,7 @@ struct ProducerTable: Equatable, Sendable {
 
     /// Takes over a batch that is in the log.
     mutating func record(_ header: RecordBatchHeader, appendTime: Int64) {
-        guard header.producerID >= 0, header.recordCount > 0 else { return }
+        guard header.producerID >= 0 else { return }
         var state =
             producers[header.producerID]
             ?? ProducerState(epoch: header.producerEpoch, batches: [], lastAppendTime: appendTime)

@@ -26,6 +26,7 @@ extension StorageEngine {
                 log.syncIfDue()
                 log.settleIfQuiet(now: now)
                 log.applyRetention()
+                log.compactIfDue()
             }
         }
     }

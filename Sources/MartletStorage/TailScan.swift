@@ -54,6 +54,8 @@ struct TailScan {
             return "leader epoch \(header.leaderEpoch) after \(so.leaderEpoch)"
         }
         if header.baseOffset == so.end.offset { return nil }
+        // Compaction leaves holes; a new leader epoch may follow a gap.
+        if segment.generation > 0, header.baseOffset > so.end.offset { return nil }
         if gapsMayFollow, header.baseOffset > so.end.offset,
             header.leaderEpoch > so.leaderEpoch
         {

@@ -1,0 +1,156 @@
+import MartletFormat
+import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+/// Rewrites closed segments of a compacted topic so that only the newest record of each key stays.
+///
+/// Offsets stay, the order stays, records without a newer one of their key stay. A tombstone (null
+/// value) stays for `tombstone.retention.ms` after its segment was closed. A batch that loses all its
+/// records stays as an empty one when it is the last of a producer, so that duplicates are still
+/// recognised. A segment with a damaged range is left alone.
+struct Compaction {
+    /// Memory for the newest offset of each key; what does not fit waits for the next run.
+    static let keyBytesMax = 64 << 20
+    private static let keyOverhead = 64
+
+    let settings: TopicSettings
+    let segments: [Segment]
+    /// Everything at or above is left alone.
+    let limit: Int64
+    /// Tombstones in segments closed before this are dropped, ms.
+    let tombstoneHorizon: Int64
+
+    /// The newest offset of each key, exact: no hash stands for a key.
+    struct Newest {
+        var offsets: [[UInt8]: Int64] = [:]
+        var bytes = 0
+        /// Records at or above were not looked at.
+        var end: Int64 = 0
+    }
+
+    /// Finds the newest offset of each key from the first segment on.
+    func newest() throws(StorageError) -> Newest {
+        var newest = Newest()
+        newest.end = segments.first?.base ?? 0
+        for segment in segments {
+            let file = try segment.log.open()
+            var scanner = BatchScanner(file, from: 0, to: segment.bytes, checksBody: true)
+            loop: while true {
+                switch try scanner.next() {
+                case .batch(let header, _):
+                    guard newest.bytes < Self.keyBytesMax else { return newest }
+                    try note(header, scanner.bytes, &newest)
+                    newest.end = header.nextOffset
+                case .bad, .zeros: throw damaged(segment)
+                case .end: break loop
+                }
+            }
+        }
+        return newest
+    }
+
+    private func note(
+        _ header: RecordBatchHeader, _ bytes: RawSpan, _ newest: inout Newest
+    ) throws(StorageError) {
+        var cursor = RecordCursor(header)
+        do throws(FormatError) {
+            while let record = try cursor.next(in: bytes) {
+                guard let range = record.key else { continue }
+                let key = bytes.copy(range)
+                let offset = header.baseOffset + Int64(record.offsetDelta)
+                if newest.offsets.updateValue(offset, forKey: key) == nil {
+                    newest.bytes += key.count + Self.keyOverhead
+                }
+            }
+        } catch {
+            throw StorageError(.corrupt, "batch \(header.baseOffset): \(error)")
+        }
+    }
+
+    private func damaged(_ segment: Segment) -> StorageError {
+        StorageError(.corrupt, "segment \(segment.base) is damaged and is not compacted")
+    }
+
+    /// Writes `segment` anew into `target`. Returns how many records were dropped.
+    func rewrite(
+        _ segment: Segment, _ newest: Newest, lastOfProducer: [Int64: Int64], into target: any File
+    ) throws(StorageError) -> Int {
+        let file = try segment.log.open()
+        let dropsTombstones = (segment.end?.appendTime ?? .max) < tombstoneHorizon
+        var scanner = BatchScanner(file, from: 0, to: segment.bytes, checksBody: true)
+        var position: Int64 = 0
+        var dropped = 0
+        while true {
+            switch try scanner.next() {
+            case .batch(let header, _):
+                let mustStay = lastOfProducer[header.producerID] == header.baseOffset
+                let kept = try RewrittenBatch(
+                    header, scanner.bytes, newest, dropsTombstones: dropsTombstones)
+                dropped += kept.dropped
+                guard kept.records > 0 || mustStay else { continue }
+                let slab = kept.slab
+                try storage("writing \(target.path)") { () throws(SystemError) in
+                    try target.write(slab, at: position)
+                }
+                position += Int64(slab.count)
+            case .bad, .zeros: throw damaged(segment)
+            case .end: return dropped
+            }
+        }
+    }
+}
+
+/// One batch after compaction: the same header but for the records that are gone.
+private struct RewrittenBatch {
+    let slab: ByteSlab
+    let records: Int
+    let dropped: Int
+
+    init(
+        _ header: RecordBatchHeader, _ bytes: RawSpan, _ newest: Compaction.Newest,
+        dropsTombstones: Bool
+    ) throws(StorageError) {
+        let slab = ByteSlab(capacity: bytes.byteCount)
+        slab.append(bytes.extracting(0..<RecordBatch.headerBytes))
+        var records = 0
+        var dropped = 0
+        var cursor = RecordCursor(header)
+        var start = cursor.position
+        do throws(FormatError) {
+            while let record = try cursor.next(in: bytes) {
+                let range = start..<cursor.position
+                start = cursor.position
+                if Self.stays(record, header, bytes, newest, dropsTombstones) {
+                    slab.append(bytes.extracting(range))
+                    records += 1
+                } else {
+                    dropped += 1
+                }
+            }
+        } catch {
+            throw StorageError(.corrupt, "batch \(header.baseOffset): \(error)")
+        }
+        if dropped > 0 { RecordBatch.reseal(slab, recordCount: Int32(records)) }
+        self.slab = slab
+        self.records = records
+        self.dropped = dropped
+    }
+
+    private static func stays(
+        _ record: RecordFields, _ header: RecordBatchHeader, _ bytes: RawSpan,
+        _ newest: Compaction.Newest, _ dropsTombstones: Bool
+    ) -> Bool {
+        guard let key = record.key else { return true }
+        let offset = header.baseOffset + Int64(record.offsetDelta)
+        if let newer = newest.offsets[bytes.copy(key)], newer > offset { return false }
+        return record.value != nil || !dropsTombstones
+    }
+}
+
+extension RawSpan {
+    /// The bytes of a range as an array of their own.
+    func copy(_ range: Range<Int>) -> [UInt8] {
+        unsafe extracting(range).withUnsafeBytes { unsafe Array($0) }
+    }
+}

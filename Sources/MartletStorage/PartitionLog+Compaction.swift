@@ -1,0 +1,146 @@
+import MartletFormat
+import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+extension PartitionLog {
+    /// Compacts what was closed since the last run. Housekeeping; blocks.
+    func compactIfDue() {
+        let settings = appender.withLock { $0.settings }
+        guard settings.cleanup.compacts else { return }
+        do {
+            guard let compaction = try nextCompaction(settings) else { return }
+            try run(compaction)
+        } catch {
+            if error.isFatal {
+                context.fail(error)
+                return
+            }
+            appender.withLock { $0.compactedTo = $0.tail.offset }
+            context.logger.warning(
+                "COMPACTION_FAILED", "compaction of \(name): \(error.message)")
+        }
+    }
+
+    /// nil when nothing was closed since the last run.
+    private func nextCompaction(_ settings: TopicSettings) throws(StorageError) -> Compaction? {
+        let wall = context.clock.wallMilliseconds()
+        let (segments, damaged, durable) = state.withLock {
+            ($0.segments, $0.damaged, $0.durable.offset)
+        }
+        var closed: [Segment] = []
+        for (index, segment) in segments.dropLast().enumerated() {
+            if segment.end == nil { try loadIndex(segment) }
+            guard let end = segment.end, segments[index + 1].base <= durable, segment.isNamed,
+                !damaged.contains(where: { $0.base == segment.base }),
+                end.appendTime <= wall - settings.compactionLagMilliseconds
+            else { break }
+            closed.append(segment)
+        }
+        let limit = closed.last.map { last in
+            segments.first { $0.base > last.base }?.base ?? last.base
+        }
+        let done = appender.withLock { $0.compactedTo }
+        guard let limit, limit > done else { return nil }
+        return Compaction(
+            settings: settings, segments: closed, limit: limit,
+            tombstoneHorizon: wall - settings.tombstoneRetentionMilliseconds)
+    }
+
+    private func run(_ compaction: Compaction) throws(StorageError) {
+        // The producers' last batches must be known, and the mark behind them on disk.
+        if appender.withLock({ !$0.hasProducers }) { warmUp() }
+        try context.marks.syncNow()
+        let lastOfProducer = appender.withLock { appender in
+            appender.producers.producers.compactMapValues { $0.batches.last?.baseOffset }
+        }
+        let newest = try compaction.newest()
+        for segment in compaction.segments where segment.base < newest.end {
+            try replace(segment, compaction, newest, lastOfProducer)
+        }
+        appender.withLock { $0.compactedTo = compaction.limit }
+    }
+
+    /// Writes the next generation of a segment beside it and swaps by rename; readers that hold the
+    /// old file go on reading it.
+    private func replace(
+        _ old: Segment, _ compaction: Compaction, _ newest: Compaction.Newest,
+        _ lastOfProducer: [Int64: Int64]
+    ) throws(StorageError) {
+        let generation = old.generation + 1
+        let logPath = "\(directory)/\(LogFileNames.log(old.base, generation: generation))"
+        let indexPath = "\(directory)/\(LogFileNames.index(old.base, generation: generation))"
+        let fileSystem = context.fileSystem
+        let temporary = logPath + LogFileNames.temporarySuffix
+        let file = try storage("making \(temporary)") { () throws(SystemError) in
+            let file = try fileSystem.open(temporary, .createOrOpen)
+            try file.truncate(to: 0)
+            return file
+        }
+        let dropped = try compaction.rewrite(
+            old, newest, lastOfProducer: lastOfProducer, into: file)
+        guard dropped > 0 else {
+            try storage("removing \(temporary)") { () throws(SystemError) in
+                try fileSystem.removeFile(temporary)
+            }
+            return
+        }
+        let segment = try describe(old, generation, file, logPath, indexPath)
+        try storageFatal("swapping \(logPath)") { () throws(SystemError) in
+            try file.sync()
+            try segment.index.file.openFile?.sync()
+            try fileSystem.rename(temporary, to: logPath)
+            try fileSystem.syncDirectory(directory)
+        }
+        swap(old, segment)
+        try storage("removing the old generation of \(logPath)") { () throws(SystemError) in
+            try old.log.remove()
+            try old.index.file.remove()
+        }
+        context.indexes.forget(old.index)
+        context.metrics.compactedSegments.add()
+    }
+
+    /// The new segment with its index, which ends with the old one's end: offsets stay.
+    private func describe(
+        _ old: Segment, _ generation: UInt32, _ file: any File, _ logPath: String,
+        _ indexPath: String
+    ) throws(StorageError) -> Segment {
+        let size = try storage("reading \(file.path)") { () throws(SystemError) in
+            try file.size()
+        }
+        let header = IndexHeader(
+            topic: topicID, partition: partition, base: old.base, generation: generation)
+        let segment = Segment(
+            key: key, base: old.base, generation: generation,
+            log: CachedFile(logPath, open: file, context.fileSystem, context.files),
+            index: SparseIndex(
+                header, CachedFile(indexPath, context.fileSystem, context.files, makes: true),
+                context.indexes),
+            size: size, isNamed: true)
+        let built = try IndexBuilder(
+            segment: segment, end: size, offsetLimit: .max,
+            fallbackTime: old.end?.appendTime ?? context.clock.wallMilliseconds()
+        ).load()
+        var end = built.end
+        if let oldEnd = old.end {
+            end.offset = oldEnd.offset
+            end.appendTime = oldEnd.appendTime
+        }
+        segment.seal(end)
+        segment.firstAppendTime = old.firstAppendTime
+        guard let sealed = segment.end else { return segment }
+        try segment.index.rewrite(
+            built.entries + [sealed], in: try segment.index.file.open())
+        segment.index.install(built.entries, pinned: false)
+        return segment
+    }
+
+    private func swap(_ old: Segment, _ new: Segment) {
+        state.withLock { state in
+            guard let index = state.segments.firstIndex(where: { $0 === old }) else { return }
+            state.segments[index] = new
+            state.cursors.forget()
+        }
+    }
+}
