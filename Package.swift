@@ -90,6 +90,15 @@ let package = Package(
             swiftSettings: swiftSettings
         ),
 
+        // A user's service: the program behind `scripts/demo`.
+        .executableTarget(
+            name: "flights",
+            dependencies: ["MartletClient"],
+            path: "examples/flights",
+            exclude: ["README.md", "airlines.csv", "flights-2013-01.csv.gz"],
+            swiftSettings: swiftSettings
+        ),
+
         // tests
         .target(
             name: "MartletTestSupport",
