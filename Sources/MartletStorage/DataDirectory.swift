@@ -56,27 +56,44 @@ package struct DataDirectory: Sendable {
         return lock
     }
 
+    private var formatFile: String { "\(path)/format.version" }
+    private static let formatText = "\(formatName) \(formatVersion)\n"
+
+    /// - Throws: `notUsable` when this is no data directory, or one of another format.
+    func requireFormat() throws(StorageError) {
+        guard try hasFormat() else {
+            throw StorageError(
+                .notUsable, "\(path) is no Martlet data directory: no format.version")
+        }
+    }
+
     private func checkFormat() throws(StorageError) {
-        let file = "\(path)/format.version"
-        let expected = "\(Self.formatName) \(Self.formatVersion)\n"
-        let found = try storage("reading \(file)") { () throws(SystemError) -> [UInt8]? in
-            guard try fileSystem.status(file) != nil else { return nil }
-            return try fileSystem.contents(of: file, atMost: 256)
+        if try hasFormat() { return }
+        try refuseStrangers()
+        try writeFormat()
+    }
+
+    func writeFormat() throws(StorageError) {
+        try storage("writing \(formatFile)") { () throws(SystemError) in
+            try fileSystem.replace(formatFile, with: Array(Self.formatText.utf8), in: path)
         }
-        guard let found else {
-            try refuseStrangers()
-            try storage("writing \(file)") { () throws(SystemError) in
-                try fileSystem.replace(file, with: Array(expected.utf8), in: path)
-            }
-            return
+    }
+
+    /// False when there is no version file; throws when it is another version.
+    private func hasFormat() throws(StorageError) -> Bool {
+        let found = try storage("reading \(formatFile)") { () throws(SystemError) -> [UInt8]? in
+            guard try fileSystem.status(formatFile) != nil else { return nil }
+            return try fileSystem.contents(of: formatFile, atMost: 256)
         }
-        guard found == Array(expected.utf8) else {
+        guard let found else { return false }
+        guard found == Array(Self.formatText.utf8) else {
             let text = String(decoding: found, as: UTF8.self).filter { $0 != "\n" }
             throw StorageError(
                 .notUsable,
                 "\(path) has format \"\(text)\"; this martletd reads and writes \"\(Self.formatName) \(Self.formatVersion)\". Nothing was touched"
             )
         }
+        return true
     }
 
     /// A directory without a version file must be empty but for what we make first ourselves.

@@ -1,0 +1,62 @@
+import MartletFormat
+import MartletStorage
+import MartletSystem
+import Testing
+
+@Suite struct BackupTests {
+    @Test func `a backup of a running broker holds all that was acknowledged before it`() throws {
+        let folder = TemporaryFolder()
+        let data = folder.path + "/data"
+        let copy = folder.path + "/backup"
+        let restored = folder.path + "/restored"
+        let filler = String(repeating: "x", count: 2000)
+        let harness = try StorageHarness(data, PosixFileSystem())
+        let topic = try harness.topic(
+            "t", partitions: 2, settings: ["segment.bytes": "65536"])
+        var expected: [[String]] = [[], []]
+        for round in 0..<300 {
+            let index = round % 2
+            let log = try #require(topic.partition(Int32(index)))
+            let value = "\(round)-\(filler)"
+            guard case .appended = try log.appendNow(batch([value])) else {
+                Issue.record("not appended")
+                return
+            }
+            expected[index].append(value)
+        }
+        let report = try Backup(from: data, to: copy, PosixFileSystem(), links: true).run()
+        #expect(report.topics == 1)
+        #expect(report.partitions == 2)
+        #expect(report.linkedBytes > report.copiedBytes)
+
+        // The broker goes on; the copy does not change.
+        for partition in topic.partitions { _ = try partition.appendNow(batch(["later"])) }
+        _ = try Backup(from: copy, to: restored, PosixFileSystem(), links: false).run()
+        for path in [copy, restored] {
+            let other = try StorageHarness(path, PosixFileSystem())
+            let again = try #require(other.engine.topic(named: "t"))
+            for index in 0..<2 {
+                let log = try #require(again.partition(Int32(index)))
+                #expect(try log.values().map(\.1) == expected[index])
+                guard case .appended(let receipt) = try log.appendNow(batch(["new"])) else {
+                    Issue.record("the copy takes no records")
+                    return
+                }
+                #expect(receipt.baseOffset == 150)
+            }
+        }
+        let original = try #require(topic.partition(0))
+        #expect(try original.values().map(\.1) == expected[0] + ["later"])
+    }
+
+    @Test func `a target that is not empty is refused`() throws {
+        let folder = TemporaryFolder()
+        let harness = try StorageHarness(folder.path + "/data", PosixFileSystem())
+        _ = try harness.topic("t")
+        #expect(throws: StorageError.self) {
+            try Backup(
+                from: folder.path + "/data", to: folder.path, PosixFileSystem(), links: true
+            ).run()
+        }
+    }
+}

@@ -1,0 +1,63 @@
+import MartletSystem
+import MartletTestSupport
+
+/// Where the data lies, and how it is taken away.
+protocol Disk {
+    var data: String { get }
+    /// Called right before the broker is killed.
+    func cut() throws
+    /// Called when it is dead.
+    func restore() throws
+    func remove()
+}
+
+/// A plain folder: `kill -9` leaves the page cache.
+struct PlainDisk: Disk {
+    let data: String
+    func cut() throws {}
+    func restore() throws {}
+    func remove() {}
+}
+
+/// An ext4 file system in an image, mounted by loop device. `EXT4_IOC_SHUTDOWN` without a log flush
+/// drops everything that was not synced, as a power cut does.
+struct LoopDisk: Disk {
+    let image: String
+    let mount: String
+    let tool: String
+
+    init(work: String, tool: String) throws {
+        image = "\(work)/disk.img"
+        mount = "\(work)/disk"
+        self.tool = tool
+        try Self.run("/bin/mkdir", ["-p", mount])
+        try Self.run("/usr/bin/truncate", ["-s", "4G", image])
+        try Self.run("/sbin/mkfs.ext4", ["-q", "-F", image])
+        try attach()
+    }
+
+    var data: String { "\(mount)/data" }
+
+    func cut() throws { try Self.run(tool, [mount]) }
+
+    func restore() throws {
+        try Self.run("/bin/umount", [mount])
+        try attach()
+    }
+
+    func remove() {
+        try? Self.run("/bin/umount", [mount])
+    }
+
+    private func attach() throws {
+        try Self.run("/bin/mount", ["-o", "loop", image, mount])
+    }
+
+    private static func run(_ program: String, _ arguments: [String]) throws {
+        let child = try ChildProcess(program, arguments)
+        guard child.wait(seconds: 120) == .exited(0) else {
+            throw VerifyError(
+                "\(program) \(arguments.joined(separator: " ")): \(child.errorOutput)")
+        }
+    }
+}

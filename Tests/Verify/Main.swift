@@ -1,0 +1,91 @@
+import Glibc
+import MartletClient
+import MartletSystem
+import MartletTestSupport
+
+/// `martlet-verify crash-loop|power-cut [--kills N] [--seed N] [--bin DIR] [--work DIR]`
+///
+/// Drives a real `martletd` with idempotent producers, takes it down at random moments, brings it
+/// back, and holds everything that readers see against everything that was acknowledged. The
+/// records of what was acknowledged live here, outside the broker's disk.
+///
+/// Exit: 0 all invariants hold, 1 a violation, 2 inconclusive (too little was acknowledged, too few
+/// kills met open requests) or wrong usage.
+@main
+struct Main {
+    static func main() async {
+        let options: Options
+        do {
+            options = try Options(CommandLine.arguments)
+        } catch {
+            Console.write("\(error)")
+            exit(2)
+        }
+        do {
+            let verdict = try await Campaign(options).run()
+            Console.write(verdict.summary)
+            exit(verdict.exitCode)
+        } catch {
+            Console.write("inconclusive: \(error)")
+            exit(2)
+        }
+    }
+}
+
+struct VerifyError: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+enum Console {
+    static func write(_ text: String) {
+        let bytes = Array((text + "\n").utf8)
+        _ = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(1, $0.baseAddress, $0.count) }
+    }
+}
+
+/// What the command line says.
+struct Options: Sendable {
+    enum Fault: String, Sendable {
+        /// `kill -9`: the page cache survives.
+        case crashLoop = "crash-loop"
+        /// The file system is shut down without its journal: what was not synced is gone.
+        case powerCut = "power-cut"
+    }
+
+    var fault = Fault.crashLoop
+    var kills = 30
+    var seed: UInt64 = 1
+    var bin = ".build/debug"
+    var work = "/tmp/martlet-verify"
+    var lanes = 24
+    var partitions: Int32 = 4
+
+    init(_ arguments: [String]) throws {
+        guard arguments.count >= 2, let fault = Fault(rawValue: arguments[1]) else {
+            throw VerifyError(
+                "usage: martlet-verify crash-loop|power-cut [--kills N] [--seed N] [--bin DIR] [--work DIR] [--lanes N]"
+            )
+        }
+        self.fault = fault
+        var rest = arguments.dropFirst(2)
+        while let flag = rest.popFirst() {
+            guard let value = rest.popFirst() else { throw VerifyError("\(flag) needs a value") }
+            switch flag {
+            case "--kills": kills = try Self.number(flag, value)
+            case "--seed": seed = UInt64(try Self.number(flag, value))
+            case "--lanes": lanes = try Self.number(flag, value)
+            case "--bin": bin = value
+            case "--work": work = value
+            default: throw VerifyError("unknown flag \(flag)")
+            }
+        }
+    }
+
+    private static func number(_ flag: String, _ text: String) throws -> Int {
+        guard let value = Int(text), value >= 0 else {
+            throw VerifyError("\(flag): \(text) is not a number")
+        }
+        return value
+    }
+}
