@@ -11,5 +11,8 @@ int martlet_syncfs(int fd);
 int martlet_accept4(int fd, void *address, uint32_t *length, int flags);
 int martlet_fcntl_int(int fd, int command, int argument);
 int martlet_getrandom(void *buffer, size_t length);
+// Columns of the terminal behind fd; 0 when it is none or does not tell.
+int martlet_terminal_width(int fd);
+char *const *martlet_environment(void);
 
 #endif
