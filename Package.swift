@@ -106,6 +106,13 @@ let package = Package(
             path: "Tests/Support",
             swiftSettings: swiftSettings
         ),
+        // Takes a real broker down over and over (scripts/campaign).
+        .executableTarget(
+            name: "martlet-verify",
+            dependencies: ["MartletClient", "MartletJSON", "MartletSystem", "MartletTestSupport"],
+            path: "Tests/Verify",
+            swiftSettings: swiftSettings
+        ),
         tests(
             "MartletFormatTests",
             ["MartletFormat", "MartletJSON", "MartletSystem"],

@@ -91,7 +91,7 @@ struct ChildStart {
     ) -> Result {
         var copies = unsafe texts.map { unsafe strdup($0) }
         unsafe copies.append(nil)
-        defer { for unsafecopy in unsafe copies { unsafe free(copy) } }
+        defer { unsafe copies.forEach { unsafe free($0) } }
         return unsafe copies.withUnsafeBufferPointer { list in
             guard let base = list.baseAddress else { preconditionFailure("has its last entry") }
             return unsafe body(base)

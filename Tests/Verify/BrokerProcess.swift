@@ -20,7 +20,7 @@ final class BrokerProcess {
 
     /// Starts it and returns when it serves.
     func start() throws {
-        unlink(readyFile)
+        _ = unsafe unlink(readyFile)
         let child = try ChildProcess(
             "\(bin)/martletd",
             ["--data", data, "--listen", listen, "--admin", admin, "--ready-file", readyFile])

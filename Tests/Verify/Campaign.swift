@@ -112,7 +112,7 @@ struct Campaign {
 /// Folders of a campaign.
 enum FileTree {
     static func make(_ path: String) throws {
-        guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
+        guard unsafe mkdir(path, 0o700) == 0 || errno == EEXIST else {
             throw VerifyError("cannot make \(path)")
         }
     }
