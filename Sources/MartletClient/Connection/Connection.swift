@@ -203,9 +203,11 @@ final class Connection: @unchecked Sendable {
         case .idle, .connecting, .closed: return
         }
         do {
-            if try outbound.send(to: source.socket) { return }
-            isWaitingToWrite = true
-            source.armWriting()
+            if try !outbound.send(to: source.socket) {
+                isWaitingToWrite = true
+                source.armWriting()
+            }
+            for whenSent in outbound.takeSent() { whenSent() }
         } catch {
             close(context.failure(error))
         }

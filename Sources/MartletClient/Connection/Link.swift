@@ -48,9 +48,9 @@ final class Link: @unchecked Sendable {
         self.user = user
     }
 
-    /// The connection, when it is up.
+    /// The connection, when requests can be sent over it: not while its end is being told.
     var connection: Connection? {
-        if case .up(let connection) = state { return connection }
+        if case .up(let connection) = state, connection.isReady { return connection }
         return nil
     }
 

@@ -10,7 +10,7 @@ struct Outbound {
         var range: Range<Int>
         /// True: the slab goes back to the pool once it was sent.
         var isPooled: Bool
-        /// Called when the last byte was handed to the kernel.
+        /// For `takeSent`, once the last byte was handed to the kernel.
         var whenSent: (() -> Void)?
     }
 
@@ -21,6 +21,7 @@ struct Outbound {
     private var pieces = Fifo<Piece>()
     /// Bytes of the first piece that were sent already.
     private var sentOfFirst = 0
+    private var sent: [() -> Void] = []
 
     init(pool: SlabPool) {
         self.pool = pool
@@ -43,6 +44,14 @@ struct Outbound {
             }
         }
         return true
+    }
+
+    /// Whoever wants to know that a piece was sent: to be called outside, since they may send more.
+    mutating func takeSent() -> [() -> Void] {
+        if sent.isEmpty { return [] }
+        let taken = sent
+        sent = []
+        return taken
     }
 
     /// Forgets everything; nothing of it will be sent.
@@ -75,7 +84,7 @@ struct Outbound {
             sentOfFirst = 0
             _ = pieces.popFirst()
             if first.isPooled { pool.give(first.slab) }
-            first.whenSent?()
+            if let whenSent = first.whenSent { sent.append(whenSent) }
         }
     }
 }

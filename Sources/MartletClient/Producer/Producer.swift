@@ -204,21 +204,30 @@ public final class Producer: Sendable {
 
     /// Sends everything that was given so far, and returns when all of it is acknowledged.
     ///
-    /// - Throws: the first failure among these records, once all of them are settled. The failures
-    ///   of enqueued records are told by `failures` too.
+    /// - Throws: the first failure among these records, once all of them are settled; also one of
+    ///   an enqueued record that was settled before and that no flush has told. The failures of
+    ///   enqueued records are told by `failures` too.
     public func flush() async throws {
+        var unresolved: (any Error)?
         for topic in core.state.withLock({ $0.unresolvedTopics }) {
             let promise = Promise<Void>()
             let mustWait = core.state.withLock { _ in
-                guard case .resolving = topic.state else { return false }
+                guard case .resolving = topic.state, !topic.pending.isEmpty else { return false }
                 topic.resolvers.append(promise)
                 return true
             }
-            if mustWait { try await promise.value() }
+            guard mustWait else { continue }
+            do {
+                try await promise.value()
+            } catch {
+                if Task.isCancelled { throw error }
+                unresolved = error
+            }
         }
-        guard let (promise, wakes) = core.state.withLock({ $0.startFlush() }) else { return }
+        let (promise, wakes) = core.state.withLock { $0.startFlush() }
         if wakes { core.wake() }
         try await promise.value()
+        if let unresolved { throw unresolved }
     }
 
     /// Failures of enqueued records.

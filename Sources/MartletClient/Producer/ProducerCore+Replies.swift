@@ -127,8 +127,8 @@ extension ProducerCore {
             fenced(error)
             return
         }
-        if result.error == .outOfOrderSequence, !isHead {
-            // A batch before it was refused; it follows when that one has gone through.
+        if flight.needsReset || (result.error == .outOfOrderSequence && !isHead) {
+            // A batch before it was refused; it follows when that one is settled.
             flight.retry(batch)
             return
         }

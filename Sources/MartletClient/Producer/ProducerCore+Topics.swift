@@ -156,6 +156,7 @@ extension ProducerCore {
         let bytes = uncounted ? 0 : pending.reduce(0) { $0 + $1.byteCount }
         for waiter in state.withLock({ $0.release(bytes) }) { waiter.succeed(()) }
         guard let first = unheard.first else { return }
+        state.withLock { $0.failedUnheard(error) }
         failures.post(
             DeliveryFailure(
                 topic: first.topic, partition: -1, recordCount: unheard.count, error: error,
@@ -163,14 +164,20 @@ extension ProducerCore {
     }
 
     func expirePending(_ topic: TopicLane, before limit: Int64) {
-        let late = state.withLock { _ in
+        let (late, resolvers) = state.withLock { _ in
             var late: [PendingRecord] = []
             while let first = topic.pending.first, first.openedAt <= limit {
                 if let record = topic.pending.popFirst() { late.append(record) }
             }
-            return late
+            guard !late.isEmpty, topic.pending.isEmpty else { return (late, [Promise<Void>]()) }
+            let resolvers = topic.resolvers
+            topic.resolvers = []
+            return (late, resolvers)
         }
-        fail(late, timeout(nil).adding(["topic": topic.name]))
+        if late.isEmpty { return }
+        let error = timeout(nil).adding(["topic": topic.name])
+        fail(late, error)
+        for resolver in resolvers { resolver.fail(error) }
     }
 
     /// Partitions may have been added.

@@ -27,6 +27,7 @@ final class ProducerCore: @unchecked Sendable {
     /// Why the link is down; nil when it is up or was not tried.
     var lastLinkError: MartletError?
     private var isTicking = false
+    private var isPumpScheduled = false
     private var wakeAt: Int64 = .max
     var random = SystemRandomNumberGenerator()
     private(set) var isClosed = false
@@ -203,6 +204,12 @@ final class ProducerCore: @unchecked Sendable {
         result.durability = AckLevel.none.rawValue
         complete(batch, result)
         laneSettled(batch.lane)
+        if isPumpScheduled { return }
+        isPumpScheduled = true
+        context.queue.execute { [self] in
+            isPumpScheduled = false
+            pump()
+        }
     }
 
     // MARK: - Timers

@@ -31,9 +31,12 @@ struct ProducerState {
         var error: (any Error)?
         let promise: Promise<Void>
 
-        init(serialLimit: UInt64, remaining: Int, promise: Promise<Void>) {
+        init(
+            serialLimit: UInt64, remaining: Int, error: (any Error)?, promise: Promise<Void>
+        ) {
             self.serialLimit = serialLimit
             self.remaining = remaining
+            self.error = error
             self.promise = promise
         }
     }
@@ -57,6 +60,8 @@ struct ProducerState {
     /// Batches that were opened and not completed.
     private(set) var outstanding = 0
     private var flushes: [Flush] = []
+    /// The first failure of an enqueued record that no flush has told yet.
+    private var untold: (any Error)?
     private var spaceWaiters: [Promise<Void>] = []
     /// Set once: why nothing is taken any more.
     var end: MartletError?
@@ -280,6 +285,10 @@ struct ProducerState {
         _ batch: ProducerBatch, _ error: (any Error)?
     ) -> Kept {
         outstanding -= 1
+        let isCovered = flushes.contains { batch.serial <= $0.serialLimit }
+        if let error, !isCovered, batch.waiters.count < Int(batch.recordCount) {
+            failedUnheard(error)
+        }
         var done: [Flush] = []
         for flush in flushes where batch.serial <= flush.serialLimit {
             flush.remaining -= 1
@@ -291,13 +300,25 @@ struct ProducerState {
             space: release(batch.slab.capacity), flushes: done.map { ($0.promise, $0.error) })
     }
 
-    /// Starts a flush of everything that was appended so far; nil when there is nothing.
-    mutating func startFlush() -> (promise: Promise<Void>, wakes: Bool)? {
+    /// A record that nobody awaits failed.
+    mutating func failedUnheard(_ error: any Error) {
+        if untold == nil { untold = error }
+    }
+
+    /// Starts a flush of everything that was appended so far. It may be over at once.
+    mutating func startFlush() -> (promise: Promise<Void>, wakes: Bool) {
         let wakes = sealAll()
-        guard outstanding > 0 else { return nil }
         let promise = Promise<Void>()
-        flushes.append(
-            Flush(serialLimit: lastSerial, remaining: outstanding, promise: promise))
+        let error = untold
+        untold = nil
+        if outstanding == 0 {
+            if let error { promise.fail(error) } else { promise.succeed(()) }
+        } else {
+            flushes.append(
+                Flush(
+                    serialLimit: lastSerial, remaining: outstanding, error: error,
+                    promise: promise))
+        }
         return (promise, wakes)
     }
 
