@@ -1,3 +1,5 @@
+// `timespec` reaches release builds through the shim's headers.
+import CMartletShim
 import Glibc
 
 /// The clocks of the machine.
