@@ -142,7 +142,10 @@ let package = Package(
             ]
         ),
         tests("MartletEndToEndTests", ["MartletSystem", "MartletJSON"]),
-        tests("MartletTidyTests", ["MartletWire", "MartletJSON"]),
+        tests(
+            "MartletTidyTests",
+            ["MartletClient", "MartletFormat", "MartletJSON", "MartletStorage", "MartletWire"]
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

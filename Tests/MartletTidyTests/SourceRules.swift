@@ -63,19 +63,6 @@ import Testing
         }
     }
 
-    @Test func `every document has one title`() throws {
-        let documents = try SourceTree.files(below: "docs", ending: ".md")
-        for file in documents {
-            var isCode = false
-            var titles = 0
-            for line in file.lines {
-                if line.hasPrefix("```") { isCode.toggle() }
-                if !isCode, line.hasPrefix("# ") { titles += 1 }
-            }
-            #expect(titles == 1, "\(file.path) has \(titles) titles")
-        }
-    }
-
     private static func contains(_ line: Substring, _ word: String) -> Bool {
         guard line.contains(word), !line.trimmed.hasPrefix("//") else { return false }
         guard let first = word.first, first.isLetter else { return true }
