@@ -75,4 +75,17 @@ package struct FrameHeader: Equatable, Sendable {
             throw .frameTooLarge(byteCount: length, max: frameBytesMax)
         }
     }
+
+    /// The header at `position` of a frame whose length was refused, so that the refusal can name
+    /// it; nil when its 16 bytes are not all there. Its `payloadBytes` are 0.
+    package static func peek(_ bytes: RawSpan, at position: Int) -> FrameHeader? {
+        guard bytes.byteCount - position >= byteCount else { return nil }
+        do throws(WireError) {
+            var header = try FrameHeader(reading: bytes, at: position)
+            header.payloadBytes = 0
+            return header
+        } catch {
+            return nil
+        }
+    }
 }

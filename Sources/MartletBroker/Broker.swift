@@ -1,0 +1,220 @@
+import Dispatch
+package import MartletConfiguration
+import MartletFormat
+package import MartletStorage
+package import MartletSystem
+import MartletTelemetry
+import Synchronization
+
+/// A whole broker in this process: started in order, stopped in reverse.
+///
+///     start   admin listener, storage (recovers), producer registry, I/O loops, client listener
+///     stop    client listener, requests under way, connections, storage, admin listener
+package final class Broker: Sendable {
+    package let address: SocketAddress
+    /// nil without an admin listener.
+    package let adminAddress: SocketAddress?
+    package var startReport: StartReport { services.engine.startReport }
+    package var engine: StorageEngine { services.engine }
+
+    private let services: BrokerServices
+    private let loops: [IOLoop]
+    private let listener: Listener
+    private let admin: AdminEndpoint?
+    private let state: BrokerState
+    private let isStopped = Atomic<Bool>(false)
+
+    /// Starts a broker. Blocks while the storage recovers; the admin listener answers meanwhile.
+    package static func start(_ setup: BrokerSetup) throws(BrokerError) -> Broker {
+        Signals.ignoreBrokenPipe()
+        let state = BrokerState()
+        var limits = BrokerLimits(
+            setup.configuration, memoryBytes: Int(CurrentProcess.machineMemoryBytes))
+        setup.adjustLimits(&limits)
+        let metrics = BrokerMetrics(setup.registry)
+        let admin = try startAdmin(setup, limits, metrics, state)
+        do throws(BrokerError) {
+            return try Broker(setup, limits, metrics, admin, state)
+        } catch {
+            admin?.stop {}
+            throw error
+        }
+    }
+
+    private init(
+        _ setup: BrokerSetup, _ limits: BrokerLimits, _ metrics: BrokerMetrics,
+        _ admin: AdminEndpoint?, _ state: BrokerState
+    ) throws(BrokerError) {
+        let queues = BrokerQueues(setup.configuration.storage)
+        do throws(StorageError) {
+            services = try Self.openServices(setup, limits, metrics, queues, state)
+        } catch {
+            throw .storage(error)
+        }
+        let services = services
+        let census = ConnectionCensus(
+            totalMax: limits.connectionsMax, perAddressMax: limits.connectionsPerAddressMax)
+        let router = RequestRouter(services, facts: BrokerFacts(connections: { census.total }))
+        let numbers = Serial()
+        let makeConnection: @Sendable (AcceptedSocket, IOLoop) -> Connection? = {
+            Connection(
+                id: numbers.next(), accepted: $0, loop: $1, services: services, router: router)
+        }
+        let loops = (0..<queues.ioCount).map {
+            IOLoop(index: $0, limits: limits, clock: setup.clock, makeConnection: makeConnection)
+        }
+        self.loops = loops
+        self.admin = admin
+        self.state = state
+        let address = setup.configuration.listener.listen.description
+        do throws(SystemError) {
+            listener = try Self.listen(address, census, setup, limits, metrics, loops)
+        } catch {
+            // Nothing was accepted, so closing cannot lose anything; its error is not the reason.
+            do { try services.engine.close() } catch {
+                services.logger.error("STORAGE_NOT_CLOSED", "\(error)")
+            }
+            throw .listen(address: address, error)
+        }
+        self.address = listener.localAddress
+        adminAddress = admin?.localAddress
+        Self.register(services, census, setup.registry)
+        state.attach(loops: loops)
+        listener.start()
+        state.move(to: .ready)
+    }
+
+    /// Takes what can be changed while it runs: limits of connections and time-outs.
+    package func reload(_ configuration: BrokerConfiguration) {
+        var limits = services.limits
+        limits.takeReloadable(from: configuration)
+        let changed = limits
+        for loop in loops { loop.post(.run { loop.limits = changed }) }
+        listener.reload(changed)
+    }
+
+    // MARK: - Stopping
+
+    /// Stops in order: no new connections, answers what is open, closes all, and closes the storage
+    /// with its clean mark. Blocks, at most `drainMilliseconds` longer than the disk takes.
+    package func stop() throws(StorageError) {
+        guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        state.move(to: .stopping)
+        wait { listener.stop($0) }
+        for loop in loops { loop.post(.run { loop.drain() }) }
+        let limit = DispatchTimeInterval.milliseconds(services.limits.drainMilliseconds)
+        if !waitUntilEmpty(limit) {
+            services.logger.warning(
+                "DRAIN_CUT_SHORT", "connections are closed with requests open",
+                [("connections", LogValue(listener.census.total))])
+            for loop in loops { loop.post(.run { loop.closeAll() }) }
+            _ = waitUntilEmpty(.seconds(1))
+        }
+        defer {
+            if let admin { wait { admin.stop($0) } }
+        }
+        try services.engine.close()
+    }
+
+    /// Waits for something that tells when it is done.
+    private func wait(_ begin: (@escaping @Sendable () -> Void) -> Void) {
+        let done = DispatchSemaphore(value: 0)
+        begin { done.signal() }
+        done.wait()
+    }
+
+    private func waitUntilEmpty(_ limit: DispatchTimeInterval) -> Bool {
+        let done = DispatchSemaphore(value: 0)
+        listener.census.whenEmpty { done.signal() }
+        return done.wait(timeout: .now() + limit) == .success
+    }
+}
+
+// MARK: - Building
+
+extension Broker {
+    private static func startAdmin(
+        _ setup: BrokerSetup, _ limits: BrokerLimits, _ metrics: BrokerMetrics,
+        _ state: BrokerState
+    ) throws(BrokerError) -> AdminEndpoint? {
+        guard setup.servesAdmin else { return nil }
+        let address = setup.configuration.admin.listen.description
+        do throws(SystemError) {
+            let admin = try AdminEndpoint(
+                address: try SocketAddress(parsing: address), limits: limits, clock: setup.clock,
+                logger: setup.logger.labelled("admin"),
+                metrics: metrics.adminListener, registry: setup.registry,
+                readiness: { state.readiness })
+            admin.start()
+            return admin
+        } catch {
+            throw .listen(address: address, error)
+        }
+    }
+
+    private static func openServices(
+        _ setup: BrokerSetup, _ limits: BrokerLimits, _ metrics: BrokerMetrics,
+        _ queues: BrokerQueues, _ state: BrokerState
+    ) throws(StorageError) -> BrokerServices {
+        let startedAt = setup.clock.wallMilliseconds()
+        let startedMonotonic = setup.clock.monotonicNanoseconds()
+        var options = try StorageOptions(
+            setup.configuration, descriptors: DescriptorLimit.current)
+        options.plantedBugs = setup.plantedBugs
+        let onFatal = setup.onFatal
+        let logger = setup.logger.labelled("broker")
+        let engine = try StorageEngine.open(
+            options, fileSystem: setup.fileSystem, clock: setup.clock,
+            executors: queues.storage, logger: setup.logger.labelled("storage"),
+            metrics: setup.registry, parallel: BrokerQueues.parallel,
+            onFatal: { error in
+                logger.error("STORAGE_FAILED", error.message)
+                state.fail(error) { onFatal(error) }
+            })
+        let pool = SlabPool(retainedBytesMax: limits.poolBytesMax)
+        let producers = try ProducerRegistry.open(
+            engine, countMax: limits.producersMax, pool: pool, logger: logger)
+        let identity = BrokerIdentity(
+            version: setup.version, clusterID: producers.log.topicID, startedAt: startedAt,
+            startedMonotonic: startedMonotonic, processID: CurrentProcess.id)
+        state.attach(engine: engine)
+        return BrokerServices(
+            identity: identity, limits: limits, defaults: setup.configuration.topic,
+            topicDefaults: options.defaults, clock: setup.clock, engine: engine,
+            producers: producers,
+            authorizer: AllowEveryone(), pool: pool, readers: ReaderPool(queues.readers),
+            housekeeping: queues.housekeeping, metrics: metrics, logger: logger)
+    }
+
+    private static func listen(
+        _ address: String, _ census: ConnectionCensus, _ setup: BrokerSetup,
+        _ limits: BrokerLimits, _ metrics: BrokerMetrics, _ loops: [IOLoop]
+    ) throws(SystemError) -> Listener {
+        let rates = AcceptRates(
+            perSecond: limits.acceptsPerSecond,
+            perSecondPerAddress: limits.acceptsPerSecondPerAddress)
+        let turn = Serial()
+        return try Listener(
+            address: try SocketAddress(parsing: address), census: census, rates: rates,
+            queue: SerialQueue(label: "martlet.accept"), clock: setup.clock,
+            logger: setup.logger.labelled("listener"),
+            metrics: metrics.listener,
+            onAccept: { accepted in
+                loops[Int(turn.next() % UInt64(loops.count))].post(.adopt(accepted))
+            })
+    }
+
+    private static func register(
+        _ services: BrokerServices, _ census: ConnectionCensus, _ registry: MetricsRegistry
+    ) {
+        registry.gauge("martlet_broker_connections", "Connections open now.") {
+            Double(census.total)
+        }
+        registry.gauge(
+            "martlet_broker_input_bytes", "Memory held for requests that are arriving."
+        ) { Double(services.inputBudget.heldBytes) }
+        registry.gauge("martlet_broker_writable", "1 when producers are served.") {
+            services.engine.isWritable ? 1 : 0
+        }
+    }
+}

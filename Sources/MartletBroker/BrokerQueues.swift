@@ -1,0 +1,31 @@
+import Dispatch
+import MartletConfiguration
+import MartletStorage
+import MartletSystem
+
+/// The queues of one broker: a fixed number, so that its threads are bounded under any load.
+struct BrokerQueues: Sendable {
+    let ioCount: Int
+    let readers: [any Executor]
+    let housekeeping: any Executor
+    let storage: StorageExecutors
+
+    init(_ configuration: BrokerConfiguration.Storage) {
+        ioCount =
+            configuration.ioQueues > 0 ? configuration.ioQueues : CurrentProcess.processorCount
+        readers = (0..<max(configuration.diskReaders, 1)).map {
+            SerialQueue(label: "martlet.reader.\($0)")
+        }
+        housekeeping = SerialQueue(label: "martlet.housekeeping", priority: .background)
+        storage = StorageExecutors(
+            flush: (0..<max(configuration.flushConcurrency, 1)).map {
+                SerialQueue(label: "martlet.flush.\($0)")
+            }, readers: readers, housekeeping: housekeeping,
+            marks: SerialQueue(label: "martlet.marks"))
+    }
+
+    /// Spreads recovery over the cores; returns when all is done.
+    static let parallel: StorageEngine.Parallel = { count, body in
+        DispatchQueue.concurrentPerform(iterations: count, execute: body)
+    }
+}

@@ -1,0 +1,105 @@
+import MartletConfiguration
+import MartletFormat
+import MartletStorage
+import MartletSystem
+import MartletTelemetry
+import MartletWire
+import Synchronization
+
+/// What every handler of one broker works with. Made once at the start, never changed.
+final class BrokerServices: Sendable {
+    let identity: BrokerIdentity
+    let limits: BrokerLimits
+    /// What a topic gets that does not say otherwise.
+    let defaults: BrokerConfiguration.Topic
+    let topicDefaults: TopicSettings
+    let clock: any Clock
+    let engine: StorageEngine
+    let catalog: TopicCatalog
+    let producers: ProducerRegistry
+    let authorizer: any Authorizer
+    let pool: SlabPool
+    let inputBudget: MemoryBudget
+    let readers: ReaderPool
+    let housekeeping: any Executor
+    let residency: Residency
+    let metrics: BrokerMetrics
+    let logger: Logger
+    /// For mistakes of peers, which they can repeat as often as they like.
+    let peerLogger: Logger
+
+    init(
+        identity: BrokerIdentity, limits: BrokerLimits, defaults: BrokerConfiguration.Topic,
+        topicDefaults: TopicSettings, clock: any Clock, engine: StorageEngine,
+        producers: ProducerRegistry,
+        authorizer: any Authorizer, pool: SlabPool, readers: ReaderPool,
+        housekeeping: any Executor, metrics: BrokerMetrics, logger: Logger
+    ) {
+        self.identity = identity
+        self.limits = limits
+        self.defaults = defaults
+        self.topicDefaults = topicDefaults
+        self.pool = pool
+        self.clock = clock
+        self.engine = engine
+        self.producers = producers
+        self.authorizer = authorizer
+        self.readers = readers
+        self.housekeeping = housekeeping
+        self.metrics = metrics
+        self.logger = logger
+        catalog = TopicCatalog(engine: engine, authorizer: authorizer)
+        inputBudget = MemoryBudget(limit: limits.inputBytesMax)
+        residency = Residency()
+        peerLogger = logger.limited()
+    }
+
+    /// Keys of topic settings that the configuration changes.
+    var settingsOfBroker: Set<String> {
+        let builtIn = TopicSettings()
+        let here = topicDefaults
+        return Set(
+            TopicSettings.keys.map(\.name).filter { here.value(of: $0) != builtIn.value(of: $0) })
+    }
+}
+
+/// Which broker this is.
+struct BrokerIdentity: Sendable {
+    let version: String
+    let clusterID: TopicID
+    /// Milliseconds since 1970 UTC.
+    let startedAt: Int64
+    /// Monotonic nanoseconds.
+    let startedMonotonic: Int64
+    let processID: Int32
+}
+
+/// The queues that may wait for the disk, taken in turn.
+final class ReaderPool: Sendable {
+    private let executors: [any Executor]
+    private let turn = Atomic<Int>(0)
+
+    init(_ executors: [any Executor]) {
+        precondition(!executors.isEmpty, "a broker needs a reader queue")
+        self.executors = executors
+    }
+
+    func next() -> any Executor {
+        // Only spreads the work: order between threads does not matter.
+        let number = turn.wrappingAdd(1, ordering: .relaxed).newValue
+        return executors[Int(UInt(bitPattern: number) % UInt(executors.count))]
+    }
+}
+
+/// Decides who may do what. Asked in one place for the operation (`RequestRouter`) and in one place
+/// for the topic (`TopicCatalog`); an operation's row is in `Operation.access`.
+protocol Authorizer: Sendable {
+    /// `topic` is nil while only the operation is known.
+    func allows(_ principal: String, _ access: OperationAccess, topic: String?) -> Bool
+}
+
+/// Everyone may do everything: there is no authentication yet, and only a loopback listener or an
+/// explicit `allow-anonymous` lets anyone in.
+struct AllowEveryone: Authorizer {
+    func allows(_ principal: String, _ access: OperationAccess, topic: String?) -> Bool { true }
+}

@@ -1,0 +1,112 @@
+package import MartletConfiguration
+import MartletFormat
+package import MartletStorage
+package import MartletSystem
+package import MartletTelemetry
+
+/// Everything a broker is made from.
+package struct BrokerSetup: Sendable {
+    package var configuration: BrokerConfiguration
+    /// Of the product, as clients see it.
+    package var version = "0.1.0"
+    package var fileSystem: any FileSystem = PosixFileSystem()
+    package var clock: any Clock = SystemClock()
+    package var logger = Logger.disabled
+    package var registry = MetricsRegistry()
+    /// Without it there is no admin listener, for brokers inside a test.
+    package var servesAdmin = true
+    package var plantedBugs: PlantedBugs = []
+    /// Changes limits that are not configuration, for tests that meet them on purpose.
+    package var adjustLimits: @Sendable (inout BrokerLimits) -> Void = { _ in }
+    /// The disk failed for good: whoever waited was told, and the process must end (74). Called
+    /// once, on any thread.
+    package var onFatal: @Sendable (StorageError) -> Void = { _ in }
+
+    package init(_ configuration: BrokerConfiguration) {
+        self.configuration = configuration
+    }
+}
+
+/// Why a broker could not start.
+package enum BrokerError: Error, CustomStringConvertible {
+    case storage(StorageError)
+    case listen(address: String, SystemError)
+
+    package var description: String {
+        switch self {
+        case .storage(let error): error.message
+        case .listen(let address, let error): "cannot listen on \(address): \(error)"
+        }
+    }
+}
+
+extension BrokerLimits {
+    /// The configured values; what is not configuration keeps its default.
+    init(_ configuration: BrokerConfiguration, memoryBytes: Int) {
+        let listener = configuration.listener
+        takeReloadable(from: configuration)
+        adminConnectionsMax = configuration.admin.connectionsMax
+        adminTimeoutMilliseconds = Int(configuration.admin.requestTimeoutMilliseconds)
+        keepAliveSeconds = Int(listener.keepAliveMilliseconds / 1_000)
+        frameBytesMax = listener.frameBytesMax
+        helloFrameBytesMax = listener.helloFrameBytesMax
+        requestsInFlightMax = listener.requestsInFlightMax
+        outputBytesMax = listener.outputBytesMax
+        inputBytesMax = listener.memoryBytesMax > 0 ? listener.memoryBytesMax : memoryBytes / 4
+        producersMax = configuration.storage.producersMax
+        batchBytesMax = min(batchBytesMax, max(frameBytesMax - 64 * 1_024, 64 * 1_024))
+    }
+
+    /// What may change while the broker runs (SIGHUP).
+    mutating func takeReloadable(from configuration: BrokerConfiguration) {
+        let listener = configuration.listener
+        connectionsMax = listener.connectionsMax
+        connectionsPerAddressMax = listener.connectionsPerAddressMax
+        acceptsPerSecond = listener.connectionRateMax
+        acceptsPerSecondPerAddress = listener.connectionRatePerAddressMax
+        helloTimeoutMilliseconds = Int(listener.helloTimeoutMilliseconds)
+        idleTimeoutMilliseconds = Int(listener.idleTimeoutMilliseconds)
+        writeTimeoutMilliseconds = Int(listener.writeTimeoutMilliseconds)
+    }
+}
+
+extension StorageOptions {
+    /// The configured values of `[storage]` and `[topic]`.
+    init(_ configuration: BrokerConfiguration, descriptors: Int) throws(StorageError) {
+        let storage = configuration.storage
+        self.init(dataDirectory: storage.data)
+        defaults = try TopicSettings(configuration.topic)
+        // Connections come first; a quarter of what is left of the descriptors stays free.
+        let spare = descriptors - configuration.listener.connectionsMax - 256
+        openFilesMax = storage.openFilesMax > 0 ? storage.openFilesMax : max(spare * 3 / 4, 64)
+        unsyncedDurableBytesMax = storage.unsyncedDurableBytesMax
+        unsyncedDurablePartitionBytesMax = storage.unsyncedDurablePartitionBytesMax
+        unsyncedWrittenBytesMax = storage.unsyncedWrittenBytesMax
+        unsyncedWrittenPartitionBytesMax = storage.unsyncedWrittenPartitionBytesMax
+        writtenSyncMilliseconds = storage.writtenSyncIntervalMilliseconds
+        writtenSyncBytes = storage.writtenSyncBytes
+        diskFreeLow = storage.diskFreeLowBytes
+        diskFreeHigh = storage.diskFreeHighBytes
+        diskReserve = storage.diskReserveBytes
+        producerExpiryMilliseconds = storage.producerExpiryMilliseconds
+        scrubMilliseconds = storage.scrubIntervalMilliseconds
+        topicsMax = storage.topicsMax
+        partitionsMax = storage.partitionsMax
+    }
+}
+
+extension TopicSettings {
+    init(_ topic: BrokerConfiguration.Topic) throws(StorageError) {
+        self.init()
+        try set("durability", to: topic.durability)
+        try set("cleanup.policy", to: topic.cleanup)
+        retentionMilliseconds = topic.retentionMilliseconds
+        retentionBytes = topic.retentionBytes
+        segmentBytes = topic.segmentBytes
+        segmentMilliseconds = topic.segmentMilliseconds
+        batchBytesMax = topic.batchBytesMax
+        eventTimeFutureMaxMilliseconds = topic.eventTimeFutureMaxMilliseconds
+        tombstoneRetentionMilliseconds = topic.tombstoneRetentionMilliseconds
+        compactionLagMilliseconds = topic.compactionLagMilliseconds
+    }
+}

@@ -1,0 +1,145 @@
+import MartletSystem
+import Synchronization
+
+/// Something for a loop to do on its own queue.
+enum LoopEvent: Sendable {
+    case adopt(AcceptedSocket)
+    /// Every batch of a produce is as durable as was asked, or failed.
+    case produceSettled(PendingProduce)
+    /// The storage may take the batch now that it put off.
+    case appendRetry(PendingProduce)
+    /// The high watermark of a partition that a fetch waits for went up.
+    case fetchWoken(ParkedFetch)
+    /// A job that a handler did elsewhere came back.
+    case run(@Sendable () -> Void)
+}
+
+/// One of the few serial queues that all connections share, with everything confined to it: its
+/// connections, the fetches they have parked, and one timer for the deadlines of all of them.
+// Sendable: confined to `queue`; other threads reach it through `post` only.
+final class IOLoop: @unchecked Sendable {
+    /// How often deadlines of connections are looked at.
+    private static let tickNanoseconds: Int64 = 250_000_000
+
+    let queue: SerialQueue
+    let index: Int
+    let clock: any Clock
+    let parked: DelayedFetches
+    /// A copy of its own, so that a reload needs no lock.
+    var limits: BrokerLimits
+    private let mailbox: Mailbox<LoopEvent>
+    private var connections: [UInt64: Connection] = [:]
+    /// Connections that have something to send at the end of this turn.
+    private var dirty: [Connection] = []
+    private var isInTurn = false
+    private var tickArmed = false
+    private var isDraining = false
+    private let makeConnection: @Sendable (AcceptedSocket, IOLoop) -> Connection?
+
+    init(
+        index: Int, limits: BrokerLimits, clock: any Clock,
+        makeConnection: @escaping @Sendable (AcceptedSocket, IOLoop) -> Connection?
+    ) {
+        self.index = index
+        self.clock = clock
+        self.limits = limits
+        self.makeConnection = makeConnection
+        let queue = SerialQueue(label: "martlet.io.\(index)")
+        self.queue = queue
+        mailbox = Mailbox(executor: queue)
+        parked = DelayedFetches(clock: clock, executor: queue)
+        mailbox.connect { [weak self] events in self?.receive(&events) }
+        parked.onExpired = { [weak self] fetches in
+            self?.turn { for fetch in fetches { fetch.expire() } }
+        }
+    }
+
+    /// Any thread.
+    func post(_ event: LoopEvent) {
+        mailbox.post(event)
+    }
+
+    var connectionCount: Int { connections.count }
+
+    /// Runs `body` as one turn: what it makes the connections want to send goes out at its end, in
+    /// as few writes as possible.
+    func turn(_ body: () -> Void) {
+        assert(queue.isCurrent)
+        guard !isInTurn else { return body() }
+        isInTurn = true
+        body()
+        // Sending may resume reading, and reading may answer: so until nothing is left.
+        while !dirty.isEmpty {
+            let now = dirty
+            dirty.removeAll(keepingCapacity: true)
+            for connection in now { connection.flush() }
+        }
+        isInTurn = false
+    }
+
+    /// A connection has something to send; inside a turn only.
+    func markDirty(_ connection: Connection) {
+        assert(queue.isCurrent && isInTurn)
+        dirty.append(connection)
+    }
+
+    func remove(_ connection: Connection) {
+        assert(queue.isCurrent)
+        connections[connection.id] = nil
+    }
+
+    /// No new requests from now on; connections close when what they asked is answered.
+    func drain() {
+        turn {
+            isDraining = true
+            parked.expireAll()
+            for connection in connections.values { connection.drain() }
+        }
+    }
+
+    /// Closes what is still open.
+    func closeAll() {
+        turn {
+            for connection in connections.values { connection.close(.stopping) }
+        }
+    }
+
+    private func receive(_ events: inout [LoopEvent]) {
+        turn {
+            for event in events {
+                switch event {
+                case .adopt(let socket): adopt(socket)
+                case .produceSettled(let pending): pending.settle()
+                case .appendRetry(let pending): pending.connection.retry(pending)
+                case .fetchWoken(let fetch): fetch.woken()
+                case .run(let job): job()
+                }
+            }
+        }
+    }
+
+    private func adopt(_ socket: AcceptedSocket) {
+        guard !isDraining, let connection = makeConnection(socket, self) else {
+            socket.release()
+            return
+        }
+        connections[connection.id] = connection
+        connection.start()
+        armTick()
+    }
+
+    private func armTick() {
+        guard !tickArmed, !connections.isEmpty else { return }
+        tickArmed = true
+        queue.execute(after: Self.tickNanoseconds) { [weak self] in self?.tick() }
+    }
+
+    private func tick() {
+        tickArmed = false
+        let now = clock.monotonicNanoseconds()
+        turn {
+            for connection in connections.values { connection.checkDeadlines(now) }
+        }
+        armTick()
+    }
+}

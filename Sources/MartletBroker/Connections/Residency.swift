@@ -1,0 +1,44 @@
+import MartletFormat
+import MartletSystem
+
+/// Knows whether bytes of a file can be sent without waiting for the disk, and reads those that
+/// cannot.
+struct Residency: Sendable {
+    /// Whether the page cache holds all of the part.
+    func isResident(_ part: FilePart) -> Bool {
+        guard let descriptor = part.file.descriptor else { return false }
+        let end = part.position + Int64(part.count)
+        do throws(SystemError) {
+            // A mapping that nobody touches costs two short calls and no page.
+            let mapping = try MappedFile(
+                descriptor: descriptor, length: end, path: part.file.path)
+            return mapping.isResident(part.position..<end)
+        } catch {
+            return false
+        }
+    }
+
+    /// Reads the first `count` bytes of the part. Reader queue; blocks.
+    func read(
+        _ part: FilePart, _ count: Int, _ pool: SlabPool
+    ) -> Result<ByteSlab, SystemError> {
+        let slab = pool.take(atLeast: count)
+        do throws(SystemError) {
+            try unsafe slab.fill(atMost: count) { (free) throws(SystemError) -> Int in
+                try unsafe part.file.read(into: free, at: part.position)
+            }
+        } catch {
+            pool.give(slab)
+            return .failure(error)
+        }
+        guard slab.count == count else {
+            pool.give(slab)
+            return .failure(
+                SystemError(call: "read", code: Self.ioError, subject: part.file.path))
+        }
+        return .success(slab)
+    }
+
+    /// EIO: the file is shorter than the log says.
+    private static let ioError: CInt = 5
+}

@@ -1,0 +1,133 @@
+import MartletStorage
+import MartletSystem
+import MartletWire
+
+/// Looks at the whole broker and says what recovery did, what is unhealthy, and what to do about it.
+struct Doctor {
+    private static let warning: UInt8 = 1
+    private static let critical: UInt8 = 2
+
+    private let services: BrokerServices
+    private let connections: Int
+    private var reply = DoctorReply()
+
+    init(_ services: BrokerServices, connections: Int) {
+        self.services = services
+        self.connections = connections
+    }
+
+    consuming func examine() -> DoctorReply {
+        recovery()
+        disk()
+        topics()
+        process()
+        reply.findings.sort { $0.severity > $1.severity }
+        if reply.findings.isEmpty {
+            find(0, "healthy", "nothing needs attention")
+        }
+        return reply
+    }
+
+    private mutating func recovery() {
+        let report = services.engine.startReport
+        reply.recovery = report.events.prefix(WireLimits.eventsMax).map { event in
+            var item = MartletWire.RecoveryEvent()
+            item.topic = String(event.topic.prefix(80))
+            item.partition = event.partition
+            item.kind = event.kind.rawValue
+            item.from = event.from
+            item.to = event.to
+            item.bytes = event.bytes
+            item.detail = WireLimits.clip(event.detail)
+            return item
+        }
+        figure("start.milliseconds", report.milliseconds, "ms")
+        figure("start.clean", report.isClean ? 1 : 0)
+        figure("leader.epoch", Int64(report.leaderEpoch))
+        for (kind, advice) in [
+            ("damage", "see `martlet topic verify`; restore the range or skip it on purpose"),
+            ("offline", "the data is untouched; restore the topic's metadata from a backup"),
+        ] {
+            let count = report.events.count { $0.kind.rawValue == kind }
+            guard count > 0 else { continue }
+            find(Self.critical, "recovery-" + kind, "\(count) events at the last start", advice)
+        }
+    }
+
+    private mutating func disk() {
+        let engine = services.engine
+        if !engine.isWritable {
+            find(
+                Self.critical, "read-only", "producers are refused: \(engine.space.reason)",
+                "free space on the disk of the data directory; the broker goes on by itself")
+        }
+        if let space = engine.space.space {
+            figure("disk.total", space.total, "bytes")
+            figure("disk.available", space.available, "bytes")
+            if space.total > 0, space.available < space.total / 10 {
+                find(
+                    Self.warning, "disk-space", "less than a tenth of the disk is free",
+                    "lower the retention of large topics, or add disk")
+            }
+        }
+        figure("unsynced", engine.unsyncedBytes, "bytes")
+    }
+
+    private mutating func topics() {
+        let topics = services.engine.topics()
+        figure("topics", Int64(topics.count))
+        for topic in topics {
+            if let reason = topic.offlineReason {
+                find(
+                    Self.critical, "topic-offline", "topic \(topic.name): \(reason)",
+                    "its data is untouched; restore its topic.meta from a backup")
+                continue
+            }
+            for log in topic.partitions {
+                let view = log.view
+                guard !view.damaged.isEmpty else { continue }
+                find(
+                    Self.critical, "damage",
+                    "\(topic.name)/\(log.partition) has \(view.damaged.count) damaged ranges",
+                    "`martlet topic verify` names them, `martlet topic skip-damage` passes them")
+            }
+        }
+        figure("partitions", topics.reduce(0) { $0 + Int64($1.partitions.count) })
+    }
+
+    private mutating func process() {
+        figure("connections", Int64(connections))
+        figure("producers", Int64(services.producers.count))
+        figure("input.memory", Int64(services.inputBudget.heldBytes), "bytes")
+        if let resident = CurrentProcess.residentBytes {
+            figure("process.resident", resident, "bytes")
+        }
+        if let open = CurrentProcess.openDescriptorCount {
+            figure("process.descriptors", Int64(open))
+        }
+        if let threads = CurrentProcess.threadCount { figure("process.threads", Int64(threads)) }
+        let limit = DescriptorLimit.current
+        figure("process.descriptors.max", Int64(limit))
+        if limit < services.limits.connectionsMax + 256 {
+            find(
+                Self.warning, "descriptor-limit",
+                "\(limit) descriptors cannot serve connections.max "
+                    + "(\(services.limits.connectionsMax)) and the log files",
+                "raise LimitNOFILE, or lower connections.max")
+        }
+    }
+
+    private mutating func figure(_ name: String, _ value: Int64, _ unit: String = "") {
+        guard reply.figures.count < WireLimits.namesMax else { return }
+        reply.figures.append(DoctorFigure(name, value, unit: unit))
+    }
+
+    private mutating func find(
+        _ severity: UInt8, _ code: String, _ text: String, _ advice: String = ""
+    ) {
+        guard reply.findings.count < WireLimits.namesMax else { return }
+        reply.findings.append(
+            DoctorFinding(
+                severity: severity, code: code, text: WireLimits.clip(text), advice: advice))
+    }
+}

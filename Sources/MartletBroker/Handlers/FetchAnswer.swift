@@ -1,0 +1,114 @@
+import MartletFormat
+import MartletStorage
+import MartletWire
+
+/// The answer to a fetch while it is being put together.
+struct FetchAnswer: Sendable {
+    /// Ranges named per partition: a reader that crosses them is told of later ones later.
+    private static let rangesMax = 16
+
+    private(set) var reply = FetchReply()
+    private(set) var parts: [OutboundPart] = []
+    private(set) var bytes = 0
+    private(set) var bytesLeft: Int
+    /// Partitions to wait for, and the high watermark that was seen.
+    private(set) var waiting: [(log: PartitionLog, above: Int64)] = []
+    /// Partitions with nothing to say; named only when no partition has anything.
+    private var quiet: [FetchResult] = []
+    private let bytesMin: Int
+    /// An error or a gap is an answer at once.
+    private var isUrgent = false
+
+    init(_ request: FetchRequest, _ limits: BrokerLimits) {
+        bytesLeft = min(Int(request.maxBytes), limits.fetchBytesMax)
+        bytesMin = min(Int(request.minBytes), bytesLeft)
+    }
+
+    /// Whether there is less than was asked for, so that it pays to wait.
+    var mustWait: Bool { !isUrgent && bytes < bytesMin && !waiting.isEmpty }
+
+    mutating func limitBytes(_ limit: Int) {
+        bytesLeft = min(bytesLeft, limit)
+    }
+
+    mutating func add(_ index: Int, _ plan: ReadPlan, _ part: OutboundPart, _ log: PartitionLog) {
+        var result = result(index, plan.view)
+        result.startChecksum = plan.startChecksum
+        result.endChecksum = plan.endChecksum
+        result.gaps = Self.ranges(plan.gaps)
+        result.recordsLength = UInt32(clamping: plan.length)
+        reply.partitions.append(result)
+        parts.append(part)
+        bytes += plan.length
+        bytesLeft -= plan.length
+        waiting.append((log, plan.view.highWatermark))
+    }
+
+    /// Adds what is not data.
+    mutating func add(_ index: Int, _ outcome: ReadOutcome, _ log: PartitionLog) {
+        switch outcome {
+        case .atEnd(let view):
+            quiet.append(result(index, view))
+            waiting.append((log, view.highWatermark))
+        case .gap(let gap, let view):
+            var result = result(index, view)
+            result.gaps = [OffsetRange(gap.lowerBound, gap.upperBound)]
+            answer(result)
+        case .outOfRange(let view):
+            answer(result(index, view, .offsetOutOfRange))
+        case .lost(let gap, let view):
+            var result = result(index, view, .offsetsLost)
+            result.gaps = [OffsetRange(gap.lowerBound, gap.upperBound)]
+            answer(result)
+        case .corrupt(let ranges, let view):
+            var result = result(index, view, .corruptMessage)
+            result.damaged = Self.ranges(ranges)
+            answer(result)
+        case .offline(let reason):
+            add(index, TopicCatalog.Refusal(.storageError, reason))
+        case .needsDisk, .needsVerification, .data:
+            // The log changed under the reader; the client asks again.
+            add(index, TopicCatalog.Refusal(.loading))
+        }
+    }
+
+    mutating func add(_ index: Int, _ refusal: TopicCatalog.Refusal) {
+        var result = FetchResult()
+        result.index = UInt32(clamping: index)
+        result.error = refusal.code
+        result.message = WireLimits.clip(refusal.text)
+        answer(result)
+    }
+
+    /// Data was found and is not sent after all.
+    func giveBack(to pool: SlabPool) {
+        for case .slab(let slab) in parts { pool.give(slab) }
+    }
+
+    /// The reply as it is sent: all partitions when none has anything.
+    consuming func finished() -> (reply: FetchReply, parts: [OutboundPart]) {
+        if reply.partitions.isEmpty { reply.partitions = quiet }
+        return (reply, parts)
+    }
+
+    private mutating func answer(_ result: FetchResult) {
+        reply.partitions.append(result)
+        isUrgent = true
+    }
+
+    private func result(
+        _ index: Int, _ view: LogView, _ error: ErrorCode = .none
+    ) -> FetchResult {
+        var result = FetchResult()
+        result.index = UInt32(clamping: index)
+        result.error = error
+        result.message = error == .none ? "" : error.text
+        result.highWatermark = view.highWatermark
+        result.logStart = view.logStart
+        return result
+    }
+
+    private static func ranges(_ ranges: [Range<Int64>]) -> [OffsetRange] {
+        ranges.prefix(rangesMax).map { OffsetRange($0.lowerBound, $0.upperBound) }
+    }
+}

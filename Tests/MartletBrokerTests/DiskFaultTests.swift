@@ -1,0 +1,147 @@
+import Glibc
+import MartletBroker
+import MartletConfiguration
+import MartletFormat
+import MartletStorage
+import MartletSystem
+import MartletTestSupport
+import MartletWire
+import Testing
+
+/// What clients see when the disk is full, slow or broken.
+@Suite struct DiskFaultTests {
+    @Test func `F-11 a failed sync answers STORAGE_FAILED and ends the broker`() throws {
+        let files = FaultyFileSystem()
+        let ended = Latch()
+        let harness = try BrokerHarness(setUp: {
+            $0.fileSystem = files
+            $0.onFatal = { _ in ended.arrive() }
+        })
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        #expect(try client.produce(topic, makeBatch()).error == .none)
+        files.set { $0.syncCode = EIO }
+        let failed = try client.produce(topic, makeBatch())
+        #expect(failed.error == .storageFailed && failed.error.outcome == .unknown)
+        #expect(ended.wait(seconds: 30))
+        // Nothing is acknowledged any more, also when the disk seems to work again.
+        files.set { $0.syncCode = 0 }
+        #expect(try client.produce(topic, makeBatch()).error == .storageFailed)
+        #expect(throws: StorageError.self) { try harness.stop() }
+    }
+
+    @Test func `F-10 a full disk refuses producers in the open, readers go on`() throws {
+        let files = FaultyFileSystem()
+        let harness = try BrokerHarness(setUp: { $0.fileSystem = files })
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        #expect(try client.produce(topic, makeBatch(2)).error == .none)
+        files.set { $0.writeCode = ENOSPC }
+        let refused = try client.produce(topic, makeBatch())
+        #expect(refused.error == .diskFull && refused.error.outcome == .notWritten)
+        let status = try client.ask(StatusRequest())
+        #expect(!status.writable && !status.reason.isEmpty)
+        #expect(try client.ask(DoctorRequest()).findings.first?.code == "read-only")
+        let read = try fetch(client, fetchRequest(topic, from: 0))
+        #expect(read.reply.partitions.first?.highWatermark == 2)
+        try harness.stop()
+    }
+
+    @Test func `F-16 a slow disk holds back only who waits for it`() throws {
+        let files = FaultyFileSystem()
+        let harness = try BrokerHarness(setUp: { $0.fileSystem = files })
+        let client = try harness.hello()
+        let other = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        #expect(try client.produce(topic, makeBatch()).error == .none)
+        let gate = Latch()
+        files.set { $0.gate = gate }
+        try client.send(try produceFrame(topic, [makeBatch()], correlation: 5, timeout: 100))
+        try client.send(try produceFrame(topic, [makeBatch()], correlation: 6))
+        #expect(try other.ask(PingRequest()).error == .none)
+        #expect(try other.ask(StatusRequest()).error == .none)
+        #expect(
+            try fetch(other, fetchRequest(topic, from: 0)).reply.partitions.first?
+                .highWatermark == 1)
+        let late = try client.receive(ProduceReply.self)
+        #expect(late.correlation == 5)
+        #expect(late.reply.results.first?.error == .requestTimedOut)
+        gate.arrive()
+        let done = try client.receive(ProduceReply.self)
+        #expect(done.correlation == 6 && done.reply.results.first?.error == ErrorCode.none)
+        try harness.stop()
+    }
+
+    @Test func `too many un-synced bytes pause the producer, and nothing is lost`() throws {
+        let files = FaultyFileSystem()
+        let harness = try BrokerHarness(
+            configure: { $0.storage.unsyncedDurablePartitionBytesMax = 8 << 20 },
+            setUp: { $0.fileSystem = files })
+        let client = try harness.hello()
+        let other = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        let gate = Latch()
+        files.set { $0.gate = gate }
+        let batch = makeBatch(1, bytes: 1_000_000)
+        var sent: UInt64 = 0
+        while sent < 12 {
+            try client.send(try produceFrame(topic, [batch], correlation: sent))
+            sent += 1
+        }
+        #expect(try other.ask(PingRequest()).error == .none)
+        gate.arrive()
+        files.set { $0.gate = nil }
+        for number in 0..<sent {
+            let (correlation, reply, _) = try client.receive(ProduceReply.self)
+            #expect(correlation == number)
+            #expect(reply.results.first?.baseOffset == Int64(number))
+        }
+        try harness.stop()
+    }
+
+    @Test func `F-18 stopping answers what is open and refuses what comes`() throws {
+        let files = FaultyFileSystem()
+        let harness = try BrokerHarness(setUp: { $0.fileSystem = files })
+        let client = try harness.hello()
+        let reader = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        let gate = Latch()
+        files.set { $0.gate = gate }
+        try client.send(try produceFrame(topic, [makeBatch()], correlation: 1))
+        try reader.send(try fetchRequest(topic, from: 0, wait: 25_000).frame(correlation: 2))
+        #expect(try harness.hello().ask(PingRequest()).error == .none)
+        let stopped = Latch()
+        let broker = harness.broker
+        SerialQueue(label: "stopper").execute {
+            do {
+                try broker.stop()
+            } catch {
+                Issue.record("\(error)")
+            }
+            stopped.arrive()
+        }
+        // The parked fetch is answered at once, empty.
+        let (correlation, parked, _) = try reader.receive(FetchReply.self)
+        #expect(correlation == 2 && parked.partitions.first?.recordsLength == 0)
+        try client.send(try produceFrame(topic, [makeBatch()], correlation: 3))
+        gate.arrive()
+        let frames = try client.receiveUntilClosed()
+        let replies = try frames.map { frame in
+            try ProduceReply.decode(frame.payload, 0..<frame.payload.count, version: 1).message
+        }
+        #expect(Set(frames.map(\.header.correlation)) == [1, 3])
+        #expect(replies.contains { $0.results.first?.error == ErrorCode.none })
+        #expect(replies.contains { $0.error == .shuttingDown })
+        #expect(stopped.wait(seconds: 30))
+        let again = try BrokerHarness(directory: harness.directory)
+        #expect(again.broker.startReport.isClean)
+        try again.stop()
+    }
+
+    private func fetch(
+        _ client: RawClient, _ request: FetchRequest
+    ) throws -> (correlation: UInt64, reply: FetchReply, attachment: ByteSlab) {
+        try client.send(try request.frame(correlation: 77))
+        return try client.receive(FetchReply.self)
+    }
+}

@@ -1,0 +1,96 @@
+import Glibc
+import MartletSystem
+import MartletTestSupport
+import Synchronization
+
+/// The real file system with faults that a test switches on.
+final class FaultyFileSystem: FileSystem {
+    struct Faults {
+        /// `errno` of the next syncs of log files; 0: none.
+        var syncCode: CInt = 0
+        /// `errno` of writes to log files; 0: none.
+        var writeCode: CInt = 0
+        /// Syncs of log files wait for it.
+        var gate: Latch?
+    }
+
+    let faults = Mutex(Faults())
+    private let base = PosixFileSystem()
+
+    func set(_ change: (inout Faults) -> Void) {
+        faults.withLock { change(&$0) }
+    }
+
+    func open(_ path: String, _ mode: FileOpenMode) throws(SystemError) -> any File {
+        let file = try base.open(path, mode)
+        return path.hasSuffix(".log") && !path.contains("marks-") ? FaultyFile(file, self) : file
+    }
+
+    func status(_ path: String) throws(SystemError) -> FileStatus? { try base.status(path) }
+    func list(_ directory: String) throws(SystemError) -> [String] { try base.list(directory) }
+    func makeDirectory(_ path: String) throws(SystemError) { try base.makeDirectory(path) }
+    func rename(_ from: String, to: String) throws(SystemError) { try base.rename(from, to: to) }
+    func removeFile(_ path: String) throws(SystemError) { try base.removeFile(path) }
+    func removeDirectory(_ path: String) throws(SystemError) { try base.removeDirectory(path) }
+    func hardLink(_ existing: String, to new: String) throws(SystemError) {
+        try base.hardLink(existing, to: new)
+    }
+    func syncDirectory(_ path: String) throws(SystemError) { try base.syncDirectory(path) }
+    func space(at path: String) throws(SystemError) -> FileSystemSpace {
+        try base.space(at: path)
+    }
+    func lock(_ path: String) throws(SystemError) -> (any FileLock)? { try base.lock(path) }
+}
+
+private final class FaultyFile: File {
+    private let base: any File
+    private let system: FaultyFileSystem
+
+    init(_ base: any File, _ system: FaultyFileSystem) {
+        self.base = base
+        self.system = system
+    }
+
+    var path: String { base.path }
+    var descriptor: CInt? { base.descriptor }
+
+    func read(
+        into buffer: UnsafeMutableRawBufferPointer, at position: Int64
+    ) throws(SystemError) -> Int {
+        try unsafe base.read(into: buffer, at: position)
+    }
+
+    func readIfCached(
+        into buffer: UnsafeMutableRawBufferPointer, at position: Int64
+    ) throws(SystemError) -> Int? {
+        try unsafe base.readIfCached(into: buffer, at: position)
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at position: Int64) throws(SystemError) {
+        let code = system.faults.withLock { $0.writeCode }
+        guard code == 0 else { throw SystemError(call: "pwrite", code: code, subject: path) }
+        try unsafe base.write(bytes, at: position)
+    }
+
+    func sync() throws(SystemError) {
+        let faults = system.faults.withLock { $0 }
+        if let gate = faults.gate { _ = gate.wait(seconds: 30) }
+        guard faults.syncCode == 0 else {
+            throw SystemError(call: "fdatasync", code: faults.syncCode, subject: path)
+        }
+        try base.sync()
+    }
+
+    func size() throws(SystemError) -> Int64 { try base.size() }
+    func truncate(to size: Int64) throws(SystemError) { try base.truncate(to: size) }
+    func dropCache(from position: Int64) { base.dropCache(from: position) }
+    func syncFileSystem() throws(SystemError) {
+        let faults = system.faults.withLock { $0 }
+        if let gate = faults.gate { _ = gate.wait(seconds: 30) }
+        guard faults.syncCode == 0 else {
+            throw SystemError(call: "syncfs", code: faults.syncCode, subject: path)
+        }
+        try base.syncFileSystem()
+    }
+    func close() throws(SystemError) { try base.close() }
+}
