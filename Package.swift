@@ -98,6 +98,13 @@ let package = Package(
             exclude: ["README.md", "airlines.csv", "flights-2013-01.csv.gz"],
             swiftSettings: swiftSettings
         ),
+        // The program in README.md.
+        .executableTarget(
+            name: "quickstart",
+            dependencies: ["MartletClient"],
+            path: "examples/quickstart",
+            swiftSettings: swiftSettings
+        ),
 
         // tests
         .target(
