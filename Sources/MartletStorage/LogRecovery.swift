@@ -163,6 +163,11 @@ struct LogRecovery {
                 changed = try cut(segment, &scanned, &events) || changed
             }
             let reachedEnd = scanned.end.position == size
+            if scanned.end.position > from {
+                // When these batches were appended is not known: now keeps them longest.
+                scanned.end.appendTime = max(
+                    scanned.end.appendTime, context.clock.wallMilliseconds())
+            }
             tail = Tail(index: index, end: scanned.end, leaderEpoch: scanned.leaderEpoch)
             index += 1
             if !reachedEnd { break }

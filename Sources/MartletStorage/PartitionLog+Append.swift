@@ -152,7 +152,8 @@ extension PartitionLog {
             return true
         }
         let wall = context.clock.wallMilliseconds()
-        if wall < appender.tail.appendTime - Self.clockBackMilliseconds { return true }
+        let last = appender.tail.appendTime
+        if last != .min, wall < last - Self.clockBackMilliseconds { return true }
         guard let start = appender.segmentStart else { return false }
         return wall - start >= appender.settings.segmentMilliseconds
     }

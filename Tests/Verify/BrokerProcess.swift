@@ -56,7 +56,10 @@ final class BrokerProcess {
     }
 
     var hasEnded: Bool { child?.ending != nil }
-    var lastWords: String { child.map { String($0.errorOutput.suffix(2_000)) } ?? "" }
+    var lastWords: String {
+        guard let child else { return "" }
+        return "\(child.ending.map { "\($0)" } ?? "running"): \(child.errorOutput.suffix(2_000))"
+    }
 
     private func readReady() -> String? {
         let descriptor = unsafe open(readyFile, O_RDONLY)

@@ -34,6 +34,9 @@ struct Campaign {
             lines.append(
                 "\(fault): \(kills) kills, \(share) % with requests open, \(totals.acked) acknowledged, \(totals.read) read, \(totals.unknown) unknown, seed \(seed)"
             )
+            for (why, count) in totals.reasons.sorted(by: { $0.value > $1.value }).prefix(5) {
+                lines.append("  not acknowledged (\(count)): \(why)")
+            }
             for id in ["lost-acked", "duplicate", "offset-conflict"] {
                 lines.append("  \(id): \(totals.violations[id]?.count ?? 0)")
             }
@@ -62,6 +65,7 @@ struct Campaign {
             let reading = Reading(client: client, topic: Self.topic, ledger: ledger)
             async let load: Void = lanes.run(client, count: options.lanes, producers: 4)
             let tail = Task { try await reading.tail() }
+            defer { lanes.stop() }
             let killed = try await rage(broker, disk, lanes, reading, ledger)
             lanes.stop()
             try await load

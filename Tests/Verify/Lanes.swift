@@ -48,7 +48,7 @@ final class Lanes: Sendable {
                     ProducerRecord(topic: topic, value: payload.bytes, partition: partition))
                 ledger.acknowledge(payload, partition: receipt.partition, offset: receipt.offset)
             } catch {
-                ledger.noteUnknown()
+                ledger.noteUnknown("\(error)")
             }
             open.subtract(1, ordering: .relaxed)
         }

@@ -16,6 +16,7 @@ final class Ledger: Sendable {
         var readRecords = 0
         /// Sends whose outcome stayed unknown, or that were refused.
         var unknown = 0
+        var reasons: [String: Int] = [:]
     }
 
     private let state = Mutex(State())
@@ -29,7 +30,12 @@ final class Ledger: Sendable {
         }
     }
 
-    func noteUnknown() { state.withLock { $0.unknown += 1 } }
+    func noteUnknown(_ why: String) {
+        state.withLock { state in
+            state.unknown += 1
+            state.reasons[why, default: 0] += 1
+        }
+    }
 
     /// A reader was handed a record.
     func read(_ payload: Payload?, partition: Int32, offset: Int64) {
@@ -122,13 +128,15 @@ final class Ledger: Sendable {
         let acked: Int
         let read: Int
         let unknown: Int
+        /// Why sends were not acknowledged, and how often.
+        let reasons: [String: Int]
         let violations: [String: [String]]
     }
 
     var totals: Totals {
         state.withLock {
             Totals(
-                acked: $0.acked.count, read: $0.readRecords, unknown: $0.unknown,
+                acked: $0.acked.count, read: $0.readRecords, unknown: $0.unknown, reasons: $0.reasons,
                 violations: $0.violations)
         }
     }
