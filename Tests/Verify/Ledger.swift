@@ -136,7 +136,8 @@ final class Ledger: Sendable {
     var totals: Totals {
         state.withLock {
             Totals(
-                acked: $0.acked.count, read: $0.readRecords, unknown: $0.unknown, reasons: $0.reasons,
+                acked: $0.acked.count, read: $0.readRecords, unknown: $0.unknown,
+                reasons: $0.reasons,
                 violations: $0.violations)
         }
     }

@@ -64,12 +64,9 @@ extension ProducerCore {
             flight.lastLeaderEpoch = max(flight.lastLeaderEpoch, result.leaderEpoch)
             complete(batch, result)
         case .duplicateSequence:
-            // Written long ago; where is no longer known.
-            var known = result
-            known.baseOffset = -1
-            known.duplicate = true
-            known.durability = configuration.acks.rawValue
-            complete(batch, known)
+            // Behind the window of duplicates: the broker can no longer say whether it is these
+            // records that it has, or where. That is no acknowledgement.
+            refused(batch, result)
         case .outOfOrderSequence, .unknownProducer, .staleProducerEpoch:
             sequenceRefused(batch, result, isHead: isHead)
         case .unknownTopicID, .unknownTopic:
