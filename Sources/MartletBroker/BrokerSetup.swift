@@ -8,7 +8,7 @@ package import MartletTelemetry
 package struct BrokerSetup: Sendable {
     package var configuration: BrokerConfiguration
     /// Of the product, as clients see it.
-    package var version = "0.1.0"
+    package var version = Product.version
     package var fileSystem: any FileSystem = PosixFileSystem()
     package var clock: any Clock = SystemClock()
     package var logger = Logger.disabled

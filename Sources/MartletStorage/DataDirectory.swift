@@ -19,6 +19,8 @@ package struct DataDirectory: Sendable {
 
     private static let formatVersion = 1
     private static let formatName = "martlet-data"
+    /// What `format.version` holds.
+    package static let format = "\(formatName) \(formatVersion)"
     static let creatingSuffix = ".creating"
     static let deletedInfix = ".deleted-"
 
@@ -57,7 +59,7 @@ package struct DataDirectory: Sendable {
     }
 
     private var formatFile: String { "\(path)/format.version" }
-    private static let formatText = "\(formatName) \(formatVersion)\n"
+    private static let formatText = "\(format)\n"
 
     /// - Throws: `notUsable` when this is no data directory, or one of another format.
     func requireFormat() throws(StorageError) {
@@ -90,7 +92,7 @@ package struct DataDirectory: Sendable {
             let text = String(decoding: found, as: UTF8.self).filter { $0 != "\n" }
             throw StorageError(
                 .notUsable,
-                "\(path) has format \"\(text)\"; this martletd reads and writes \"\(Self.formatName) \(Self.formatVersion)\". Nothing was touched"
+                "\(path) has format \"\(text)\"; this martletd reads and writes \"\(Self.format)\". Nothing was touched"
             )
         }
         return true
