@@ -1,0 +1,41 @@
+import Glibc
+import MartletSystem
+import MartletTestSupport
+
+/// The built programs: they lie in the folder of the test bundle.
+enum Programs {
+    static let daemon = folder + "/martletd"
+    static let tool = folder + "/martlet"
+    static let limits = "/usr/bin/prlimit"
+
+    private static let folder: String = {
+        var bytes = [CChar](repeating: 0, count: 4_096)
+        let count = unsafe readlink("/proc/self/exe", &bytes, bytes.count - 1)
+        let path = String(decoding: bytes.prefix(max(0, count)).map(UInt8.init), as: UTF8.self)
+        return path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+            .joined(separator: "/")
+    }()
+
+    /// The environment of this test without what would configure a broker.
+    static var environment: [String: String] {
+        CurrentProcess.environment.filter { !$0.key.hasPrefix("MARTLET_") }
+    }
+
+    /// Runs a program to its end.
+    static func run(
+        _ program: String, _ arguments: [String], environment: [String: String] = [:]
+    ) throws -> Finished {
+        let child = try ChildProcess(
+            program, arguments, environment: Self.environment.merging(environment) { $1 })
+        child.closeInput()
+        let ending = child.wait()
+        return Finished(ending: ending, output: child.output, errors: child.errorOutput)
+    }
+
+    struct Finished {
+        /// nil: it had to be given up.
+        let ending: ChildProcess.Ending?
+        let output: String
+        let errors: String
+    }
+}
