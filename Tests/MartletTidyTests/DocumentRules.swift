@@ -54,6 +54,14 @@ import Testing
         }
     }
 
+    @Test func `the program in the README is the one that is built`() throws {
+        let program = try SourceTree.file("examples/quickstart/Main.swift").lines
+            .joined(separator: "\n")
+        let blocks = try MarkedDocument("README.md").blocks(of: "swift")
+        let shown = blocks.contains { $0.text.joined(separator: "\n") + "\n" == program }
+        #expect(shown, "README.md must show examples/quickstart/Main.swift as it is")
+    }
+
     private func expectFile(_ target: Substring, from folder: String, _ place: String) throws {
         let parts = target.split(separator: "#", maxSplits: 1)
         var path = folder.split(separator: "/")
