@@ -2,10 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 ssize_t martlet_preadv2_nowait(int fd, void *buffer, size_t count, int64_t offset) {
@@ -42,3 +45,10 @@ int martlet_terminal_width(int fd) {
 }
 
 char *const *martlet_environment(void) { return environ; }
+
+int martlet_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
+
+int martlet_ppoll(void *entries, size_t count, int64_t nanoseconds) {
+    struct timespec wait = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+    return ppoll(entries, count, nanoseconds < 0 ? NULL : &wait, NULL);
+}

@@ -31,13 +31,14 @@ public final class MartletClient: Sendable {
     public init(_ configuration: ClientConfiguration = ClientConfiguration()) throws {
         try configuration.validate()
         self.configuration = configuration
-        // Few shared queues: a queue for each connection costs much more in wake-ups than it gains.
+        // Few shared threads: one for each connection costs much more in wake-ups than it gains.
         let count = max(1, min(4, ProcessorCount.online / 2))
         let resolver = SerialQueue(label: "martlet.client.resolver")
         let pool = SlabPool(retainedBytesMax: Self.poolBytesMax)
         contexts = (0..<count).map { index in
-            ConnectionContext(
-                configuration: configuration, queue: SerialQueue(label: "martlet.client.\(index)"),
+            let loop = EventLoop(label: "martlet.client.\(index)")
+            return ConnectionContext(
+                configuration: configuration, loop: loop, lease: LoopLease(loop),
                 resolver: resolver, pool: pool, clock: SystemClock())
         }
         port = RequestPort(contexts[0])
@@ -142,6 +143,11 @@ public final class MartletClient: Sendable {
         for consumer in consumers { await consumer.close() }
         for producer in producers { await producer.close() }
         await port.close()
+        for context in contexts {
+            let done = Promise<Void>()
+            context.loop.stop { done.succeed(()) }
+            await done.settled()
+        }
     }
 
     private func close(_ producer: Producer) async {

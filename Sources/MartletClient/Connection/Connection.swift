@@ -39,10 +39,10 @@ final class Connection: @unchecked Sendable {
     /// What one readiness event may receive before the queue's other work has its turn.
     private static let receiveBudgetBytes = 8 * 1024 * 1024
 
-    let queue: SerialQueue
+    let loop: EventLoop
     private let context: ConnectionContext
     private var state = State.idle
-    private var source: ReadinessSource?
+    private var source: LoopSource?
     private var reader: FrameReader
     private var outbound: Outbound
     private var pipeline: RequestPipeline
@@ -58,10 +58,16 @@ final class Connection: @unchecked Sendable {
 
     init(_ context: ConnectionContext) {
         self.context = context
-        queue = context.queue
+        loop = context.loop
         reader = FrameReader(pool: context.pool, frameBytesMax: Self.greetingBytesMax)
         outbound = Outbound(pool: context.pool)
         pipeline = RequestPipeline(clock: context.clock)
+    }
+
+    deinit {
+        // For a user that went away without closing.
+        guard let source else { return }
+        loop.execute { source.cancel() }
     }
 
     var isReady: Bool {
@@ -76,12 +82,12 @@ final class Connection: @unchecked Sendable {
 
     /// Starts to connect. Ends in `whenReady` or `whenClosed`.
     func start(to address: SocketAddress) {
-        queue.assertCurrent()
+        loop.assertCurrent()
         state = .connecting
         do {
             let socket = try Socket.connect(to: address)
-            let source = ReadinessSource(
-                socket: socket, queue: queue, onReadable: { [weak self] in self?.readable() },
+            let source = LoopSource(
+                socket: socket, loop: loop, onReadable: { [weak self] in self?.readable() },
                 onWritable: { [weak self] in self?.writable() })
             self.source = source
             source.armWriting()
@@ -90,7 +96,7 @@ final class Connection: @unchecked Sendable {
             return
         }
         let timeout = context.configuration.connectTimeout.nanosecondsClamped
-        queue.execute(after: timeout) { [weak self] in
+        loop.execute(after: timeout) { [weak self] in
             guard let self, !self.isReady else { return }
             self.close(self.context.failure("did not answer within the connect timeout"))
         }
@@ -162,7 +168,7 @@ final class Connection: @unchecked Sendable {
         _ request: Request, attachment: [Outbound.Piece] = [], timeout: Duration,
         closesOnTimeout: Bool = true, handler: ((ReplyOutcome) -> Void)?
     ) {
-        queue.assertCurrent()
+        loop.assertCurrent()
         if case .closed = state {
             handler?(.lost(context.failure("closed the connection")))
             return
@@ -196,7 +202,7 @@ final class Connection: @unchecked Sendable {
 
     /// Sends what is queued, as far as the socket takes it.
     func flush() {
-        queue.assertCurrent()
+        loop.assertCurrent()
         guard let source, !isWaitingToWrite, !outbound.isEmpty else { return }
         switch state {
         case .greeting, .ready: break
@@ -215,7 +221,7 @@ final class Connection: @unchecked Sendable {
 
     private func scheduleSweep() {
         guard pipeline.startsSweep() else { return }
-        queue.execute(after: RequestPipeline.sweepNanoseconds) { [weak self] in self?.sweep() }
+        loop.execute(after: RequestPipeline.sweepNanoseconds) { [weak self] in self?.sweep() }
     }
 
     private func sweep() {
@@ -245,9 +251,12 @@ final class Connection: @unchecked Sendable {
                 switch try reader.receive(from: source.socket) {
                 case .count(let count):
                     budget -= count
+                    let isDrained = reader.lastReceiveWasShort
                     try deliver()
-                    // A handler may have closed the connection.
+                    // A handler may have closed the connection. After a short receive there is
+                    // nothing left to read; what comes later is told.
                     if case .closed = state { return }
+                    if isDrained { return }
                 case .wouldBlock:
                     return
                 case .endOfStream:
@@ -294,7 +303,7 @@ final class Connection: @unchecked Sendable {
 
     /// Closes the connection and tells every open request.
     func close(_ error: MartletError) {
-        queue.assertCurrent()
+        loop.assertCurrent()
         if case .closed = state { return }
         state = .closed
         source?.cancel()

@@ -5,8 +5,10 @@ import MartletWire
 /// What all connections of a client share.
 struct ConnectionContext: Sendable {
     let configuration: ClientConfiguration
-    let queue: SerialQueue
-    /// Looks names up: that may block, which `queue` must not.
+    let loop: EventLoop
+    /// Ends the loop's thread with its last user, when nobody closed the client.
+    let lease: LoopLease
+    /// Looks names up: that may block, which `loop` must not.
     let resolver: SerialQueue
     let pool: SlabPool
     let clock: any Clock
@@ -32,6 +34,19 @@ struct ConnectionContext: Sendable {
         MartletError(
             .protocolError, "The peer at \(configuration.server) does not speak Martlet: \(what).",
             isRetriable: true, outcome: .unknown, context: facts)
+    }
+}
+
+/// Stops an event loop when nobody uses it any more.
+final class LoopLease: Sendable {
+    private let loop: EventLoop
+
+    init(_ loop: EventLoop) {
+        self.loop = loop
+    }
+
+    deinit {
+        loop.stop()
     }
 }
 

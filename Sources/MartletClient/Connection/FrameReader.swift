@@ -20,6 +20,8 @@ final class FrameReader {
     private var consumed = 0
     private var large: ByteSlab?
     private var largeBytes = 0
+    /// The socket had less than there was room for.
+    private(set) var lastReceiveWasShort = false
 
     /// - Parameter frameBytesMax: the largest value of a frame's length field.
     init(pool: SlabPool, frameBytesMax: Int) {
@@ -55,6 +57,7 @@ final class FrameReader {
         try unsafe target.fill(atMost: room) { free throws(SystemError) -> Int in
             result = try unsafe socket.receive(into: free)
             guard case .count(let count) = result else { return 0 }
+            lastReceiveWasShort = count < free.count
             return count
         }
         return result

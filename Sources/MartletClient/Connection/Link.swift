@@ -32,7 +32,7 @@ final class Link: @unchecked Sendable {
     }
 
     let context: ConnectionContext
-    var queue: SerialQueue { context.queue }
+    var loop: EventLoop { context.loop }
     private weak var user: (any LinkUser)?
     private var state = State.idle
     private var attempt = 0
@@ -56,7 +56,7 @@ final class Link: @unchecked Sendable {
 
     /// Asks for a connection: cheap when there is one or one is being made.
     func want() {
-        queue.assertCurrent()
+        loop.assertCurrent()
         guard case .idle = state else { return }
         downSince = context.clock.monotonicNanoseconds()
         connect()
@@ -64,7 +64,7 @@ final class Link: @unchecked Sendable {
 
     /// Closes for ever; open requests are told.
     func close(_ error: MartletError) {
-        queue.assertCurrent()
+        loop.assertCurrent()
         let before = state
         state = .closed
         switch before {
@@ -76,7 +76,7 @@ final class Link: @unchecked Sendable {
 
     /// Breaks the connection that is up, if any, as if the network had done it.
     func interrupt(_ error: MartletError) {
-        queue.assertCurrent()
+        loop.assertCurrent()
         if case .up(let connection) = state { connection.close(error) }
     }
 
@@ -91,7 +91,7 @@ final class Link: @unchecked Sendable {
             } catch {
                 result = .failure(error)
             }
-            context.queue.execute { [self] in resolved(result) }
+            context.loop.execute { [self] in resolved(result) }
         }
     }
 
@@ -147,7 +147,7 @@ final class Link: @unchecked Sendable {
         }
         let pause = context.configuration.retry.delay(attempt: attempt, using: &random)
         attempt += 1
-        queue.execute(after: pause) { [weak self] in self?.pauseEnded(number) }
+        loop.execute(after: pause) { [weak self] in self?.pauseEnded(number) }
     }
 
     private func pauseEnded(_ number: UInt64) {

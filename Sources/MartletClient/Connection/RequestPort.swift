@@ -72,7 +72,7 @@ final class RequestPort: @unchecked Sendable, LinkUser {
         let promise = Promise<Request.Reply>()
         let timeout = context.configuration.requestTimeout + extraTime
         let context = context
-        context.queue.execute { [self] in
+        context.loop.execute { [self] in
             enqueue(
                 Waiting(
                     deadline: deadline,
@@ -120,7 +120,7 @@ final class RequestPort: @unchecked Sendable, LinkUser {
         waiting.append(call)
         link.want()
         let left = call.deadline - context.clock.monotonicNanoseconds()
-        context.queue.execute(after: max(left, 0)) { [weak self] in self?.expire(lastError: nil) }
+        context.loop.execute(after: max(left, 0)) { [weak self] in self?.expire(lastError: nil) }
     }
 
     // MARK: - Link
@@ -155,7 +155,7 @@ final class RequestPort: @unchecked Sendable, LinkUser {
     /// Ends every call with an error and the connection with it. Returns when both happened.
     func close() async {
         let done = Promise<Void>()
-        context.queue.execute { [self] in
+        context.loop.execute { [self] in
             isClosed = true
             let error = MartletError.closed("client")
             for call in waiting.removeAll() { call.fail(error) }

@@ -81,7 +81,7 @@ public final class Consumer: Sendable {
             throw MartletError.invalid("start", "is of an unknown kind")
         }
         let done = Promise<Void>()
-        core.context.queue.execute { [core] in
+        core.context.loop.execute { [core] in
             if core.seek(partition, to: offset) {
                 done.succeed(())
             } else {
@@ -94,7 +94,7 @@ public final class Consumer: Sendable {
     /// Ends the sequences (they return nil), and the connection. Idempotent.
     public func close() async {
         let done = Promise<Void>()
-        core.context.queue.execute { [core] in
+        core.context.loop.execute { [core] in
             core.close()
             done.succeed(())
         }
@@ -140,7 +140,7 @@ public final class Consumer: Sendable {
         }
         let core = ConsumerCore(
             configuration, context, cursors: cursors, topicIDs: topics.mapValues(\.id))
-        context.queue.execute { core.start() }
+        context.loop.execute { core.start() }
         return Consumer(core, admin)
     }
 }

@@ -233,7 +233,7 @@ extension ConsumerCore {
     // MARK: - New partitions
 
     func scheduleRefresh() {
-        context.queue.execute(after: Self.refreshNanoseconds) { [weak self] in
+        context.loop.execute(after: Self.refreshNanoseconds) { [weak self] in
             self?.refresh()
         }
     }

@@ -81,7 +81,7 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
     func start() {
         // A cycle until `close`, which takes this away.
         shelf.setWhenRoom { [self] in
-            context.queue.execute { [self] in fetch() }
+            context.loop.execute { [self] in fetch() }
         }
         scheduleRefresh()
         fetch()
@@ -199,7 +199,7 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
     func scheduleWake(at time: Int64) {
         guard time < wakeAt else { return }
         wakeAt = time
-        context.queue.execute(after: max(time - now, 1)) { [weak self] in
+        context.loop.execute(after: max(time - now, 1)) { [weak self] in
             guard let self else { return }
             self.wakeAt = .max
             self.fetch()

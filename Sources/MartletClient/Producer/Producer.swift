@@ -41,10 +41,10 @@ public final class Producer: Sendable {
             lane.resolvers.append(promise)
             return (lane, isNew, false)
         }
-        if isNew { core.context.queue.execute { [core] in core.resolve(lane) } }
+        if isNew { core.context.loop.execute { [core] in core.resolve(lane) } }
         if !isReady {
             let timeout = core.configuration.deliveryTimeout.nanosecondsClamped
-            core.context.queue.execute(after: timeout) { [core] in
+            core.context.loop.execute(after: timeout) { [core] in
                 promise.fail(core.timeout(nil).adding(["topic": name]))
             }
             try await promise.value()
@@ -243,7 +243,7 @@ public final class Producer: Sendable {
             // Told by `failures` and by the calls that wait.
         }
         let done = Promise<Void>()
-        core.context.queue.execute { [core] in
+        core.context.loop.execute { [core] in
             core.stop(.closed("producer"))
             done.succeed(())
         }
@@ -278,8 +278,12 @@ public final class Producer: Sendable {
                     timestamp: time, promise: promise)
             }
         }
-        if mustResolve, let lane { core.context.queue.execute { [core] in core.resolve(lane) } }
-        core.follow(result)
+        if mustResolve, let lane { core.context.loop.execute { [core] in core.resolve(lane) } }
+        if promise != nil, result.wakes, !result.armsLinger, core.drainInline() {
+            // Sent by this thread: one change of threads less to wait for.
+        } else {
+            core.follow(result)
+        }
         if result.outcome != .done { throw core.refusal(result.outcome, record) }
     }
 
@@ -306,8 +310,13 @@ extension ProducerCore {
         if result.armsLinger { armLinger(after: configuration.linger.nanosecondsClamped) }
     }
 
+    /// Sends what is sealed on the calling thread; false when the loop is busy.
+    func drainInline() -> Bool {
+        context.loop.runInline { drain() }
+    }
+
     func wake() {
-        context.queue.execute { [self] in drain() }
+        context.loop.execute { [self] in drain() }
     }
 }
 

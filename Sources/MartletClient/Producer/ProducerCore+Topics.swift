@@ -107,7 +107,7 @@ extension ProducerCore {
     }
 
     func armLinger(after nanoseconds: Int64) {
-        context.queue.execute(after: nanoseconds) { [weak self] in
+        context.loop.execute(after: nanoseconds) { [weak self] in
             guard let self else { return }
             let (wakes, again) = self.state.withLock { $0.lingerEnded() }
             if let again { self.armLinger(after: again) }
@@ -117,7 +117,7 @@ extension ProducerCore {
 
     private func askAgainLater() {
         let pause = context.configuration.retry.delay(attempt: 2, using: &random)
-        context.queue.execute(after: pause) { [weak self] in self?.resolveTopics() }
+        context.loop.execute(after: pause) { [weak self] in self?.resolveTopics() }
     }
 
     /// The topic is not there (any more): its records fail, its name may be used anew.
@@ -258,7 +258,7 @@ extension ProducerCore {
         }
         let pause = context.configuration.retry.delay(attempt: identityFailures, using: &random)
         identityFailures += 1
-        context.queue.execute(after: pause) { [weak self] in self?.askIdentity() }
+        context.loop.execute(after: pause) { [weak self] in self?.askIdentity() }
     }
 
     // MARK: - Errors

@@ -206,7 +206,7 @@ final class ProducerCore: @unchecked Sendable {
         laneSettled(batch.lane)
         if isPumpScheduled { return }
         isPumpScheduled = true
-        context.queue.execute { [self] in
+        context.loop.execute { [self] in
             isPumpScheduled = false
             pump()
         }
@@ -217,7 +217,7 @@ final class ProducerCore: @unchecked Sendable {
     func scheduleWake(at time: Int64) {
         guard time < wakeAt else { return }
         wakeAt = time
-        context.queue.execute(after: max(time - now, 1)) { [weak self] in
+        context.loop.execute(after: max(time - now, 1)) { [weak self] in
             guard let self else { return }
             self.wakeAt = .max
             self.pump()
@@ -227,7 +227,7 @@ final class ProducerCore: @unchecked Sendable {
     func startTicking() {
         if isTicking || isClosed { return }
         isTicking = true
-        context.queue.execute(after: Self.tickNanoseconds) { [weak self] in
+        context.loop.execute(after: Self.tickNanoseconds) { [weak self] in
             guard let self else { return }
             self.isTicking = false
             self.tick()

@@ -53,9 +53,9 @@ final class Promise<Value: Sendable>: Sendable {
     /// Waits for the result. To be called once. A cancelled task gets `CancellationError` at once.
     func value(isolation: isolated (any Actor)? = #isolation) async throws -> Value {
         try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { continuation in
-                park(continuation)
-            }
+            // Captured, so that the closure stays on the caller's actor instead of hopping away.
+            _ = isolation
+            return try await withCheckedThrowingContinuation(isolation: isolation) { park($0) }
         } onCancel: {
             fail(CancellationError())
         }

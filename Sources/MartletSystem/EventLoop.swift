@@ -1,0 +1,312 @@
+import CMartletShim
+import Glibc
+import Synchronization
+
+/// One thread that waits for sockets, timers and jobs, and runs what belongs to them, one after the
+/// other.
+///
+/// A serial executor for a client's connections. Compared with a Dispatch queue and its sources it
+/// saves two of the three thread changes between a caller and its answer: an event is handled by
+/// the thread that waited for it, and a caller may run its own job itself while the loop sleeps
+/// (`runInline`). Some dozens of sockets are its measure; a server has better means.
+///
+/// Whoever holds the baton owns everything that is confined to the loop: the loop's thread while it
+/// works, or a caller inside `runInline`.
+@safe package final class EventLoop: Executor, @unchecked Sendable {
+    // Sendable: `mailbox` is a mutex, `holder` is atomic; the rest is touched with the baton only.
+
+    package typealias Job = @Sendable () -> Void
+
+    fileprivate struct Timer {
+        let due: Int64
+        let number: UInt64
+        let job: Job
+    }
+
+    fileprivate struct Mailbox {
+        var jobs: [Job] = []
+        /// A heap by due time, then by number.
+        var timers: [Timer] = []
+        var lastNumber: UInt64 = 0
+        /// The thread is, or is about to be, in its wait.
+        var isSleeping = false
+        /// When the wait ends by itself.
+        var sleepsUntil: Int64 = .max
+        /// What the wait looks at is no longer what should be looked at.
+        var isInterestStale = false
+        var isStopped = false
+        var afterStop: [Job] = []
+    }
+
+    package let label: String
+    private let clock = SystemClock()
+    private let mailbox = Mutex(Mailbox())
+    private let baton = Mutex(())
+    /// Number of the thread that holds the baton; 0: nobody.
+    private let holder = Atomic<UInt>(0)
+    private let bell: Descriptor
+    private var sources: [LoopSource] = []
+
+    /// Starts the thread, which runs until `stop`.
+    package init(label: String) {
+        self.label = label
+        let number = martlet_eventfd()
+        precondition(number >= 0, "no event descriptor: errno \(errno)")
+        bell = Descriptor(number)
+        startThread()
+    }
+
+    // MARK: - Jobs
+
+    package func execute(_ job: @escaping Job) {
+        let (rings, isStopped) = mailbox.withLock { mailbox in
+            mailbox.jobs.append(job)
+            return (mailbox.wakes(), mailbox.isStopped)
+        }
+        if rings { ring() }
+        // The thread may be gone.
+        if isStopped && !isCurrent { withBaton { runJobs() } }
+    }
+
+    package func execute(after nanoseconds: Int64, _ job: @escaping Job) {
+        let (sum, overflow) = clock.monotonicNanoseconds().addingReportingOverflow(
+            max(nanoseconds, 0))
+        let due = overflow ? Int64.max : sum
+        let rings = mailbox.withLock { mailbox in
+            mailbox.lastNumber += 1
+            mailbox.push(Timer(due: due, number: mailbox.lastNumber, job: job))
+            return due < mailbox.sleepsUntil && mailbox.wakes()
+        }
+        if rings { ring() }
+    }
+
+    /// Runs `body` on the calling thread as if it were the loop's, when nobody else is at work.
+    /// Returns false, and runs nothing, when the loop is busy: then use `execute`.
+    package func runInline(_ body: () -> Void) -> Bool {
+        guard mailbox.withLock({ $0.jobs.isEmpty && !$0.isStopped }) else { return false }
+        let done: Void? = baton.withLockIfAvailable { _ in hold(body) }
+        return done != nil
+    }
+
+    private func withBaton(_ body: () -> Void) {
+        baton.withLock { _ in hold(body) }
+    }
+
+    private func hold(_ body: () -> Void) {
+        holder.store(Self.threadNumber, ordering: .relaxed)
+        body()
+        holder.store(0, ordering: .relaxed)
+    }
+
+    /// Whether the caller holds the baton.
+    package var isCurrent: Bool { holder.load(ordering: .relaxed) == Self.threadNumber }
+
+    /// Traps (also in release) when the caller does not hold the baton: a mistake in our code.
+    package func assertCurrent() {
+        precondition(isCurrent, "not on the event loop")
+    }
+
+    /// Ends the thread once the jobs that are there have run; timers are forgotten. `body` is its
+    /// last act. Jobs given later run on their givers' threads, still one after the other.
+    package func stop(then body: @escaping Job = {}) {
+        let rings = mailbox.withLock { mailbox -> Bool? in
+            if mailbox.isStopped { return nil }
+            mailbox.isStopped = true
+            mailbox.afterStop.append(body)
+            return mailbox.wakes()
+        }
+        guard let rings else {
+            body()
+            return
+        }
+        if rings { ring() }
+    }
+
+    // MARK: - Sources
+
+    func add(_ source: LoopSource) {
+        sources.append(source)
+    }
+
+    func remove(_ source: LoopSource) {
+        sources.removeAll { $0 === source }
+        interestChanged()
+    }
+
+    /// The wait has to look at other sockets, or for other events.
+    func interestChanged() {
+        let rings = mailbox.withLock { mailbox in
+            mailbox.isInterestStale = true
+            return mailbox.wakes()
+        }
+        if rings { ring() }
+    }
+
+    private func ring() {
+        var one: UInt64 = 1
+        // EAGAIN means that the bell rings already.
+        _ = SystemCall.retrying { unsafe write(bell.value, &one, 8) }
+    }
+
+    private func silence() {
+        var count: UInt64 = 0
+        _ = SystemCall.retrying { unsafe read(bell.value, &count, 8) }
+    }
+
+    // MARK: - The thread
+
+    private static var threadNumber: UInt { UInt(pthread_self()) }
+
+    private func startThread() {
+        var attributes = pthread_attr_t()
+        unsafe pthread_attr_init(&attributes)
+        unsafe pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
+        var thread = pthread_t()
+        // The thread holds the loop until it ends.
+        let argument = unsafe Unmanaged.passRetained(self).toOpaque()
+        let result = unsafe pthread_create(&thread, &attributes, eventLoopThread, argument)
+        precondition(result == 0, "no thread for \(label): error \(result)")
+        unsafe pthread_attr_destroy(&attributes)
+    }
+
+    fileprivate func run() {
+        var entries: [pollfd] = []
+        var watched: [LoopSource] = []
+        var events = 0
+        while true {
+            withBaton {
+                if events > 0 { handle(entries, watched) }
+                runTimers()
+                runJobs()
+                (entries, watched) = interest()
+            }
+            let wait = mailbox.withLock { mailbox -> Int64? in
+                if mailbox.isStopped && mailbox.jobs.isEmpty { return nil }
+                if !mailbox.jobs.isEmpty || mailbox.isInterestStale { return 0 }
+                mailbox.isSleeping = true
+                mailbox.sleepsUntil = mailbox.timers.first?.due ?? .max
+                return mailbox.sleepsUntil
+            }
+            guard let wait else { break }
+            events = sleep(&entries, until: wait)
+            mailbox.withLock { mailbox in
+                mailbox.isSleeping = false
+                mailbox.sleepsUntil = .max
+            }
+        }
+        let last = mailbox.withLock { mailbox in
+            mailbox.timers = []
+            let last = mailbox.afterStop
+            mailbox.afterStop = []
+            return last
+        }
+        sources = []
+        for body in last { body() }
+    }
+
+    private func sleep(_ entries: inout [pollfd], until: Int64) -> Int {
+        var nanoseconds: Int64 = -1
+        if until == 0 {
+            nanoseconds = 0
+        } else if until != .max {
+            nanoseconds = max(0, until - clock.monotonicNanoseconds())
+        }
+        let count = entries.count
+        let found = unsafe entries.withUnsafeMutableBufferPointer { buffer in
+            unsafe martlet_ppoll(buffer.baseAddress, count, nanoseconds)
+        }
+        return max(0, Int(found))
+    }
+
+    /// What to wait for: the bell first, then one entry per source, also for those that want
+    /// nothing now.
+    private func interest() -> ([pollfd], [LoopSource]) {
+        mailbox.withLock { $0.isInterestStale = false }
+        var entries = [pollfd(fd: bell.value, events: Int16(POLLIN), revents: 0)]
+        for source in sources {
+            entries.append(
+                pollfd(fd: source.descriptorToWatch, events: source.wantedEvents, revents: 0))
+        }
+        return (entries, sources)
+    }
+
+    private func handle(_ entries: [pollfd], _ watched: [LoopSource]) {
+        if entries[0].revents != 0 { silence() }
+        for (entry, source) in zip(entries.dropFirst(), watched) where entry.revents != 0 {
+            source.happened(entry.revents)
+        }
+    }
+
+    private func runTimers() {
+        let now = clock.monotonicNanoseconds()
+        while let timer = mailbox.withLock({ $0.pop(due: now) }) { timer.job() }
+    }
+
+    /// Runs the jobs that are there. Once stopped, also those that they give.
+    private func runJobs() {
+        while true {
+            let (jobs, isStopped) = mailbox.withLock { mailbox in
+                let jobs = mailbox.jobs
+                mailbox.jobs = []
+                return (jobs, mailbox.isStopped)
+            }
+            for job in jobs { job() }
+            if jobs.isEmpty || !isStopped { return }
+        }
+    }
+}
+
+/// The thread's start: takes over the reference that `startThread` made.
+private func eventLoopThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    guard let argument = unsafe argument else { return nil }
+    unsafe Unmanaged<EventLoop>.fromOpaque(argument).takeRetainedValue().run()
+    return nil
+}
+
+extension EventLoop.Mailbox {
+    /// True when the bell has to be rung; once per sleep.
+    fileprivate mutating func wakes() -> Bool {
+        if !isSleeping { return false }
+        isSleeping = false
+        sleepsUntil = .min
+        return true
+    }
+
+    fileprivate mutating func push(_ timer: EventLoop.Timer) {
+        timers.append(timer)
+        var index = timers.count - 1
+        while index > 0 {
+            let parent = (index - 1) / 2
+            guard timers[index] < timers[parent] else { break }
+            timers.swapAt(index, parent)
+            index = parent
+        }
+    }
+
+    fileprivate mutating func pop(due: Int64) -> EventLoop.Timer? {
+        guard let first = timers.first, first.due <= due else { return nil }
+        timers.swapAt(0, timers.count - 1)
+        timers.removeLast()
+        var index = 0
+        while true {
+            var least = index
+            for child in [2 * index + 1, 2 * index + 2]
+            where child < timers.count && timers[child] < timers[least] {
+                least = child
+            }
+            if least == index { return first }
+            timers.swapAt(index, least)
+            index = least
+        }
+    }
+}
+
+extension EventLoop.Timer: Comparable {
+    fileprivate static func < (left: Self, right: Self) -> Bool {
+        (left.due, left.number) < (right.due, right.number)
+    }
+
+    fileprivate static func == (left: Self, right: Self) -> Bool {
+        left.number == right.number
+    }
+}
