@@ -17,6 +17,8 @@ public struct ClientConfiguration: Sendable {
     public var deadline: Duration
     /// The pauses between attempts.
     public var retry: RetryPolicy
+    /// For `MartletTesting`.
+    package var faults: ClientFaults?
 
     /// - Parameters:
     ///   - server: `host:port`; nil takes the environment's `MARTLET_SERVER`, or 127.0.0.1:7700.
@@ -30,7 +32,7 @@ public struct ClientConfiguration: Sendable {
         connectTimeout: Duration = .seconds(5), requestTimeout: Duration = .seconds(30),
         deadline: Duration = .seconds(60), retry: RetryPolicy = RetryPolicy()
     ) {
-        self.server = server ?? ProcessEnvironment.value("MARTLET_SERVER") ?? "127.0.0.1:7700"
+        self.server = server ?? CurrentProcess.environment["MARTLET_SERVER"] ?? "127.0.0.1:7700"
         self.clientName = clientName
         self.connectTimeout = connectTimeout
         self.requestTimeout = requestTimeout

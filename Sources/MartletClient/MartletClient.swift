@@ -32,7 +32,7 @@ public final class MartletClient: Sendable {
         try configuration.validate()
         self.configuration = configuration
         // Few shared threads: one for each connection costs much more in wake-ups than it gains.
-        let count = max(1, min(4, ProcessorCount.online / 2))
+        let count = max(1, min(4, CurrentProcess.processorCount / 2))
         let resolver = SerialQueue(label: "martlet.client.resolver")
         let pool = SlabPool(retainedBytesMax: Self.poolBytesMax)
         contexts = (0..<count).map { index in

@@ -54,11 +54,12 @@ extension StorageEngine {
     package func deleteTopic(_ id: TopicID) throws(StorageError) {
         try changes.withLock { _ throws(StorageError) in
             let topic = try known(id)
-            topic.goOffline("the topic was deleted")
+            // Unknown before offline: whoever is refused looks it up and sees that it is gone.
             catalog.withLock { catalog in
                 catalog.byID[id] = nil
                 if catalog.byName[topic.name] === topic { catalog.byName[topic.name] = nil }
             }
+            topic.goOffline("the topic was deleted")
             for log in topic.partitions { log.flush() }
             try guardFatal { () throws(StorageError) in
                 try store.delete(id, at: context.clock.wallMilliseconds())

@@ -275,6 +275,12 @@ final class Connection: @unchecked Sendable {
 
     private func deliver() throws {
         while let frame = try reader.next() {
+            if frame.header.known == .produce,
+                context.configuration.faults?.takeDroppedAck() == true
+            {
+                close(context.failure("lost an answer, as a test asked for"))
+                return
+            }
             if let handler = pipeline.take(frame.header) {
                 handler(.frame(frame))
             } else if !pipeline.wasAbandoned(frame.header.correlation) {

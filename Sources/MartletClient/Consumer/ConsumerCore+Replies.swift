@@ -193,6 +193,8 @@ extension ConsumerCore {
             let before = cursor.position
             cross(result, cursor)
             if cursor.position == before { reset(result, cursor, error) }
+        case .storageError:
+            failUnlessDeleted(cursor, error)
         case .corruptMessage:
             let damaged = result.damaged.compactMap(\.range)
             let range =
@@ -208,6 +210,27 @@ extension ConsumerCore {
             cursor.failures += 1
             cursor.blockedUntil = now + pause
         }
+    }
+
+    /// A partition can be offline because its topic is being deleted: then that is what is told.
+    private func failUnlessDeleted(_ cursor: PartitionCursor, _ error: MartletError) {
+        guard let connection else { return }
+        cursor.isAsking = true
+        var request = MetadataRequest()
+        request.ids = [TopicIDItem(cursor.id)]
+        connection.send(request, timeout: context.configuration.requestTimeout) {
+            [weak self] outcome in
+            cursor.isAsking = false
+            guard let self, case .frame(let frame) = outcome else { return }
+            if let reply = try? frame.decode(MetadataReply.self).message,
+                let topic = reply.topics.first, topic.error == .unknownTopicID
+            {
+                self.fail(MartletError(topic.error, "", context: cursor.name.context))
+            } else {
+                self.fail(error)
+            }
+        }
+        connection.flush()
     }
 
     /// The wanted offset is not there.

@@ -70,9 +70,10 @@ extension ProducerCore {
         case .outOfOrderSequence, .unknownProducer, .staleProducerEpoch:
             sequenceRefused(batch, result, isHead: isHead)
         case .unknownTopicID, .unknownTopic:
+            // Forgotten before anyone hears of it: a send that follows at once finds the new topic.
             let error = error(batch, result)
-            fail(batch, error)
             forget(batch.lane.topic, error)
+            fail(batch, error)
         default:
             if result.error.isRetriable {
                 retryLater(batch, result)
@@ -120,8 +121,8 @@ extension ProducerCore {
         batch.lastError = error
         if result.error == .staleProducerEpoch, flight.identity == identity, !flight.needsReset {
             // Not our own newer epoch: somebody else's. This producer is finished.
-            fail(batch, error)
             fenced(error)
+            fail(batch, error)
             return
         }
         if flight.needsReset || (result.error == .outOfOrderSequence && !isHead) {
