@@ -54,12 +54,14 @@ import Testing
         }
     }
 
-    @Test func `the program in the README is the one that is built`() throws {
-        let program = try SourceTree.file("examples/quickstart/Main.swift").lines
-            .joined(separator: "\n")
+    @Test(arguments: [
+        "examples/quickstart/Main.swift", "Tests/MartletClientTests/ReadmeTests.swift",
+    ])
+    func `the README shows code as it is built`(path: String) throws {
+        let program = try SourceTree.file(path).lines.joined(separator: "\n")
         let blocks = try MarkedDocument("README.md").blocks(of: "swift")
         let shown = blocks.contains { $0.text.joined(separator: "\n") + "\n" == program }
-        #expect(shown, "README.md must show examples/quickstart/Main.swift as it is")
+        #expect(shown, "README.md must show \(path) as it is")
     }
 
     private func expectFile(_ target: Substring, from folder: String, _ place: String) throws {
