@@ -6,9 +6,16 @@ import MartletTestSupport
 enum Programs {
     static let daemon = folder + "/martletd"
     static let tool = folder + "/martlet"
+    static let verify = folder + "/martlet-verify"
+    static let powerCut = folder + "/martlet-powercut"
     static let limits = "/usr/bin/prlimit"
 
-    private static let folder: String = {
+    /// `Tests/Faults/powercut.c` of this repository.
+    static let powerCutSource =
+        #filePath.split(separator: "/", omittingEmptySubsequences: false)
+        .dropLast(2).joined(separator: "/") + "/Faults/powercut.c"
+
+    static let folder: String = {
         var bytes = [CChar](repeating: 0, count: 4_096)
         let count = unsafe readlink("/proc/self/exe", &bytes, bytes.count - 1)
         let path = String(decoding: bytes.prefix(max(0, count)).map(UInt8.init), as: UTF8.self)

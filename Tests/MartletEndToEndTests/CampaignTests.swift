@@ -1,0 +1,47 @@
+import Glibc
+import MartletTestSupport
+import Testing
+
+/// The short form of the campaigns; `scripts/campaign` has the long ones.
+@Suite(.serialized) struct CampaignTests {
+    @Test func `F-01 kill -9 under load loses nothing and repeats nothing`() throws {
+        try Self.run("crash-loop", kills: 30)
+    }
+
+    @Test func `F-03 a power cut under load loses nothing and repeats nothing`() throws {
+        guard geteuid() == 0, Self.hasLoopDevices else {
+            Console.skipped("power-cut", "needs root and loop devices")
+            return
+        }
+        let compiled = try Programs.run(
+            "/usr/bin/gcc", ["-O1", "-o", Programs.powerCut, Programs.powerCutSource])
+        try #require(compiled.ending == .exited(0), "\(compiled.errors)")
+        try Self.run("power-cut", kills: 10)
+    }
+
+    private static var hasLoopDevices: Bool { unsafe access("/dev/loop-control", F_OK) == 0 }
+
+    private static func run(_ fault: String, kills: Int) throws {
+        let seed = UInt64.random(in: 0..<1_000_000)
+        let finished = try Programs.run(
+            Programs.verify,
+            [
+                fault, "--kills", "\(kills)", "--seed", "\(seed)", "--bin", Programs.folder,
+                "--work", "/tmp/martlet-\(fault)",
+            ])
+        Console.line(finished.output)
+        #expect(finished.ending == .exited(0), "seed \(seed): \(finished.output)\(finished.errors)")
+    }
+}
+
+/// Words of the tests beside the runner's own.
+enum Console {
+    static func line(_ text: String) {
+        let bytes = Array((text + "\n").utf8)
+        _ = unsafe bytes.withUnsafeBytes { unsafe write(1, $0.baseAddress, $0.count) }
+    }
+
+    static func skipped(_ name: String, _ reason: String) {
+        line("SKIPPED \(name): \(reason)")
+    }
+}
