@@ -82,7 +82,9 @@ extension Connection {
             return close(.helloTimeout)
         case .lingering(let deadline) where now > deadline:
             return close(.finished)
-        case .unauthenticated, .authenticated, .finishing, .lingering, .closed:
+        case .finishing:
+            closeIfFinished()
+        case .unauthenticated, .authenticated, .lingering, .closed:
             break
         }
         if isBlocked, now - blockedSince > limits.writeTimeoutNanoseconds {
@@ -126,6 +128,8 @@ extension Connection {
     func closeIfFinished() {
         guard case .finishing = phase, inFlight == 0, outbound.isEmpty, !isLoading else { return }
         if pauses.contains(.ended) { return close(.finished) }
+        // The next tick asks again.
+        guard !loop.expectsRequests(lastActivity: lastActivity) else { return }
         do throws(SystemError) {
             try accepted.socket.shutdownSending()
         } catch {

@@ -20,6 +20,10 @@ enum LoopEvent: Sendable {
 final class IOLoop: @unchecked Sendable {
     /// How often deadlines of connections are looked at.
     private static let tickNanoseconds: Int64 = 250_000_000
+    /// A peer that was heard of so recently may have requests on their way when the broker stops.
+    private static let quietNanoseconds: Int64 = 300_000_000
+    /// No peer is waited for longer, however much it goes on asking.
+    private static let graceNanoseconds: Int64 = 2_000_000_000
 
     let queue: SerialQueue
     let index: Int
@@ -33,7 +37,8 @@ final class IOLoop: @unchecked Sendable {
     private var dirty: [Connection] = []
     private var isInTurn = false
     private var tickArmed = false
-    private var isDraining = false
+    /// Monotonic nanoseconds; nil while the broker serves.
+    private var drainingSince: Int64?
     private let makeConnection: @Sendable (AcceptedSocket, IOLoop) -> Connection?
 
     init(
@@ -91,10 +96,20 @@ final class IOLoop: @unchecked Sendable {
     /// No new requests from now on; connections close when what they asked is answered.
     func drain() {
         turn {
-            isDraining = true
+            drainingSince = clock.monotonicNanoseconds()
             parked.expireAll()
             for connection in connections.values { connection.drain() }
         }
+    }
+
+    /// While the broker stops: whether a connection has to stay open because its peer, which knows
+    /// nothing of it yet, may be asking this very moment. Such requests are refused; a closed
+    /// connection would leave their outcome unknown.
+    func expectsRequests(lastActivity: Int64) -> Bool {
+        guard let drainingSince else { return false }
+        let now = clock.monotonicNanoseconds()
+        return now - lastActivity < Self.quietNanoseconds
+            && now - drainingSince < Self.graceNanoseconds
     }
 
     /// Closes what is still open.
@@ -119,7 +134,7 @@ final class IOLoop: @unchecked Sendable {
     }
 
     private func adopt(_ socket: AcceptedSocket) {
-        guard !isDraining, let connection = makeConnection(socket, self) else {
+        guard drainingSince == nil, let connection = makeConnection(socket, self) else {
             socket.release()
             return
         }
