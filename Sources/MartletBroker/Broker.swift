@@ -84,13 +84,17 @@ package final class Broker: Sendable {
         state.move(to: .ready)
     }
 
-    /// Takes what can be changed while it runs: limits of connections and time-outs.
+    /// Takes what can be changed while it runs: limits of connections, time-outs, and how much of
+    /// the disk must be free.
     package func reload(_ configuration: BrokerConfiguration) {
         var limits = services.limits
         limits.takeReloadable(from: configuration)
         let changed = limits
         for loop in loops { loop.post(.run { loop.limits = changed }) }
         listener.reload(changed)
+        services.engine.space.setMarks(
+            low: configuration.storage.diskFreeLowBytes,
+            high: configuration.storage.diskFreeHighBytes)
     }
 
     // MARK: - Stopping

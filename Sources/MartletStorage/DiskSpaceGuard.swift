@@ -8,21 +8,20 @@ import Synchronization
 /// space is over the high mark again.
 package final class DiskSpaceGuard: Sendable {
     private struct State {
+        var low: Int64
+        var high: Int64
         var reason: String?
         var space: FileSystemSpace?
     }
 
-    private let low: Int64
-    private let high: Int64
     private let reserveBytes: Int64
     private let directory: DataDirectory
     private let logger: Logger
     private let writable = Atomic<Bool>(true)
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
     init(_ options: StorageOptions, _ directory: DataDirectory, _ logger: Logger) {
-        low = options.diskFreeLow
-        high = options.diskFreeHigh
+        state = Mutex(State(low: options.diskFreeLow, high: options.diskFreeHigh))
         reserveBytes = options.diskReserve
         self.directory = directory
         self.logger = logger
@@ -32,6 +31,14 @@ package final class DiskSpaceGuard: Sendable {
     package var isWritable: Bool { writable.load(ordering: .relaxed) }
     package var reason: String { state.withLock { $0.reason ?? "" } }
     package var space: FileSystemSpace? { state.withLock { $0.space } }
+
+    /// New marks; they count from the next look on.
+    package func setMarks(low: Int64, high: Int64) {
+        state.withLock { state in
+            state.low = low
+            state.high = high
+        }
+    }
 
     /// A write found no space.
     func didFill(_ what: String) {
@@ -47,7 +54,10 @@ package final class DiskSpaceGuard: Sendable {
             logger.warning("DISK_SPACE_UNKNOWN", "cannot read the free space: \(error)")
             return
         }
-        state.withLock { $0.space = found }
+        let (low, high) = state.withLock { state in
+            state.space = found
+            return (state.low, state.high)
+        }
         if found.available < low {
             close(
                 "\(found.available) bytes are free, less than disk.free.low (\(low)); free space or add disk"
