@@ -28,26 +28,48 @@ final class BlockingConnection {
     }
 
     func send(_ text: String) {
-        let bytes = Array(text.utf8)
-        _ = unsafe bytes.withUnsafeBytes { bytes in
-            unsafe Glibc.send(
-                descriptor, bytes.baseAddress, bytes.count, CInt(MSG_NOSIGNAL))
+        send(Array(text.utf8))
+    }
+
+    /// Does nothing when the other side has closed: the reader finds out.
+    func send(_ bytes: [UInt8]) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = unsafe rest.withUnsafeBytes { rest in
+                unsafe Glibc.send(descriptor, rest.baseAddress, rest.count, CInt(MSG_NOSIGNAL))
+            }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return }
+            rest = rest.dropFirst(count)
         }
+    }
+
+    /// Exactly so many bytes; nil when the connection ends before.
+    func read(_ wanted: Int) -> [UInt8]? {
+        var result: [UInt8] = []
+        while result.count < wanted {
+            guard let chunk = readSome(atMost: wanted - result.count) else { return nil }
+            result += chunk
+        }
+        return result
     }
 
     /// Everything until the other side closes.
     func readToEnd() -> String {
         var result: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 16_384)
+        while let chunk = readSome(atMost: 16_384) { result += chunk }
+        return String(decoding: result, as: UTF8.self)
+    }
+
+    private func readSome(atMost limit: Int) -> [UInt8]? {
+        var chunk = [UInt8](repeating: 0, count: limit)
         while true {
             let count = unsafe chunk.withUnsafeMutableBytes { chunk in
-                unsafe read(descriptor, chunk.baseAddress, chunk.count)
+                unsafe Glibc.read(descriptor, chunk.baseAddress, chunk.count)
             }
             if count < 0, errno == EINTR { continue }
-            guard count > 0 else { break }
-            result += chunk.prefix(count)
+            return count > 0 ? Array(chunk.prefix(count)) : nil
         }
-        return String(decoding: result, as: UTF8.self)
     }
 }
 
