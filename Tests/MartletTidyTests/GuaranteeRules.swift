@@ -42,12 +42,7 @@ import Testing
             .map { $0.lines.joined(separator: "\n") }
         for promise in try Self.promises() {
             for test in promise.tests {
-                // A campaign is a program with a word for the fault; all else is a test function.
-                let isCampaign = test.hasPrefix("martlet-verify ")
-                let needle =
-                    isCampaign
-                    ? "\"\(test.split(separator: " ").last ?? "")\"" : "func `\(test)`("
-                let exists = sources.contains { $0.contains(needle) }
+                let exists = sources.contains { $0.contains("func `\(test)`(") }
                 #expect(exists, "\(promise.number): there is no test \"\(test)\"")
             }
         }
