@@ -31,6 +31,7 @@ package final class Broker: Sendable {
         var limits = BrokerLimits(
             setup.configuration, memoryBytes: Int(CurrentProcess.machineMemoryBytes))
         setup.adjustLimits(&limits)
+        limits.fitDescriptors(DescriptorLimit.current, setup)
         let metrics = BrokerMetrics(setup.registry)
         let admin = try startAdmin(setup, limits, metrics, state)
         do throws(BrokerError) {

@@ -57,6 +57,21 @@ extension BrokerLimits {
         batchBytesMax = min(batchBytesMax, max(frameBytesMax - 64 * 1_024, 64 * 1_024))
     }
 
+    /// Leaves room for the files of the storage: running out of descriptors for connections is a
+    /// refusal, running out of them for files would stop partitions.
+    mutating func fitDescriptors(_ descriptors: Int, _ setup: BrokerSetup) {
+        let files = StorageOptions.openFilesMax(setup.configuration, descriptors: descriptors)
+        let room = max(descriptors - files - 128, 16)
+        guard room < connectionsMax else { return }
+        setup.logger.warning(
+            "CONNECTIONS_LIMITED", "fewer connections than connections.max have descriptors",
+            [
+                ("connections", LogValue(room)), ("configured", LogValue(connectionsMax)),
+                ("descriptors", LogValue(descriptors)),
+            ])
+        connectionsMax = room
+    }
+
     /// What may change while the broker runs (SIGHUP).
     mutating func takeReloadable(from configuration: BrokerConfiguration) {
         let listener = configuration.listener
@@ -76,9 +91,7 @@ extension StorageOptions {
         let storage = configuration.storage
         self.init(dataDirectory: storage.data)
         defaults = try TopicSettings(configuration.topic)
-        // Connections come first; a quarter of what is left of the descriptors stays free.
-        let spare = descriptors - configuration.listener.connectionsMax - 256
-        openFilesMax = storage.openFilesMax > 0 ? storage.openFilesMax : max(spare * 3 / 4, 64)
+        openFilesMax = Self.openFilesMax(configuration, descriptors: descriptors)
         unsyncedDurableBytesMax = storage.unsyncedDurableBytesMax
         unsyncedDurablePartitionBytesMax = storage.unsyncedDurablePartitionBytesMax
         unsyncedWrittenBytesMax = storage.unsyncedWrittenBytesMax
@@ -92,6 +105,13 @@ extension StorageOptions {
         scrubMilliseconds = storage.scrubIntervalMilliseconds
         topicsMax = storage.topicsMax
         partitionsMax = storage.partitionsMax
+    }
+
+    /// Connections come first; a quarter of what is left of the descriptors stays free.
+    static func openFilesMax(_ configuration: BrokerConfiguration, descriptors: Int) -> Int {
+        if configuration.storage.openFilesMax > 0 { return configuration.storage.openFilesMax }
+        let spare = descriptors - configuration.listener.connectionsMax - 256
+        return max(spare * 3 / 4, min(256, max(descriptors / 4, 32)))
     }
 }
 
