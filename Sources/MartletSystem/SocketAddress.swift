@@ -149,9 +149,12 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     /// Splits at the last colon; an IPv6 host must stand in brackets.
     private static func split(_ text: String) throws(SystemError) -> (String, UInt16) {
         let refused = SystemError(call: "getaddrinfo", code: EINVAL, subject: text)
-        guard let colon = text.lastIndex(of: ":"),
-            let port = UInt16(text[text.index(after: colon)...])
-        else { throw refused }
+        guard let colon = text.lastIndex(of: ":") else { throw refused }
+        let digits = text[text.index(after: colon)...]
+        // `UInt16` alone would take a sign.
+        guard digits.utf8.allSatisfy({ (48...57).contains($0) }), let port = UInt16(digits) else {
+            throw refused
+        }
         var host = text[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") {
             host = host.dropFirst().dropLast()

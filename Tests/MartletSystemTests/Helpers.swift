@@ -18,24 +18,6 @@ extension File {
     }
 }
 
-extension Socket {
-    func send(_ bytes: [UInt8]) throws(SystemError) -> IOResult {
-        try unsafe bytes.span.withUnsafeBytes { buffer throws(SystemError) in
-            try unsafe send(buffer)
-        }
-    }
-
-    func receive(_ count: Int) throws(SystemError) -> (IOResult, [UInt8]) {
-        var bytes = [UInt8](repeating: 0, count: count)
-        var span = bytes.mutableSpan
-        let result = try unsafe span.withUnsafeMutableBytes { buffer throws(SystemError) in
-            try unsafe receive(into: buffer)
-        }
-        if case .count(let moved) = result { return (result, Array(bytes[..<moved])) }
-        return (result, [])
-    }
-}
-
 /// The system error that `body` threw; nil when it threw none.
 func failure(_ body: () throws -> Void) -> SystemError? {
     do {
