@@ -151,7 +151,10 @@ let package = Package(
         tests("MartletEndToEndTests", ["MartletSystem", "MartletJSON"]),
         tests(
             "MartletTidyTests",
-            ["MartletClient", "MartletFormat", "MartletJSON", "MartletStorage", "MartletWire"]
+            [
+                "MartletBroker", "MartletClient", "MartletFormat", "MartletJSON", "MartletStorage",
+                "MartletWire",
+            ]
         ),
     ],
     swiftLanguageModes: [.v6]

@@ -160,7 +160,10 @@ struct TopicHandler: Sendable {
                 error: .invalidPartitions, message: "\(partitions) partitions are too few")
         }
         var settings: [String: String] = [:]
-        for change in message.settings { settings[change.key] = change.value }
+        for change in message.settings {
+            let (key, value) = try TopicSettingText.canonical(change.key, change.value)
+            settings[key] = value
+        }
         let topic = try services.engine.createTopic(
             name: message.name, partitions: partitions, settings: settings, id: .random(),
             validateOnly: message.validateOnly)
@@ -180,16 +183,22 @@ struct TopicHandler: Sendable {
     func alter(_ request: Request<AlterTopicRequest>) {
         let message = request.message
         change(request, message.id, .alterTopic) { topic throws(StorageError) in
+            var wanted: [(key: String, value: String?)] = []
+            for change in message.changes {
+                wanted.append(try TopicSettingText.canonical(change.key, change.value))
+            }
             let changes = try services.engine.alterTopic(
-                topic.id, changes: message.changes.map { ($0.key, $0.value) },
-                validateOnly: message.validateOnly)
+                topic.id, changes: wanted, validateOnly: message.validateOnly)
             var reply = AlterTopicReply()
             reply.settings = changes.map { change in
                 var item = SettingDifference()
                 item.key = change.key
                 item.before = change.before
                 item.after = change.after
-                item.source = change.source.rawValue
+                // Storage cannot tell the configuration's value from the built-in one.
+                let isBuiltIn =
+                    change.source == .broker && !services.settingsOfBroker.contains(change.key)
+                item.source = (isBuiltIn ? SettingSource.builtIn : change.source).rawValue
                 return item
             }
             return reply

@@ -221,7 +221,7 @@ enum ExampleMessages {
         change.key = "retention.ms"
         change.before = "-1"
         change.after = "604800000"
-        change.source = 1
+        change.source = 0
         message.settings = [change]
         return message
     }

@@ -1,3 +1,4 @@
+import MartletBroker
 import MartletClient
 import MartletFormat
 import MartletStorage
@@ -95,9 +96,15 @@ enum ProtocolParts {
                 case .bytes: "bytes, \(range(of: key))"
                 }
             let value = defaults.value(of: key.name) ?? ""
-            return "| `\(key.name)` | \(takes) | `\(value)` | \(key.meaning) |"
+            let configured = TopicSettingText.configured(key.name)
+            return
+                "| `\(key.name)` | `\(configured)` | \(takes) | `\(value)` | \(key.meaning) |"
         }
-        return (["| key | takes | default | meaning |", "|---|---|---|---|"] + rows)
+        return
+            ([
+                "| key | key in the configuration | takes | default | meaning |",
+                "|---|---|---|---|---|",
+            ] + rows)
             .joined(separator: "\n")
     }
 
