@@ -38,6 +38,8 @@ struct Appender {
     /// Offset of the newest producers' snapshot.
     var snapshotOffset: Int64 = 0
     var snapshotBytes: Int64 = 0
+    /// Offset of the newest producers' snapshot that is on disk.
+    var keptOffset: Int64 = 0
     var lastAppend: Int64 = 0
     /// Compaction has looked at everything below.
     var compactedTo: Int64 = 0

@@ -92,13 +92,13 @@ package struct Backup {
         let home = source.topic(id)
         let copy = target.topic(id)
         let meta = try storage("reading \(home)/topic.meta") { () throws(SystemError) in
-            try fileSystem.contents(of: "\(home)/topic.meta", atMost: 1 << 20)
+            try fileSystem.contents(of: "\(home)/topic.meta", atMost: 64 << 20)
         }
         let metadata = try TopicMetadataText.decode(meta)
         try storage("making \(copy)") { () throws(SystemError) in
             try fileSystem.makeDirectory(copy)
-            try fileSystem.replace("\(copy)/topic.meta", with: meta, in: copy)
         }
+        try fileSystem.replace("\(copy)/topic.meta", with: meta, in: copy)
         for partition in 0..<metadata.partitions {
             let key = PartitionKey(topic: id, partition: partition)
             let directory = target.partition(key)
@@ -193,9 +193,9 @@ package struct Backup {
         let bytes = unsafe slab.withUnsafeBytes(0..<slab.count) { unsafe Array($0) }
         try storage("finishing \(target.path)") { () throws(SystemError) in
             try fileSystem.syncDirectory(target.topics)
-            try fileSystem.replace(
-                "\(target.path)/\(MarksFileFormat.name(1))", with: bytes, in: target.path)
         }
+        try fileSystem.replace(
+            "\(target.path)/\(MarksFileFormat.name(1))", with: bytes, in: target.path)
         try target.writeFormat()
     }
 }

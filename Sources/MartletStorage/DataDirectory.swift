@@ -38,7 +38,10 @@ package struct DataDirectory: Sendable {
     /// - Throws: `notUsable` when another broker holds it or its format is a newer one.
     func open() throws(StorageError) -> any FileLock {
         try storage("making \(path)") { () throws(SystemError) in
-            if try fileSystem.status(path) == nil { try fileSystem.makeDirectory(path) }
+            if try fileSystem.status(path) == nil {
+                try fileSystem.makeDirectory(path)
+                try fileSystem.syncDirectory(Self.parent(of: path))
+            }
         }
         let lock = try storage("locking \(path)") { () throws(SystemError) in
             try fileSystem.lock("\(path)/martlet.lock")
@@ -69,6 +72,14 @@ package struct DataDirectory: Sendable {
         }
     }
 
+    private static func parent(of path: String) -> String {
+        var parts = path.split(separator: "/")
+        if !parts.isEmpty { parts.removeLast() }
+        let joined = parts.joined(separator: "/")
+        if path.hasPrefix("/") { return "/" + joined }
+        return joined.isEmpty ? "." : joined
+    }
+
     private func checkFormat() throws(StorageError) {
         if try hasFormat() { return }
         try refuseStrangers()
@@ -76,9 +87,7 @@ package struct DataDirectory: Sendable {
     }
 
     func writeFormat() throws(StorageError) {
-        try storage("writing \(formatFile)") { () throws(SystemError) in
-            try fileSystem.replace(formatFile, with: Array(Self.formatText.utf8), in: path)
-        }
+        try fileSystem.replace(formatFile, with: Array(Self.formatText.utf8), in: path)
     }
 
     /// False when there is no version file; throws when it is another version.
@@ -116,23 +125,29 @@ extension FileSystem {
     /// The whole of a small file.
     func contents(of path: String, atMost limit: Int) throws(SystemError) -> [UInt8] {
         let file = try open(path, .readOnly)
-        let slab = ByteSlab(capacity: limit)
+        let slab = ByteSlab(capacity: max(1, Int(min(Int64(limit), try file.size()))))
         try file.readAll(into: slab, at: 0)
         return unsafe slab.withUnsafeBytes(0..<slab.count) { unsafe Array($0) }
     }
 
-    /// Replaces a small file as a whole: tmp, sync, rename, directory sync.
+    /// Replaces a small file as a whole: tmp, sync, rename, directory sync. After the write every
+    /// failure is final (fsyncgate); a full disk leaves the old file as it was.
     func replace(
         _ path: String, with bytes: [UInt8], in directory: String
-    ) throws(SystemError) {
+    ) throws(StorageError) {
         let temporary = path + LogFileNames.temporarySuffix
-        let file = try open(temporary, .createOrOpen)
-        try file.truncate(to: 0)
-        let slab = ByteSlab(capacity: max(1, bytes.count))
-        unsafe slab.append(bytes.span.bytes)
-        try file.write(slab, at: 0)
-        try file.sync()
-        try rename(temporary, to: path)
-        try syncDirectory(directory)
+        let file = try storage("writing \(temporary)") { () throws(SystemError) -> any File in
+            let file = try open(temporary, .createOrOpen)
+            try file.truncate(to: 0)
+            let slab = ByteSlab(capacity: max(1, bytes.count))
+            unsafe slab.append(bytes.span.bytes)
+            try file.write(slab, at: 0)
+            return file
+        }
+        try storageFatal("replacing \(path)") { () throws(SystemError) in
+            try file.sync()
+            try rename(temporary, to: path)
+            try syncDirectory(directory)
+        }
     }
 }

@@ -10,6 +10,8 @@ struct EngineOpening {
     let isClean: Bool
     let parallel: StorageEngine.Parallel
     var events: [RecoveryEvent] = []
+    /// Whether everything that is there could be opened.
+    private(set) var isWhole = true
 
     private var context: StorageContext { engine.context }
 
@@ -45,7 +47,9 @@ struct EngineOpening {
             let log = try adopt(job, outcome, &gaps, &marks, &epoch)
             logs[job.metadata.id, default: []].append(log)
         }
-        for metadata in gaps.values { try engine.store.update(metadata) }
+        for job in jobs where job.partition == 0 {
+            if let metadata = gaps[job.metadata.id] { try engine.store.update(metadata) }
+        }
         try raiseEpoch(epoch, marks)
         register(jobs, logs, gaps)
         removeDeletedLater()
@@ -77,6 +81,7 @@ struct EngineOpening {
 
     /// A topic that cannot be served is known by its id alone; nothing of it is touched.
     private mutating func takeOffline(_ id: TopicID, _ reason: String) {
+        isWhole = false
         let metadata = TopicMetadata(id: id, name: id.description, partitions: 0)
         let topic = Topic(metadata, settings: TopicSettings(), partitions: [], offline: reason)
         engine.catalog.withLock { $0.byID[id] = topic }
@@ -131,9 +136,13 @@ struct EngineOpening {
         case .opened(let result):
             events += result.events
             epoch = max(epoch, result.appender.leaderEpoch)
-            if let mark = result.mark { marks.append(mark) }
+            marks += result.marks
             if let gap = result.newGap {
                 var metadata = gaps[key.topic] ?? job.metadata
+                // Those below the log start are of no use any more.
+                metadata.gaps[job.partition, default: []].removeAll {
+                    $0.upperBound <= result.state.logStart
+                }
                 metadata.gaps[job.partition, default: []].append(gap)
                 gaps[key.topic] = metadata
             }
@@ -142,6 +151,7 @@ struct EngineOpening {
                 state: result.state)
         case .failed(let error):
             guard !error.isFatal else { throw error }
+            isWhole = false
             events.append(
                 RecoveryEvent(
                     .offline, topic: job.metadata.name, partition: job.partition,

@@ -7,16 +7,18 @@ struct IndexTracker: Equatable, Sendable {
     var end: IndexEntry
     /// Position of the newest entry.
     private(set) var indexedPosition: Int64
+    private let interval: Int64
 
-    init(after entry: IndexEntry, indexedPosition: Int64) {
+    init(after entry: IndexEntry, indexedPosition: Int64, interval: Int64) {
         end = entry
         end.isSeal = false
         self.indexedPosition = indexedPosition
+        self.interval = interval
     }
 
     /// The entry to write before a batch is put at the end; nil when none is due.
     mutating func entryIfDue() -> IndexEntry? {
-        guard end.position >= indexedPosition + SparseIndex.intervalBytes else { return nil }
+        guard end.position >= indexedPosition + interval else { return nil }
         indexedPosition = end.position
         return end
     }
@@ -48,6 +50,8 @@ struct IndexBuilder {
     let offsetLimit: Int64
     /// Append time for batches whose own is not known any more.
     let fallbackTime: Int64
+    /// Bytes of log per entry.
+    let interval: Int64
 
     struct Result {
         var entries: [IndexEntry]
@@ -82,7 +86,8 @@ struct IndexBuilder {
     private func follow(_ result: inout Result) throws(StorageError) {
         guard let last = result.entries.last else { return }
         let log = try segment.log.open()
-        var tracker = IndexTracker(after: last, indexedPosition: last.position)
+        var tracker = IndexTracker(
+            after: last, indexedPosition: last.position, interval: interval)
         var scanner = BatchScanner(log, from: last.position, to: end, checksBody: false)
         while true {
             switch try scanner.next() {
@@ -91,6 +96,10 @@ struct IndexBuilder {
                 let checksum = RecordBatch.prefixChecksum(
                     scanner.bytes, continuing: tracker.end.checksum)
                 tracker.advance(header, prefixChecksum: checksum, appendTime: fallbackTime)
+            case .zeros where tracker.end.offset == offsetLimit:
+                // All offsets are there: space written ahead that was not cut.
+                result.end = tracker.end
+                return
             case .batch, .bad, .zeros:
                 result.hasDamage = true
                 guard try resume(log, &tracker, &scanner) else {

@@ -24,8 +24,8 @@ struct LogRecovery {
         var events: [RecoveryEvent] = []
         /// A new gap to be kept in the topic's metadata.
         var newGap: Range<Int64>?
-        /// The mark to write when all partitions are open; nil when nothing changed.
-        var mark: MarkEntry?
+        /// The marks to write when all partitions are open; none when nothing changed.
+        var marks: [MarkEntry] = []
     }
 
     /// Where the log ends, and in which segment.
@@ -42,20 +42,23 @@ struct LogRecovery {
         var segments = try SegmentListing(
             key: key, directory: directory, context: context
         ).list(&events)
+        let isNew = segments.isEmpty
         var damaged: [DamagedRange] = []
         if segments.isEmpty { segments = [try firstSegment(&events, &damaged)] }
-        var tail = startOfScan(segments, &events, &damaged)
-        let markedOffset = tail.end.offset
+        var tail = try startOfScan(&segments, &events, &damaged)
         var changed = marks.end == nil
         let isUntouched =
             isClean && marks.end != nil && tail.index == segments.count - 1
             && segments[tail.index].bytes == tail.end.position
-        if !isUntouched { changed = try scan(&segments, &tail, &events) || changed }
+        if !isUntouched { changed = try scan(segments, &tail, &events) || changed }
+        if !isClean, !isNew { try settleNames(segments[tail.index], tail.end) }
         segments.removeSubrange((tail.index + 1)...)
         var result = assemble(segments, tail, damaged)
         result.events = events
-        reserve(&result, markedOffset)
-        if changed || result.newGap != nil { result.mark = mark(result) }
+        reserve(&result)
+        if changed || result.appender.tail.offset != marks.end?.offset {
+            result.marks.append(mark(result))
+        }
         return result
     }
 
@@ -80,34 +83,108 @@ struct LogRecovery {
             .make(base: base)
     }
 
+    /// After `kill -9` names and index entries may be in the cache only. A mark proves the name of
+    /// its segment; any other is brought to disk before something is acknowledged under it. Index
+    /// entries from above the log's end tell of batches that are lost: they must not come back when
+    /// the log has grown over their places.
+    private func settleNames(_ open: Segment, _ end: IndexEntry) throws(StorageError) {
+        if marks.end?.segmentBase != open.base, !context.options.has(.dropDirectorySync) {
+            try storageFatal("syncing \(directory)") { () throws(SystemError) in
+                try fileSystem.syncDirectory(directory)
+            }
+        }
+        guard
+            try storage(
+                "reading \(directory)",
+                { () throws(SystemError) in
+                    try fileSystem.status(open.index.file.path) != nil
+                })
+        else { return }
+        let file = try open.index.file.open()
+        let entries = try SparseIndex.readEntries(open.index.header, from: file, end: end.position)
+            .filter { !$0.isSeal }
+        let length = SparseIndex.length(of: entries)
+        let size = try storage("reading \(file.path)") { () throws(SystemError) in
+            try file.size()
+        }
+        guard size > length else { return }
+        try storageFatal("cutting \(file.path)") { () throws(SystemError) in
+            try file.truncate(to: length)
+            try file.sync()
+        }
+    }
+
     /// The place of the last mark, as far as the files bear it out.
     private func startOfScan(
-        _ segments: [Segment], _ events: inout [RecoveryEvent], _ damaged: inout [DamagedRange]
-    ) -> Tail {
-        guard let mark = marks.end,
-            let index = segments.lastIndex(where: { $0.base == mark.segmentBase })
-        else { return unmarked(segments) }
+        _ segments: inout [Segment], _ events: inout [RecoveryEvent],
+        _ damaged: inout [DamagedRange]
+    ) throws(StorageError) -> Tail {
+        guard let mark = marks.end else { return unmarked(segments) }
+        guard let index = segments.lastIndex(where: { $0.base == mark.segmentBase }) else {
+            if let last = segments.last, last.base >= mark.offset { return unmarked(segments) }
+            return try withoutMarked(mark, &segments, &events, &damaged)
+        }
         if context.options.has(.truncateBelowMark) {
             return Tail(index: index, end: .first(of: mark.segmentBase), leaderEpoch: 0)
         }
         var end = IndexEntry(
             offset: mark.offset, position: mark.position, appendTime: mark.time,
             maxEventTime: .min, checksum: mark.checksum)
-        let size = segments[index].bytes
-        if size < mark.position {
+        let segment = segments[index]
+        if segment.bytes < mark.position {
             // The file is shorter than what was on disk. The log goes on behind it in any case.
+            let whole = try endOfWhole(segment)
             events.append(
                 event(
-                    .damage, to: mark.offset, bytes: mark.position - size,
-                    "segment \(mark.segmentBase) has \(size) bytes, its mark says \(mark.position)")
-            )
+                    .damage, from: whole.offset, to: mark.offset,
+                    bytes: mark.position - segment.bytes,
+                    "segment \(mark.segmentBase) has \(segment.bytes) bytes, its mark says \(mark.position)"
+                ))
             damaged.append(
                 DamagedRange(
-                    offsets: mark.segmentBase..<mark.offset, base: mark.segmentBase,
-                    positions: size..<mark.position, reason: "the file is too short"))
+                    offsets: whole.offset..<max(mark.offset, whole.offset),
+                    base: mark.segmentBase,
+                    positions: whole.position..<max(mark.position, whole.position),
+                    reason: "the file is too short"))
             end.position = mark.position
         }
         return Tail(index: index, end: end, leaderEpoch: mark.leaderEpoch)
+    }
+
+    /// The segment of the mark is gone. Its offsets were given and are never given again.
+    private func withoutMarked(
+        _ mark: MarkEntry, _ segments: inout [Segment], _ events: inout [RecoveryEvent],
+        _ damaged: inout [DamagedRange]
+    ) throws(StorageError) -> Tail {
+        events.append(
+            event(
+                .damage, from: mark.segmentBase, to: mark.offset,
+                "the log file of segment \(mark.segmentBase) is missing"))
+        damaged.append(
+            DamagedRange(
+                offsets: mark.segmentBase..<mark.offset, base: mark.segmentBase, positions: 0..<0,
+                reason: "the log file is missing"))
+        let next = try SegmentListing(key: key, directory: directory, context: context)
+            .make(base: mark.offset)
+        segments.append(next)
+        return Tail(
+            index: segments.count - 1, end: .first(of: mark.offset), leaderEpoch: mark.leaderEpoch)
+    }
+
+    /// Where the whole batches of a segment end.
+    private func endOfWhole(
+        _ segment: Segment
+    ) throws(StorageError) -> (offset: Int64, position: Int64) {
+        var end = (offset: segment.base, position: Int64(0))
+        var scanner = BatchScanner(
+            try segment.log.open(), from: 0, to: segment.bytes, checksBody: false)
+        while case .batch(let header, _) = try scanner.next() {
+            guard header.baseOffset >= end.offset, header.nextOffset > header.baseOffset else {
+                break
+            }
+            end = (header.nextOffset, scanner.position)
+        }
+        return end
     }
 
     /// Without a mark everything from the start of the newest segment whose predecessors were
@@ -133,47 +210,34 @@ struct LogRecovery {
 
     /// Scans everything above the mark. True when anything there was kept or cut.
     private func scan(
-        _ segments: inout [Segment], _ tail: inout Tail, _ events: inout [RecoveryEvent]
+        _ segments: [Segment], _ tail: inout Tail, _ events: inout [RecoveryEvent]
     ) throws(StorageError) -> Bool {
         var changed = false
         var index = tail.index
         while index < segments.count {
             let segment = segments[index]
-            let start = index == tail.index ? tail.end : .first(of: segment.base)
-            if index != tail.index, segment.base != tail.end.offset { break }
-            let size = segment.bytes
-            if size == start.position, index == tail.index, index + 1 == segments.count { break }
-            if size <= start.position, index != tail.index { break }
-            let from = start.position
-            var scanned = try TailScan(
-                segment: segment, from: start, leaderEpoch: tail.leaderEpoch,
-                gapsMayFollow: settings.durability == .written
-            ).run()
-            if index != tail.index, scanned.end.position == 0 { break }
-            if scanned.end.position > from {
-                changed = true
-                events.append(
-                    event(
-                        .keptAboveMark, from: start.offset, to: scanned.end.offset,
-                        bytes: scanned.end.position - from,
-                        "whole batches above the last mark were kept"))
-                try writeAgain(segment, from: from, to: scanned.end.position)
+            let isFirst = index == tail.index
+            if !isFirst, !continues(tail.end.offset, at: segment.base) { break }
+            let start = isFirst ? tail.end : .first(of: segment.base)
+            var scanned = TailScan.Result(end: start, leaderEpoch: tail.leaderEpoch, reason: "")
+            if segment.bytes > start.position {
+                scanned = try TailScan(
+                    segment: segment, from: start, leaderEpoch: tail.leaderEpoch, gaps: gaps,
+                    gapsMayFollow: settings.durability == .written
+                ).run()
             }
-            if size > scanned.end.position {
-                changed = try cut(segment, &scanned, &events) || changed
+            if !isFirst {
+                if scanned.end.position == 0 { break }
+                try close(segments[tail.index], tail.end)
             }
-            let reachedEnd = scanned.end.position == size
-            if scanned.end.position > from {
+            changed = try keep(segment, from: start, scanned, &events) || changed
+            if scanned.end.position > start.position {
                 // When these batches were appended is not known: now keeps them longest.
                 scanned.end.appendTime = max(
                     scanned.end.appendTime, context.clock.wallMilliseconds())
             }
             tail = Tail(index: index, end: scanned.end, leaderEpoch: scanned.leaderEpoch)
             index += 1
-            if !reachedEnd { break }
-            if index < segments.count, index - 1 < segments.count {
-                segments[index - 1].seal(scanned.end)
-            }
         }
         for segment in segments[(tail.index + 1)...] {
             changed = true
@@ -182,13 +246,47 @@ struct LogRecovery {
         return changed
     }
 
+    /// The log went on in the next segment. That this one was cut to its length may be in the cache
+    /// only.
+    private func close(_ segment: Segment, _ end: IndexEntry) throws(StorageError) {
+        segment.seal(end)
+        let file = try segment.log.open()
+        try storageFatal("syncing \(file.path)") { () throws(SystemError) in try file.sync() }
+    }
+
+    /// Whether a segment that begins at `base` goes on where the log ended.
+    private func continues(_ offset: Int64, at base: Int64) -> Bool {
+        base == offset || gaps.contains { $0.lowerBound <= offset && $0.upperBound == base }
+    }
+
+    /// Brings what a scan found whole onto the disk, and cuts what is behind it.
+    private func keep(
+        _ segment: Segment, from start: IndexEntry, _ scanned: TailScan.Result,
+        _ events: inout [RecoveryEvent]
+    ) throws(StorageError) -> Bool {
+        var changed = false
+        if scanned.end.position > start.position {
+            changed = true
+            events.append(
+                event(
+                    .keptAboveMark, from: start.offset, to: scanned.end.offset,
+                    bytes: scanned.end.position - start.position,
+                    "whole batches above the last mark were kept"))
+            try writeAgain(segment, from: start.position, to: scanned.end.position)
+        }
+        if segment.bytes > scanned.end.position {
+            changed = try cut(segment, scanned, &events) || changed
+        }
+        return changed
+    }
+
     /// Cuts what follows the last whole batch; keeps a copy unless it is zeros.
     private func cut(
-        _ segment: Segment, _ scanned: inout TailScan.Result, _ events: inout [RecoveryEvent]
+        _ segment: Segment, _ scanned: TailScan.Result, _ events: inout [RecoveryEvent]
     ) throws(StorageError) -> Bool {
         let file = try segment.log.open()
-        let size = segment.bytes
-        let kept = try keepTorn(file, segment.base, from: scanned.end.position, to: size)
+        let kept = try torn.keep(
+            file, segment.base, from: scanned.end.position, to: segment.bytes)
         if kept > 0 {
             context.metrics.tornBytes.add(Int(kept))
             events.append(
@@ -205,56 +303,6 @@ struct LogRecovery {
         return kept > 0
     }
 
-    /// Copies a torn tail without its trailing zeros; returns how many bytes that were.
-    private func keepTorn(
-        _ file: any File, _ base: Int64, from: Int64, to size: Int64
-    ) throws(StorageError) -> Int64 {
-        let slab = ByteSlab(capacity: 1 << 20)
-        var last: Int64 = -1
-        var position = from
-        while position < size {
-            slab.clear()
-            let at = position
-            let got = try storage("reading \(file.path)") { () throws(SystemError) in
-                try file.read(into: slab, atMost: Int(min(1 << 20, size - at)), at: at)
-            }
-            if got == 0 { break }
-            if let found = Self.lastNonZero(slab.bytes) { last = position + Int64(found) }
-            position += Int64(got)
-        }
-        guard last >= from else { return 0 }
-        try copy(
-            file, from, last + 1, LogFileNames.torn(base, at: context.clock.wallMilliseconds()))
-        return last + 1 - from
-    }
-
-    private static func lastNonZero(_ bytes: RawSpan) -> Int? {
-        var index = bytes.byteCount - 1
-        while index >= 0 {
-            if unsafe bytes.unsafeLoad(fromByteOffset: index, as: UInt8.self) != 0 { return index }
-            index -= 1
-        }
-        return nil
-    }
-
-    private func copy(
-        _ file: any File, _ from: Int64, _ to: Int64, _ name: String
-    ) throws(StorageError) {
-        try storage("keeping a torn tail of \(file.path)") { () throws(SystemError) in
-            let target = try fileSystem.open("\(directory)/\(name)", .createOrOpen)
-            let slab = ByteSlab(capacity: 1 << 20)
-            var position = from
-            while position < to {
-                slab.clear()
-                let got = try file.read(
-                    into: slab, atMost: Int(min(1 << 20, to - position)), at: position)
-                if got == 0 { break }
-                try target.write(slab, at: position - from)
-                position += Int64(got)
-            }
-        }
-    }
-
     /// After an unclean stop the page cache may show bytes that never reached the disk (fsyncgate):
     /// what is kept above the mark is written again at the same place and synced.
     private func writeAgain(
@@ -262,16 +310,7 @@ struct LogRecovery {
     ) throws(StorageError) {
         let file = try segment.log.open()
         try storageFatal("writing the tail of \(file.path) again") { () throws(SystemError) in
-            let slab = ByteSlab(capacity: 1 << 20)
-            var position = from
-            while position < to {
-                slab.clear()
-                let got = try file.read(
-                    into: slab, atMost: Int(min(1 << 20, to - position)), at: position)
-                if got == 0 { break }
-                try file.write(slab, at: position)
-                position += Int64(got)
-            }
+            try file.copy(from: from, to: to, into: file, at: from)
             try file.sync()
         }
     }
@@ -280,26 +319,25 @@ struct LogRecovery {
     private func setAside(
         _ segment: Segment, _ events: inout [RecoveryEvent]
     ) throws(StorageError) {
-        let file = try segment.log.open()
-        let kept = try keepTorn(file, segment.base, from: 0, to: segment.bytes)
-        if kept > 0 {
-            context.metrics.tornBytes.add(Int(kept))
-            events.append(
-                event(
-                    .tornTail, from: segment.base, bytes: kept,
-                    "segment \(segment.base) does not continue the log; it is kept in a .torn file")
-            )
-        }
-        try storageFatal("removing \(file.path)") { () throws(SystemError) in
-            try segment.log.remove()
-            try segment.index.file.remove()
-            try fileSystem.syncDirectory(directory)
-        }
+        let kept = try torn.setAside(segment)
+        guard kept > 0 else { return }
+        context.metrics.tornBytes.add(Int(kept))
+        events.append(
+            event(
+                .tornTail, from: segment.base, bytes: kept,
+                "segment \(segment.base) does not continue the log; it is kept as a .torn file"))
     }
+
+    private var torn: TornTails { TornTails(directory: directory, context: context) }
 
     private func assemble(
         _ segments: [Segment], _ tail: Tail, _ damaged: [DamagedRange]
     ) -> Result {
+        var tail = tail
+        // Above a mark nobody knows when batches were appended: now is the latest that it can be.
+        if tail.end.position > 0, tail.end.appendTime == .min {
+            tail.end.appendTime = context.clock.wallMilliseconds()
+        }
         let open = segments[tail.index]
         open.bytes = max(open.bytes, tail.end.position)
         var appender = Appender(settings: settings, segment: open, tail: tail.end, leaderEpoch: 0)
@@ -310,24 +348,40 @@ struct LogRecovery {
         var state = LogState(
             segments: segments, logStart: min(logStart, end.offset), appended: end, durable: end,
             visible: end, durability: settings.durability, leaderEpoch: appender.leaderEpoch)
-        state.gaps = gaps
+        state.gaps = gaps.filter { $0.upperBound > state.logStart }
         state.damaged = damaged
         return Result(appender: appender, state: state)
     }
 
     /// A `written` topic never gives again what it may have given: after an unclean stop it goes on
     /// above the reserved block, and what lies between is a gap.
-    private func reserve(_ result: inout Result, _ markedOffset: Int64) {
-        let reserved = marks.reserve?.offset ?? 0
-        if settings.durability == .written { result.appender.reservedUntil = reserved }
-        guard !isClean, reserved > result.appender.tail.offset else { return }
-        let gap = result.appender.tail.offset..<reserved
-        result.newGap = gap
-        result.state.gaps.append(gap)
+    private func reserve(_ result: inout Result) {
+        let end = result.appender.tail.offset
+        var reserved = marks.reserve?.offset ?? 0
+        if settings.durability == .written {
+            // Without the mark nobody knows how far the block went, but how long one is.
+            if marks.reserve == nil, !isClean, end > 0 {
+                reserved = end + 2 * PartitionLog.reserveBlock
+                var entry = MarkEntry(.reserve)
+                entry.topic = key.topic
+                entry.partition = key.partition
+                entry.offset = reserved
+                result.marks.append(entry)
+            }
+            result.appender.reservedUntil = reserved
+        }
+        guard !isClean, reserved > end else { return }
+        let gap = end..<reserved
+        if !gaps.contains(gap) {
+            result.newGap = gap
+            result.state.gaps.append(gap)
+        }
         result.appender.tail.offset = reserved
         result.state.appended.offset = reserved
         result.state.durable.offset = reserved
         result.state.visible.offset = reserved
+        result.state.logStart = max(
+            result.state.logStart, min(marks.start?.offset ?? 0, reserved))
         result.events.append(
             event(
                 .gap, from: gap.lowerBound, to: gap.upperBound,
@@ -342,7 +396,7 @@ struct LogRecovery {
         entry.segmentBase = result.appender.segment.base
         entry.position = result.appender.tail.position
         entry.offset = result.appender.tail.offset
-        entry.time = max(0, result.appender.tail.appendTime)
+        entry.time = result.appender.tail.appendTime
         entry.checksum = result.appender.tail.checksum
         return entry
     }

@@ -159,10 +159,16 @@ struct MarkTable: Sendable {
         for marks in partitions.values {
             result += [marks.end, marks.reserve, marks.start].compactMap { $0 }
         }
-        return result
+        // The same table makes the same file.
+        return result.sorted { $0.sequence < $1.sequence }
     }
 
     mutating func forget(topic: TopicID) {
         partitions = partitions.filter { $0.key.topic != topic }
+    }
+
+    /// Drops what is said of topics that are gone.
+    mutating func keep(topics: Set<TopicID>) {
+        partitions = partitions.filter { topics.contains($0.key.topic) }
     }
 }

@@ -50,6 +50,9 @@ struct MarksLoader {
         var entries: [MarkEntry] = []
         for generation in result.generations {
             let path = "\(directory)/\(MarksFileFormat.name(generation))"
+            // A start begins a new file, so only the newest one can say how the last run ended; an
+            // older one may have come back after a power cut.
+            entries.removeAll { $0.kind == .clean }
             try read(path, into: &entries, damaged: &result.damagedSlots)
         }
         entries.sort { $0.sequence < $1.sequence }

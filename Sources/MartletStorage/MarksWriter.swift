@@ -2,6 +2,14 @@ import MartletFormat
 import MartletSystem
 import Synchronization
 
+/// How the marks file is kept.
+struct MarksOptions: Sendable {
+    /// How much the file may grow before it is rewritten.
+    var rewriteBytes: Int64 = 8 << 20
+    /// Zeros written ahead at a time.
+    var aheadBytes = 1 << 20
+}
+
 /// The append-only file of marks (reliability: recovery by marks).
 ///
 /// `record` only writes into the page cache and never waits for the disk; a background job syncs
@@ -10,14 +18,14 @@ import Synchronization
 // Sendable: all state is behind `state`; `syncLock` orders the calls that sync or replace the file.
 final class MarksWriter: Sendable {
     private static let syncDelayNanoseconds: Int64 = 100_000_000
-    private static let rewriteBytes: Int64 = 8 << 20
-    private static let aheadBytes: Int64 = 1 << 20
 
     private struct State {
         var file: any File
         var generation: UInt64
         var position: Int64
         var aheadEnd: Int64
+        /// Where the next rewrite is due.
+        var rewriteAt: Int64
         var table: MarkTable
         var syncIsScheduled = false
         /// While the file is being rewritten: the new file and its own position.
@@ -26,6 +34,7 @@ final class MarksWriter: Sendable {
 
     private let fileSystem: any FileSystem
     private let directory: String
+    private let options: MarksOptions
     private let executor: any Executor
     private let onFatal: @Sendable (StorageError) -> Void
     private let state: Mutex<State>
@@ -33,22 +42,24 @@ final class MarksWriter: Sendable {
 
     /// Begins a new generation that holds all that `loaded` says, and removes the older ones.
     init(
-        fileSystem: any FileSystem, directory: String, executor: any Executor,
-        loaded: MarksLoader.Result, onFatal: @escaping @Sendable (StorageError) -> Void
+        fileSystem: any FileSystem, directory: String, options: MarksOptions,
+        executor: any Executor, loaded: MarksLoader.Result,
+        onFatal: @escaping @Sendable (StorageError) -> Void
     ) throws(StorageError) {
         self.fileSystem = fileSystem
         self.directory = directory
+        self.options = options
         self.executor = executor
         self.onFatal = onFatal
         let generation = (loaded.generations.last ?? 0) &+ 1
         var table = loaded.table
         table.isClean = false
-        let made = try Self.makeFile(fileSystem, directory, generation, table)
+        let made = try Self.makeFile(fileSystem, directory, generation, table, options)
         state = Mutex(
             State(
                 file: made.file, generation: generation, position: made.position,
-                aheadEnd: made.aheadEnd, table: table
-            ))
+                aheadEnd: made.aheadEnd, rewriteAt: made.position + options.rewriteBytes,
+                table: table))
         for old in loaded.generations {
             try storage("removing old marks") { () throws(SystemError) in
                 try fileSystem.removeFile("\(directory)/\(MarksFileFormat.name(old))")
@@ -57,6 +68,8 @@ final class MarksWriter: Sendable {
     }
 
     /// Writes entries to the page cache.
+    /// - Throws: `diskFull` when the file cannot grow: the entries are lost as long as no later one
+    ///   of their kind is written, which makes nothing wrong but the next start slower.
     func record(_ entries: [MarkEntry]) throws(StorageError) {
         let needsSync = try state.withLock { state throws(StorageError) in
             try write(entries, &state)
@@ -78,13 +91,12 @@ final class MarksWriter: Sendable {
     }
 
     func syncNow() throws(StorageError) {
-        try syncLock.withLock { _ throws(StorageError) in
-            let (file, successor) = state.withLock { ($0.file, $0.successor?.file) }
-            try storageFatal("syncing the marks") { () throws(SystemError) in
-                try file.sync()
-                try successor?.sync()
-            }
-        }
+        try syncLock.withLock { _ throws(StorageError) in try syncFiles() }
+    }
+
+    private func syncFiles() throws(StorageError) {
+        let file = state.withLock { $0.file }
+        try storageFatal("syncing the marks") { () throws(SystemError) in try file.sync() }
     }
 
     func forget(topic: TopicID) {
@@ -99,7 +111,7 @@ final class MarksWriter: Sendable {
         do {
             let isLarge = state.withLock { state in
                 state.syncIsScheduled = false
-                return state.position > Self.rewriteBytes
+                return state.position > state.rewriteAt
             }
             if isLarge { try rewrite() } else { try syncNow() }
         } catch {
@@ -116,7 +128,9 @@ final class MarksWriter: Sendable {
             entry.encode(into: slab)
         }
         if state.position + Int64(slab.count) > state.aheadEnd {
-            state.aheadEnd = try Self.writeAhead(state.file, from: state.aheadEnd)
+            // From the end of this write on, never over what was written before.
+            state.aheadEnd = try Self.writeAhead(
+                state.file, from: state.position + Int64(slab.count), options.aheadBytes)
         }
         try Self.put(slab, state.file, at: state.position)
         state.position += Int64(slab.count)
@@ -131,36 +145,61 @@ final class MarksWriter: Sendable {
     private func rewrite() throws(StorageError) {
         try syncLock.withLock { _ throws(StorageError) in
             let old = state.withLock { $0.generation }
-            let path = "\(directory)/\(MarksFileFormat.name(old + 1))"
-            let successor = try storage("making \(path)") { () throws(SystemError) in
-                try fileSystem.open(path + LogFileNames.temporarySuffix, .createOrOpen)
+            do throws(StorageError) {
+                try beginSuccessor(old + 1)
+            } catch {
+                guard !error.isFatal else { throw error }
+                // No room for a second file: the one there is grows on, and has to be synced.
+                state.withLock { state in
+                    state.successor = nil
+                    state.rewriteAt = state.position + options.rewriteBytes
+                }
+                try syncFiles()
+                return
             }
-            try state.withLock { state throws(StorageError) in
-                let position = try Self.fill(successor, old + 1, state.table)
-                state.successor = (successor, position)
-            }
-            try storageFatal("replacing the marks") { () throws(SystemError) in
-                try successor.sync()
-                try fileSystem.rename(path + LogFileNames.temporarySuffix, to: path)
-                try fileSystem.syncDirectory(directory)
-            }
-            try state.withLock { state throws(StorageError) in
-                guard let grown = state.successor else { return }
-                state.file = grown.file
-                state.generation = old + 1
-                state.position = grown.position
-                state.aheadEnd = try Self.writeAhead(grown.file, from: grown.position)
-                state.successor = nil
-            }
-            try storageFatal("replacing the marks") { () throws(SystemError) in
-                try state.withLock { $0.file }.sync()
-                try fileSystem.removeFile("\(directory)/\(MarksFileFormat.name(old))")
-            }
+            try replace(old)
+        }
+    }
+
+    private func beginSuccessor(_ generation: UInt64) throws(StorageError) {
+        let path = "\(directory)/\(MarksFileFormat.name(generation))\(LogFileNames.temporarySuffix)"
+        let successor = try storage("making \(path)") { () throws(SystemError) in
+            let file = try fileSystem.open(path, .createOrOpen)
+            try file.truncate(to: 0)
+            return file
+        }
+        try state.withLock { state throws(StorageError) in
+            let position = try Self.fill(successor, generation, state.table)
+            state.successor = (successor, position)
+        }
+    }
+
+    private func replace(_ old: UInt64) throws(StorageError) {
+        let path = "\(directory)/\(MarksFileFormat.name(old + 1))"
+        guard let successor = state.withLock({ $0.successor?.file }) else { return }
+        try storageFatal("replacing the marks") { () throws(SystemError) in
+            try successor.sync()
+            try fileSystem.rename(path + LogFileNames.temporarySuffix, to: path)
+            try fileSystem.syncDirectory(directory)
+        }
+        state.withLock { state in
+            guard let grown = state.successor else { return }
+            state.file = grown.file
+            state.generation = old + 1
+            state.position = grown.position
+            state.aheadEnd = grown.position
+            state.rewriteAt = grown.position + options.rewriteBytes
+            state.successor = nil
+        }
+        try syncFiles()
+        try storageFatal("replacing the marks") { () throws(SystemError) in
+            try fileSystem.removeFile("\(directory)/\(MarksFileFormat.name(old))")
         }
     }
 
     private static func makeFile(
-        _ fileSystem: any FileSystem, _ directory: String, _ generation: UInt64, _ table: MarkTable
+        _ fileSystem: any FileSystem, _ directory: String, _ generation: UInt64,
+        _ table: MarkTable, _ options: MarksOptions
     ) throws(StorageError) -> (file: any File, position: Int64, aheadEnd: Int64) {
         let path = "\(directory)/\(MarksFileFormat.name(generation))"
         let temporary = path + LogFileNames.temporarySuffix
@@ -170,7 +209,7 @@ final class MarksWriter: Sendable {
             return file
         }
         let position = try fill(file, generation, table)
-        let aheadEnd = try writeAhead(file, from: position)
+        let aheadEnd = try writeAhead(file, from: position, options.aheadBytes)
         try storageFatal("making \(path)") { () throws(SystemError) in
             try file.sync()
             try fileSystem.rename(temporary, to: path)
@@ -191,13 +230,19 @@ final class MarksWriter: Sendable {
         return Int64(slab.count)
     }
 
-    /// Zeros behind `position`, so that a sync of later marks changes no size.
+    /// Zeros behind `position`, so that a sync of later marks changes no size. Returns where they
+    /// end; on a full disk that is `position`, because marks are worth more than speed.
     private static func writeAhead(
-        _ file: any File, from position: Int64
+        _ file: any File, from position: Int64, _ count: Int
     ) throws(StorageError) -> Int64 {
         let zeros = ByteSlabZeros.megabyte
-        try put(zeros, file, at: position)
-        return position + aheadBytes
+        do {
+            try file.write(zeros, 0..<min(count, zeros.count), at: position)
+        } catch {
+            guard error.isNoSpace else { throw StorageError(error, "writing the marks") }
+            return position
+        }
+        return position + Int64(min(count, zeros.count))
     }
 
     private static func put(

@@ -27,9 +27,26 @@ enum StoredTopic: Sendable {
 struct DirectoryMetadataStore: MetadataStore {
     let directory: DataDirectory
     private static let metaName = "topic.meta"
-    private static let metaBytesMax = 1 << 20
+    private static let metaBytesMax = 64 << 20
 
     private var fileSystem: any FileSystem { directory.fileSystem }
+
+    /// The ids that have a directory, readable or not.
+    func identifiers() throws(StorageError) -> [TopicID] {
+        try storage("listing \(directory.topics)") { () throws(SystemError) in
+            try fileSystem.list(directory.topics).compactMap { TopicID($0) }
+        }
+    }
+
+    /// After an unclean stop what the directories show may be in the cache only (`kill -9` between a
+    /// rename and its sync): it is brought to disk before anything is built on it.
+    func settle() throws(StorageError) {
+        let ids = try identifiers()
+        try storageFatal("syncing \(directory.topics)") { () throws(SystemError) in
+            try fileSystem.syncDirectory(directory.topics)
+            for id in ids { try fileSystem.syncDirectory(directory.topic(id)) }
+        }
+    }
 
     func load() throws(StorageError) -> [StoredTopic] {
         let names = try storage("listing \(directory.topics)") { () throws(SystemError) in
@@ -74,9 +91,9 @@ struct DirectoryMetadataStore: MetadataStore {
             for partition in 0..<metadata.partitions {
                 try fileSystem.makeDirectory("\(making)/\(partition)")
             }
-            try fileSystem.replace(
-                "\(making)/\(Self.metaName)", with: TopicMetadataText.encode(metadata), in: making)
         }
+        try fileSystem.replace(
+            "\(making)/\(Self.metaName)", with: TopicMetadataText.encode(metadata), in: making)
         try storageFatal("making topic \(metadata.name)") { () throws(SystemError) in
             try fileSystem.rename(making, to: final)
             try fileSystem.syncDirectory(directory.topics)
@@ -90,9 +107,13 @@ struct DirectoryMetadataStore: MetadataStore {
                 let path = "\(home)/\(partition)"
                 if try fileSystem.status(path) == nil { try fileSystem.makeDirectory(path) }
             }
-            try fileSystem.replace(
-                "\(home)/\(Self.metaName)", with: TopicMetadataText.encode(metadata), in: home)
         }
+        // A directory is on disk before the metadata speaks of it.
+        try storageFatal("syncing \(home)") { () throws(SystemError) in
+            try fileSystem.syncDirectory(home)
+        }
+        try fileSystem.replace(
+            "\(home)/\(Self.metaName)", with: TopicMetadataText.encode(metadata), in: home)
     }
 
     func delete(_ id: TopicID, at milliseconds: Int64) throws(StorageError) {

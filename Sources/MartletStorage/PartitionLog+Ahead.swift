@@ -6,10 +6,7 @@ extension PartitionLog {
     /// A sync of space that was written before is a third cheaper than one that grows the file, so
     /// a partition with many small flushes gets zeros ahead of its tail. Not at disk speed: there
     /// every byte would be written twice.
-    private static let aheadBytes: Int64 = 1 << 20
-    private static let sliceBytes: Int64 = 64 << 10
     private static let smallFlushBytes: Int64 = 64 << 10
-    private static let smallFlushesBefore = 16
 
     /// Decides after a flush. Flush queue.
     func extendAheadIfIdle(_ point: FlushPoint) {
@@ -21,9 +18,10 @@ extension PartitionLog {
                 return false
             }
             appender.smallFlushes += 1
-            guard appender.smallFlushes >= Self.smallFlushesBefore,
-                files.aheadEnd - appender.tail.position < Self.aheadBytes / 2,
-                files.aheadEnd + Self.aheadBytes <= appender.settings.segmentBytes
+            let ahead = context.options.aheadBytes
+            guard appender.smallFlushes >= context.options.aheadAfterFlushes,
+                files.aheadEnd - appender.tail.position < ahead / 2,
+                files.aheadEnd + ahead <= appender.settings.segmentBytes
             else { return false }
             appender.isExtending = true
             return true
@@ -35,7 +33,8 @@ extension PartitionLog {
     /// never be written over. Housekeeping; blocks.
     private func extendAhead() {
         var written: Int64 = 0
-        while written < Self.aheadBytes {
+        let slice = Int64(context.options.aheadSliceBytes)
+        while written < context.options.aheadBytes {
             let file = appender.withLock { appender -> (any File)? in
                 guard var files = appender.files else { return nil }
                 let start = max(files.aheadEnd, appender.tail.position)
@@ -44,13 +43,13 @@ extension PartitionLog {
                 } catch {
                     return nil  // no room to spare: the append itself will say so
                 }
-                files.aheadEnd = start + Self.sliceBytes
+                files.aheadEnd = start + slice
                 appender.files = files
                 return files.log
             }
             guard let file else { break }
-            written += Self.sliceBytes
-            guard written >= Self.aheadBytes else { continue }
+            written += slice
+            guard written >= context.options.aheadBytes else { continue }
             do {
                 try file.sync()
             } catch {
@@ -62,7 +61,8 @@ extension PartitionLog {
 
     private func writeZeros(_ file: any File, at position: Int64) throws(SystemError) {
         let zeros = ByteSlabZeros.megabyte
-        try file.write(zeros, 0..<Int(Self.sliceBytes), at: position)
+        try file.write(
+            zeros, 0..<min(context.options.aheadSliceBytes, zeros.count), at: position)
     }
 
     /// A partition without appends gives the space back, so that a start has nothing to look at.

@@ -16,8 +16,6 @@ extension PartitionLog {
     package func append(
         _ slab: ByteSlab, _ range: Range<Int>, _ header: RecordBatchHeader, retry: any AppendRetry
     ) -> AppendOutcome {
-        if let failure = context.failed { return .refused(.failed(failure)) }
-        if let offline = state.withLock({ $0.offline }) { return .refused(.offline(offline)) }
         let (outcome, effects) = appender.withLock { appender in
             var effects = AppendEffects()
             let outcome = append(slab, range, header, retry, &appender, &effects)
@@ -42,6 +40,9 @@ extension PartitionLog {
         _ slab: ByteSlab, _ range: Range<Int>, _ header: RecordBatchHeader,
         _ retry: any AppendRetry, _ appender: inout Appender, _ effects: inout AppendEffects
     ) -> AppendOutcome {
+        // Under the append lock: once `goOffline` had it, nothing is appended any more.
+        if let failure = context.failed { return .refused(.failed(failure)) }
+        if let offline = state.withLock({ $0.offline }) { return .refused(.offline(offline)) }
         guard appender.files != nil, appender.hasProducers else {
             appender.wait(retry)
             if !appender.isWarming {
@@ -152,10 +153,12 @@ extension PartitionLog {
             return true
         }
         let wall = context.clock.wallMilliseconds()
-        let last = appender.tail.appendTime
-        if last != .min, wall < last - Self.clockBackMilliseconds { return true }
+        let (earliest, overflow) = appender.tail.appendTime.subtractingReportingOverflow(
+            Self.clockBackMilliseconds)
+        if !overflow, wall < earliest { return true }
         guard let start = appender.segmentStart else { return false }
-        return wall - start >= appender.settings.segmentMilliseconds
+        let (age, isHuge) = wall.subtractingReportingOverflow(start)
+        return isHuge || age >= appender.settings.segmentMilliseconds
     }
 
     private func askToPrepare(_ appender: inout Appender, _ effects: inout AppendEffects) {

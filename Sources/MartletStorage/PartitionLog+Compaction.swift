@@ -49,7 +49,8 @@ extension PartitionLog {
 
     private func run(_ compaction: Compaction) throws(StorageError) {
         // The producers' last batches must be known, and the mark behind them on disk.
-        if appender.withLock({ !$0.hasProducers }) { warmUp() }
+        if appender.withLock({ !$0.hasProducers }) { beWarm() }
+        guard appender.withLock({ $0.hasProducers }) else { return }
         try context.marks.syncNow()
         let lastOfProducer = appender.withLock { appender in
             appender.producers.producers.compactMapValues { $0.batches.last?.baseOffset }
@@ -120,7 +121,8 @@ extension PartitionLog {
             size: size, isNamed: true)
         let built = try IndexBuilder(
             segment: segment, end: size, offsetLimit: .max,
-            fallbackTime: old.end?.appendTime ?? context.clock.wallMilliseconds()
+            fallbackTime: old.end?.appendTime ?? context.clock.wallMilliseconds(),
+            interval: context.options.indexIntervalBytes
         ).load()
         var end = built.end
         if let oldEnd = old.end {

@@ -14,16 +14,23 @@ struct FlushPoint {
 extension PartitionLog {
     /// Makes everything appended so far durable and tells who waited. Flush queue; blocks.
     func flush() {
-        guard context.failed == nil, let point = flushPoint() else { return }
+        guard context.failed == nil else { return }
         let start = context.clock.monotonicNanoseconds()
+        let flushed: FlushPoint?
         do {
-            if context.options.has(.ackBeforeSync) { complete(point) }
-            try sync(point)
-            try context.marks.record([mark(point)])
+            // One at a time: a topic that is deleted and a broker that stops flush out of turn.
+            flushed = try flushLock.withLock { _ throws(StorageError) -> FlushPoint? in
+                guard let point = flushPoint() else { return nil }
+                if context.options.has(.ackBeforeSync) { complete(point) }
+                try sync(point)
+                try context.recordMarks([mark(point)])
+                return point
+            }
         } catch {
             context.fail(error)
             return
         }
+        guard let point = flushed else { return }
         context.metrics.flushes.add()
         context.metrics.flushNanoseconds.observe(context.clock.monotonicNanoseconds() - start)
         complete(point)
@@ -37,15 +44,20 @@ extension PartitionLog {
         var points: [(PartitionLog, FlushPoint)] = []
         do {
             for log in logs {
-                guard let point = log.flushPoint() else { continue }
-                try log.settleNames(point)
+                let point = try log.flushLock.withLock { _ throws(StorageError) -> FlushPoint? in
+                    let point = log.flushPoint()
+                    if let point { try log.settleNames(point) }
+                    return point
+                }
+                guard let point else { continue }
                 points.append((log, point))
+                if context.options.has(.ackBeforeSync) { log.complete(point) }
             }
             guard let any = points.first?.1.segments.first?.file else { return }
             try storageFatal("syncing the file system") { () throws(SystemError) in
                 try any.syncFileSystem()
             }
-            try context.marks.record(points.map { $0.0.mark($0.1) })
+            try context.recordMarks(points.map { $0.0.mark($0.1) })
         } catch {
             context.fail(error)
             return

@@ -266,7 +266,8 @@ extension PartitionLog {
         }
         let built = try IndexBuilder(
             segment: segment, end: end, offsetLimit: limit,
-            fallbackTime: context.clock.wallMilliseconds()
+            fallbackTime: context.clock.wallMilliseconds(),
+            interval: context.options.indexIntervalBytes
         ).load()
         let isClosed = state.withLock { $0.appended.base != segment.base }
         if isClosed {

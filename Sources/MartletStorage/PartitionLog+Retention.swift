@@ -47,7 +47,7 @@ extension PartitionLog {
         mark.topic = topicID
         mark.partition = partition
         mark.offset = offset
-        try context.marks.recordAndSync([mark])
+        try context.syncMarks([mark])
         state.withLock { state in
             state.logStart = max(state.logStart, offset)
             state.gaps.removeAll { $0.upperBound <= offset }
@@ -107,33 +107,31 @@ extension PartitionLog {
             tail.appendTime != .min, isNamed,
             ageTime() - tail.appendTime > settings.retentionMilliseconds
         else { return }
-        if appender.withLock({ $0.files == nil }) { warmUp() }
-        if appender.withLock({ $0.prepared == nil }) { prepareNextSegment() }
+        if appender.withLock({ $0.files == nil }) { beWarm() }
+        if appender.withLock({ $0.prepared == nil && !$0.isPreparing }) { prepareNextSegment() }
         let rolled = appender.withLock { appender in
             guard let prepared = appender.prepared, appender.files != nil,
                 appender.tail.position > 0
             else { return false }
             roll(to: prepared, &appender)
-            publishRoll(appender)
             return true
         }
         if rolled { context.flush.request(self) }
     }
 
-    /// The log's end is now in the new segment.
-    private func publishRoll(_ appender: borrowing Appender) {
-        let end = LogEnd(
-            offset: appender.tail.offset, base: appender.segment.base, position: 0, checksum: 0,
-            appendTime: appender.tail.appendTime)
-        state.withLock { $0.appended = end }
-    }
-
     private func removeBelowLogStart() throws(StorageError) {
+        let end = state.withLock { state in
+            state.segments.dropFirst().last {
+                $0.base <= state.logStart && $0.base <= state.durable.base
+            }?.base
+        }
+        guard let end, try keepProducers(below: end) else { return }
         let removed = state.withLock { state -> [Segment] in
             var count = 0
             while count + 1 < state.segments.count,
-                state.segments[count + 1].base <= state.logStart,
-                state.durable.offset >= state.segments[count + 1].base
+                state.segments[count + 1].base <= end,
+                state.durable.base >= state.segments[count + 1].base,
+                state.visible.base >= state.segments[count + 1].base
             { count += 1 }
             guard count > 0 else { return [] }
             let removed = Array(state.segments[..<count])

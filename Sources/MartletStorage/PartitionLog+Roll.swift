@@ -8,6 +8,7 @@ extension PartitionLog {
     /// anything in them is acknowledged as durable.
     func roll(to prepared: Appender.Prepared, _ appender: inout Appender) {
         let old = appender.segment
+        let oldFile = appender.files?.log
         let base = appender.tail.offset
         if let files = appender.files { old.seal(files.tracker.end) }
         let header = IndexHeader(
@@ -31,21 +32,36 @@ extension PartitionLog {
         appender.segmentStart = nil
         appender.files = Appender.Files(
             log: prepared.logFile, index: prepared.indexFile,
-            tracker: IndexTracker(after: first, indexedPosition: 0), aheadEnd: 0)
+            tracker: IndexTracker(
+                after: first, indexedPosition: 0, interval: context.options.indexIntervalBytes),
+            aheadEnd: 0)
+        // The log's end is in the new segment from now on, also when the append that rolled is put
+        // off: a flush takes the old one for closed only then.
         state.withLock { state in
             state.segments.append(segment)
+            if let log = oldFile, state.unsynced.last?.segment !== old {
+                state.unsynced.append((old, log))
+            }
             state.unsynced.append((segment, prepared.logFile))
+            state.appended = .start(of: segment)
+            // Nobody waits for that: the offset is the same.
+            if state.durability == .written { _ = state.publishVisible(state.appended) }
         }
         snapshotSoon(&appender)
     }
 
     /// Makes the files of the next segment. Housekeeping.
     func prepareNextSegment() {
-        let isNamed = appender.withLock { $0.segment.isNamed }
-        guard isNamed else {
-            // The prepared names are still in use: the flush gives them up.
-            context.flush.request(self)
-            appender.withLock { $0.isPreparing = false }
+        let (isNamed, isPrepared) = appender.withLock { ($0.segment.isNamed, $0.prepared != nil) }
+        guard isNamed, !isPrepared, state.withLock({ $0.offline }) == nil else {
+            // The prepared names are still in use: the flush gives them up. (Or there is nothing to
+            // do, or the topic is gone: whoever waits learns it by trying again.)
+            let retries = appender.withLock { appender in
+                appender.isPreparing = false
+                return isNamed ? appender.takeWaiting() : []
+            }
+            if !isNamed { context.flush.request(self) }
+            for retry in retries { retry.retryAppend(self) }
             return
         }
         do {
@@ -60,7 +76,7 @@ extension PartitionLog {
             appender.withLock { $0.isPreparing = false }
             if error.code == .diskFull {
                 context.space.didFill(error.message)
-            } else {
+            } else if state.withLock({ $0.offline }) == nil {
                 context.fail(.init(.syncFailed, error.message))
             }
             for retry in appender.withLock({ $0.takeWaiting() }) { retry.retryAppend(self) }
@@ -77,12 +93,14 @@ extension PartitionLog {
             for path in [logPath, indexPath] where try fileSystem.status(path) != nil {
                 try fileSystem.removeFile(path)
             }
-            let log = try fileSystem.open(logPath, .createNew)
-            let index = try fileSystem.open(indexPath, .createNew)
-            if !context.options.has(.dropDirectorySync) {
+            return (
+                try fileSystem.open(logPath, .createNew), try fileSystem.open(indexPath, .createNew)
+            )
+        }
+        if !context.options.has(.dropDirectorySync) {
+            try storageFatal("preparing the next segment of \(name)") { () throws(SystemError) in
                 try fileSystem.syncDirectory(directory)
             }
-            return (log, index)
         }
         return Appender.Prepared(
             log: CachedFile(logPath, open: logFile, fileSystem, context.files), logFile: logFile,
@@ -115,14 +133,17 @@ extension PartitionLog {
         mark.topic = topicID
         mark.partition = partition
         mark.offset = target
+        var isReserved = false
         do {
-            try context.marks.recordAndSync([mark])
+            try context.syncMarks([mark])
+            isReserved = true
         } catch {
-            context.fail(.init(.syncFailed, error.message))
+            // On a full disk nothing is reserved, and producers are refused until there is space.
+            if error.code != .diskFull { context.fail(.init(.syncFailed, error.message)) }
         }
         let retries = appender.withLock { appender in
             appender.isReserving = false
-            if appender.reservedUntil != .max {
+            if isReserved, appender.reservedUntil != .max {
                 appender.reservedUntil = max(appender.reservedUntil, target)
             }
             return appender.takeWaiting()

@@ -6,15 +6,22 @@ import Synchronization
 extension PartitionLog {
     /// Opens what appending needs: files, index, producers' state. Reader queue; blocks.
     func warmUp() {
+        let isWanted = appender.withLock { $0.files == nil || !$0.hasProducers }
         do {
+            guard isWanted else { return wakeWarm() }
             try openForAppend()
         } catch {
             context.logger.error(
                 "PARTITION_OFFLINE", "partition \(name) cannot be appended to: \(error.message)")
             appender.withLock { $0.isWarming = false }
+            if error.isFatal { context.fail(error) }
             goOffline(error.message)
             return
         }
+        wakeWarm()
+    }
+
+    private func wakeWarm() {
         let retries = appender.withLock { appender in
             appender.isWarming = false
             return appender.takeWaiting()
@@ -32,7 +39,8 @@ extension PartitionLog {
         let built = try IndexBuilder(
             segment: segment, end: tail.position, offsetLimit: tail.offset,
             fallbackTime: tail.appendTime == .min
-                ? context.clock.wallMilliseconds() : tail.appendTime
+                ? context.clock.wallMilliseconds() : tail.appendTime,
+            interval: context.options.indexIntervalBytes
         ).load()
         if built.isRebuilt { try segment.index.rewrite(built.entries, in: index) }
         segment.index.install(built.entries, pinned: true)
@@ -45,13 +53,18 @@ extension PartitionLog {
         let producers = hasProducers ? nil : try loadProducers(segment, tail)
         let size = try storage("opening \(log.path)") { () throws(SystemError) in try log.size() }
         appender.withLock { appender in
+            // Retention and an append may both have asked; once there is an appender, its own view
+            // of the tail is the right one.
+            guard appender.files == nil, appender.segment === segment else { return }
             if let producers {
                 appender.producers = producers.table
                 appender.snapshotOffset = producers.offset
+                appender.keptOffset = producers.kept
                 appender.hasProducers = true
             }
             var tracker = IndexTracker(
-                after: tail, indexedPosition: built.entries.last?.position ?? 0)
+                after: tail, indexedPosition: built.entries.last?.position ?? 0,
+                interval: context.options.indexIntervalBytes)
             tracker.keepTimes(of: built.end)
             appender.files = Appender.Files(
                 log: log, index: index, tracker: tracker, aheadEnd: max(size, tail.position))
@@ -60,33 +73,52 @@ extension PartitionLog {
 
     private func loadProducers(
         _ open: Segment, _ tail: IndexEntry
-    ) throws(StorageError) -> (table: ProducerTable, offset: Int64) {
-        let (segments, logStart) = state.withLock { ($0.segments, $0.logStart) }
-        var (table, offset) = try ProducerSnapshot.load(
-            directory: directory, from: logStart, to: tail.offset, context.fileSystem)
+    ) throws(StorageError) -> (table: ProducerTable, offset: Int64, kept: Int64) {
+        let (segments, gaps) = state.withLock { ($0.segments, $0.gaps) }
+        var (table, offset, isFile) = try ProducerSnapshot.load(
+            directory: directory, from: segments[0].base, to: tail.offset, gaps: gaps,
+            context.fileSystem)
         for (index, segment) in segments.enumerated() {
             let limit = index + 1 < segments.count ? segments[index + 1].base : tail.offset
             guard limit > offset else { continue }
             let end = segment === open ? tail.position : segment.bytes
-            try replay(segment, from: offset, to: end, into: &table)
+            try replay(segment, from: offset, to: end, below: limit, into: &table)
         }
         let now = context.retentionClock.withLock { $0 }.ageTime(
             wall: context.clock.wallMilliseconds())
         table.expire(before: now - context.options.producerExpiryMilliseconds)
-        return (table, offset)
+        // When segments have gone, nothing but this file knows their producers.
+        guard isFile, segments[0].base > 0 else { return (table, offset, 0) }
+        try ProducerSnapshot.sync(offset, directory: directory, context.fileSystem)
+        return (table, offset, offset)
     }
 
     /// Takes the headers of a segment's batches from `offset` on into the table. The append time of
     /// a replayed batch is the segment's, close enough for an expiry of days.
     private func replay(
-        _ segment: Segment, from offset: Int64, to end: Int64, into table: inout ProducerTable
+        _ segment: Segment, from offset: Int64, to end: Int64, below limit: Int64,
+        into table: inout ProducerTable
     ) throws(StorageError) {
         let log = try segment.log.open()
         let start = try place(of: offset, in: segment, end: end)
         let time = context.clock.wallMilliseconds()
-        var scanner = BatchScanner(log, from: start, to: end, checksBody: false)
-        while case .batch(let header, _) = try scanner.next() {
-            if header.baseOffset >= offset { table.record(header, appendTime: time) }
+        var scanner = BatchScanner(log, from: start, to: end, checksBody: true)
+        var next = offset
+        while true {
+            switch try scanner.next() {
+            case .batch(let header, _):
+                guard header.baseOffset >= next, header.nextOffset <= limit else { continue }
+                table.record(header, appendTime: time)
+                next = header.nextOffset
+            case .bad(let position, _), .zeros(let position):
+                // What lies behind damage counts too, or a retry of it would be written again.
+                guard
+                    let found = try BatchSearch.next(
+                        in: log, from: position + 1, to: end, offset: next, offsetLimit: limit)
+                else { return }
+                scanner = BatchScanner(log, from: found.position, to: end, checksBody: true)
+            case .end: return
+            }
         }
     }
 
@@ -122,10 +154,46 @@ extension PartitionLog {
         if isDue { writeSnapshot() }
     }
 
+    /// Sees that the producers' state that batches below `offset` gave rise to is on disk: it lives
+    /// by time, not by retention. False when it will be there a little later. Housekeeping; blocks.
+    func keepProducers(below offset: Int64) throws(StorageError) -> Bool {
+        if appender.withLock({ !$0.hasProducers }) { beWarm() }
+        let durable = state.withLock { $0.durable.offset }
+        let work = appender.withLock { appender -> (ProducerTable, Int64)?? in
+            guard appender.hasProducers else { return .some(nil) }
+            if appender.keptOffset >= offset { return nil }
+            appender.keptOffset = appender.tail.offset
+            // Not to be written over by one that is not synced.
+            appender.snapshotOffset = appender.tail.offset
+            return (appender.producers, appender.tail.offset)
+        }
+        // A snapshot from above the durable end is worth nothing after a power cut.
+        guard let work else { return durable >= appender.withLock { $0.keptOffset } }
+        guard let (table, end) = work else { return false }
+        try storageFatal("saving the producers of \(name)") { () throws(SystemError) in
+            try ProducerSnapshot.write(
+                table, offset: end, keeping: end, syncs: true, directory: directory,
+                context.fileSystem)
+        }
+        return durable >= end
+    }
+
+    /// Opens what appending needs unless somebody else is at it. Blocks.
+    func beWarm() {
+        let isMine = appender.withLock { appender in
+            guard appender.files == nil || !appender.hasProducers, !appender.isWarming else {
+                return false
+            }
+            appender.isWarming = true
+            return true
+        }
+        if isMine { warmUp() }
+    }
+
     /// Saves the producers' state when it changed. Housekeeping, and when the broker stops.
     func writeSnapshot() {
         let appended = state.withLock { $0.appendedBytes }
-        let work = appender.withLock { appender -> (ProducerTable, Int64)? in
+        let work = appender.withLock { appender -> (ProducerTable, Int64, Int64)? in
             guard appender.hasProducers, appender.snapshotOffset < appender.tail.offset else {
                 return nil
             }
@@ -134,12 +202,13 @@ extension PartitionLog {
             appender.producers.expire(before: now - context.options.producerExpiryMilliseconds)
             appender.snapshotOffset = appender.tail.offset
             appender.snapshotBytes = appended
-            return (appender.producers, appender.tail.offset)
+            return (appender.producers, appender.tail.offset, appender.keptOffset)
         }
-        guard let (table, offset) = work else { return }
+        guard let (table, offset, kept) = work else { return }
         do {
             try ProducerSnapshot.write(
-                table, offset: offset, directory: directory, context.fileSystem)
+                table, offset: offset, keeping: kept, syncs: false, directory: directory,
+                context.fileSystem)
         } catch {
             context.logger.warning(
                 "SNAPSHOT_NOT_WRITTEN", "producers of \(name) not saved: \(error)")

@@ -51,6 +51,8 @@ package final class PartitionLog: Sendable {
     let appender: Mutex<Appender>
     let state: Mutex<LogState>
     let flushPhase = Atomic<UInt8>(FlushScheduler.Phase.idle)
+    /// Held while files get their names and are synced; taken before the other two.
+    let flushLock = Mutex<Void>(())
 
     init(
         key: PartitionKey, directory: String, context: StorageContext, appender: consuming Appender,
@@ -126,10 +128,24 @@ package final class PartitionLog: Sendable {
 
     /// New settings take effect with the next append and the next retention run.
     func apply(_ settings: TopicSettings) {
-        appender.withLock { $0.settings = settings }
-        let woken = state.withLock { state -> [any AdvanceWaiter] in
-            state.durability = settings.durability
-            return settings.durability == .written ? state.publishVisible(state.appended) : []
+        let reserved = context.marks.marks(of: key).reserve?.offset ?? 0
+        let (woken, old, unsynced) = appender.withLock { appender in
+            appender.settings = settings
+            // A topic that becomes `written` has to reserve its offsets from here on.
+            if settings.durability == .written, appender.reservedUntil == .max {
+                appender.reservedUntil = reserved
+            }
+            return state.withLock { state in
+                let old = state.durability
+                state.durability = settings.durability
+                let woken =
+                    settings.durability == .written ? state.publishVisible(state.appended) : []
+                return (woken, old, state.appendedBytes - state.syncedBytes)
+            }
+        }
+        if old != settings.durability {
+            context.budget(settings.durability).add(unsynced)
+            context.budget(old).give(unsynced)
         }
         for waiter in woken { waiter.highWatermarkAdvanced(self) }
         context.flush.request(self)

@@ -25,7 +25,7 @@ enum ProducerSnapshot {
         slab.append(magic)
         slab.append(offset)
         slab.append(UInt32(table.producers.count))
-        for (id, state) in table.producers {
+        for (id, state) in table.producers.sorted(by: { $0.key < $1.key }) {
             slab.append(id)
             slab.append(state.epoch)
             slab.append(state.lastAppendTime)
@@ -83,10 +83,11 @@ enum ProducerSnapshot {
         table.producers[id] = state
     }
 
-    /// Writes the snapshot beside the log and removes the older ones. A failure is not an error of
-    /// the log: without a snapshot the next start replays more.
+    /// Writes the snapshot beside the log and removes the older ones but one, and the one at `kept`.
+    /// A failure is not an error of the log: without a snapshot the next start replays more.
     static func write(
-        _ table: ProducerTable, offset: Int64, directory: String, _ fileSystem: any FileSystem
+        _ table: ProducerTable, offset: Int64, keeping kept: Int64, syncs: Bool,
+        directory: String, _ fileSystem: any FileSystem
     ) throws(SystemError) {
         let name = LogFileNames.producers(offset)
         let path = "\(directory)/\(name)"
@@ -94,36 +95,56 @@ enum ProducerSnapshot {
         let file = try fileSystem.open(path + LogFileNames.temporarySuffix, .createOrOpen)
         try file.truncate(to: 0)
         try file.write(slab, at: 0)
+        if syncs { try file.sync() }
         try fileSystem.rename(path + LogFileNames.temporarySuffix, to: path)
+        if syncs { try fileSystem.syncDirectory(directory) }
         // The one before stays: this one is not synced and may not survive a power cut.
         let older = try fileSystem.list(directory).filter { other in
             guard case .producers(let old)? = LogFileNames.parse(other) else { return false }
-            return old < offset
+            return old < offset && old != kept
         }
         for other in older.dropLast() { try fileSystem.removeFile("\(directory)/\(other)") }
     }
 
     /// The newest usable snapshot at or below `end`; a table without producers at `start` when
     /// there is none.
+    ///
+    /// A snapshot is of the log's end when it was made, which a power cut may have taken back: one
+    /// from above `end`, or from inside a gap, tells of batches that are lost. It goes, on disk,
+    /// before the log can grow over its offset with others.
     static func load(
-        directory: String, from start: Int64, to end: Int64, _ fileSystem: any FileSystem
-    ) throws(StorageError) -> (table: ProducerTable, offset: Int64) {
+        directory: String, from start: Int64, to end: Int64, gaps: [Range<Int64>],
+        _ fileSystem: any FileSystem
+    ) throws(StorageError) -> (table: ProducerTable, offset: Int64, isFile: Bool) {
         let names = try storage("listing \(directory)") { () throws(SystemError) in
             try fileSystem.list(directory)
         }
         for name in names.reversed() {
             guard case .producers(let offset)? = LogFileNames.parse(name) else { continue }
-            guard offset <= end else {
-                try storage("removing \(name)") { () throws(SystemError) in
+            let isLost = gaps.contains { $0.lowerBound < offset && offset < $0.upperBound }
+            guard offset <= end, !isLost else {
+                try storageFatal("removing \(name)") { () throws(SystemError) in
                     try fileSystem.removeFile("\(directory)/\(name)")
+                    try fileSystem.syncDirectory(directory)
                 }
                 continue
             }
             if let table = try read("\(directory)/\(name)", offset, fileSystem) {
-                return (table, offset)
+                return (table, offset, true)
             }
         }
-        return (ProducerTable(), start)
+        return (ProducerTable(), start, false)
+    }
+
+    /// Brings a snapshot that was found onto the disk.
+    static func sync(
+        _ offset: Int64, directory: String, _ fileSystem: any FileSystem
+    ) throws(StorageError) {
+        let path = "\(directory)/\(LogFileNames.producers(offset))"
+        try storageFatal("syncing \(path)") { () throws(SystemError) in
+            try fileSystem.open(path, .readWrite).sync()
+            try fileSystem.syncDirectory(directory)
+        }
     }
 
     private static func read(

@@ -16,6 +16,7 @@ struct SegmentListing {
         }
         var newest: [Int64: UInt32] = [:]
         var old: [(base: Int64, generation: UInt32)] = []
+        var indexes: [(base: Int64, generation: UInt32)] = []
         var hasPrepared = false
         for name in names {
             switch LogFileNames.parse(name) {
@@ -31,7 +32,8 @@ struct SegmentListing {
                 try storage("removing \(name)") { () throws(SystemError) in
                     try fileSystem.removeFile("\(directory)/\(name)")
                 }
-            case .index?, .producers?, .torn?: break
+            case .index(let base, let generation)?: indexes.append((base, generation))
+            case .producers?, .torn?: break
             case nil:
                 events.append(
                     RecoveryEvent(
@@ -40,6 +42,10 @@ struct SegmentListing {
             }
         }
         for (base, generation) in old { try removeOld(base, generation, &events) }
+        // An index without its log tells of batches that are lost.
+        for (base, generation) in indexes where newest[base] != generation {
+            try removeIfThere("\(directory)/\(LogFileNames.index(base, generation: generation))")
+        }
         var segments: [Segment] = []
         for (base, generation) in newest.sorted(by: { $0.key < $1.key }) {
             segments.append(try segment(base, generation))
@@ -146,8 +152,10 @@ struct SegmentListing {
     /// Makes the first segment of a partition, on disk.
     func make(base: Int64) throws(StorageError) -> Segment {
         let path = "\(directory)/\(LogFileNames.log(base, generation: 0))"
+        let file = try storage("making \(path)") { () throws(SystemError) in
+            try fileSystem.open(path, .createOrOpen)
+        }
         try storageFatal("making \(path)") { () throws(SystemError) in
-            let file = try fileSystem.open(path, .createOrOpen)
             try file.sync()
             if !context.options.has(.dropDirectorySync) {
                 try fileSystem.syncDirectory(directory)

@@ -2,12 +2,13 @@ import MartletFormat
 import MartletSystem
 import Synchronization
 
-/// The sparse index of one segment: an entry each 64 KiB of log, in a file that can be rebuilt
+/// The sparse index of one segment: an entry each 64 KiB of log (or what the options say), in a file that can be rebuilt
 /// from the log at any time and is therefore never synced on its own.
 ///
 /// In memory it is the whole array of entries or nothing; `EvictionPool` bounds the sum.
 final class SparseIndex: Evictable {
-    static let intervalBytes: Int64 = 64 << 10
+    /// No entry stands closer to the one before than a batch is long.
+    private static let smallestInterval = Int64(RecordBatch.headerBytes)
 
     private struct State {
         var entries: [IndexEntry] = []
@@ -96,10 +97,11 @@ final class SparseIndex: Evictable {
         let size = try storage("reading \(open.path)") { () throws(SystemError) in
             try open.size()
         }
-        // An entry covers 64 KiB of log, so a longer file is not ours; the bound also keeps a
-        // damaged size from becoming an allocation.
+        // An entry stands for a batch at least, so a longer file is not ours; the bound also keeps
+        // a damaged size from becoming an allocation.
         let most =
-            Int64(IndexHeader.byteCount) + (end / intervalBytes + 3) * Int64(IndexEntry.byteCount)
+            Int64(IndexHeader.byteCount)
+            + (end / smallestInterval + 3) * Int64(IndexEntry.byteCount)
         let slab = ByteSlab(capacity: max(1, Int(min(size, most))))
         try storage("reading \(open.path)") { () throws(SystemError) in
             try open.readAll(into: slab, at: 0)
@@ -114,6 +116,12 @@ final class SparseIndex: Evictable {
             at += IndexEntry.byteCount
         }
         return entries
+    }
+
+    /// Length of a file with these entries.
+    static func length(of entries: [IndexEntry]) -> Int64 {
+        entries.isEmpty
+            ? 0 : Int64(IndexHeader.byteCount) + Int64(entries.count) * Int64(IndexEntry.byteCount)
     }
 
     private static func follows(_ entry: IndexEntry, _ last: IndexEntry?, _ base: Int64) -> Bool {

@@ -57,6 +57,32 @@ final class StorageContext: Sendable {
         set { epoch.store(newValue, ordering: .relaxed) }
     }
 
+    /// Writes marks to the page cache. When the disk is full they may be lost: what they would have
+    /// said is on disk all the same, and the next start looks for itself.
+    func recordMarks(_ entries: [MarkEntry]) throws(StorageError) {
+        for _ in 0..<2 {
+            do {
+                return try marks.record(entries)
+            } catch {
+                guard error.code == .diskFull else { throw error }
+                logger.warning("MARKS_NOT_WRITTEN", error.message)
+                space.didFill(error.message)
+            }
+        }
+    }
+
+    /// Writes marks and returns when they are on disk. Blocks.
+    /// - Throws: `diskFull` when there is no room even after the reserve was given back.
+    func syncMarks(_ entries: [MarkEntry]) throws(StorageError) {
+        do {
+            try marks.recordAndSync(entries)
+        } catch {
+            guard error.code == .diskFull else { throw error }
+            space.didFill(error.message)
+            try marks.recordAndSync(entries)
+        }
+    }
+
     /// Reader executors in turn.
     func reader() -> any Executor {
         let index = nextReader.add(1, ordering: .relaxed).newValue

@@ -21,6 +21,9 @@ package final class StorageEngine: Sendable {
     private let lock: any FileLock
     private let report = Mutex(StartReport())
     let isClosed = Atomic<Bool>(false)
+    /// False when a topic or partition could not be opened: what the last run left of it is still to
+    /// be recovered, so this run must not end as a clean one.
+    let isWhole = Atomic<Bool>(true)
     let lastClockSave = Atomic<Int64>(0)
 
     /// Runs `count` calls of a body, in parallel if it can; returns when all are done.
@@ -42,14 +45,18 @@ package final class StorageEngine: Sendable {
         let directory = DataDirectory(options.dataDirectory, fileSystem)
         let lock = try directory.open()
         let started = clock.monotonicNanoseconds()
-        let loaded = try MarksLoader(fileSystem: fileSystem, directory: options.dataDirectory)
+        var loaded = try MarksLoader(fileSystem: fileSystem, directory: options.dataDirectory)
             .load()
-        // A directory without any mark is a new one: there is nothing to be unclean about.
-        let isNew = loaded.generations.isEmpty && loaded.table.partitions.isEmpty
+        let store = DirectoryMetadataStore(directory: directory)
+        let ids = try store.identifiers()
+        // A directory without a mark and without a topic is a new one: there is nothing to be
+        // unclean about.
+        let isNew = loaded.generations.isEmpty && ids.isEmpty
+        let isClean = loaded.table.isClean || isNew
+        if !isClean { try store.settle() }
+        loaded.table.keep(topics: Set(ids))
         let relay = FatalRelay(onFatal)
-        let marks = try MarksWriter(
-            fileSystem: fileSystem, directory: options.dataDirectory, executor: executors.marks,
-            loaded: loaded, onFatal: { error in relay.fatal(error) })
+        let marks = try openMarks(options, directory, executors, loaded, relay)
         let context = StorageContext(
             options: options, directory: directory, clock: clock, executors: executors,
             logger: logger, metrics: StorageMetrics(metrics), marks: marks,
@@ -58,12 +65,11 @@ package final class StorageEngine: Sendable {
                 monotonic: clock.monotonicNanoseconds() / 1_000_000),
             onFatal: { error in relay.fatal(error) })
         let engine = StorageEngine(
-            context: context, store: DirectoryMetadataStore(directory: directory), lock: lock)
+            context: context, store: store, lock: lock)
         relay.attach(engine)
         context.leaderEpoch = loaded.table.epoch
         var opening = EngineOpening(
-            engine: engine, table: loaded.table, isClean: loaded.table.isClean || isNew,
-            parallel: parallel)
+            engine: engine, table: loaded.table, isClean: isClean, parallel: parallel)
         if loaded.damagedSlots > 0 {
             opening.events.append(
                 RecoveryEvent(
@@ -71,6 +77,7 @@ package final class StorageEngine: Sendable {
                     detail: "\(loaded.damagedSlots) marks could not be read and were passed over"))
         }
         var report = try opening.run()
+        engine.isWhole.store(opening.isWhole, ordering: .relaxed)
         report.milliseconds = (clock.monotonicNanoseconds() - started) / 1_000_000
         let final = report
         engine.report.withLock { $0 = final }
@@ -78,6 +85,33 @@ package final class StorageEngine: Sendable {
         context.space.makeReserve()
         engine.scheduleTick()
         return engine
+    }
+
+    /// A broker must be able to start on a full disk, or nothing could be deleted from it: then the
+    /// reserve is given back.
+    private static func openMarks(
+        _ options: StorageOptions, _ directory: DataDirectory, _ executors: StorageExecutors,
+        _ loaded: MarksLoader.Result, _ relay: FatalRelay
+    ) throws(StorageError) -> MarksWriter {
+        func open() throws(StorageError) -> MarksWriter {
+            try MarksWriter(
+                fileSystem: directory.fileSystem, directory: options.dataDirectory,
+                options: MarksOptions(
+                    rewriteBytes: options.marksRewriteBytes, aheadBytes: options.marksAheadBytes),
+                executor: executors.marks, loaded: loaded,
+                onFatal: { error in relay.marksFailed(error) })
+        }
+        do {
+            return try open()
+        } catch {
+            guard error.code == .diskFull else { throw error }
+            try storage("giving back the reserve") { () throws(SystemError) in
+                if try directory.fileSystem.status(directory.reserve) != nil {
+                    try directory.fileSystem.removeFile(directory.reserve)
+                }
+            }
+            return try open()
+        }
     }
 
     private init(context: StorageContext, store: any MetadataStore, lock: any FileLock) {
@@ -124,7 +158,9 @@ package final class StorageEngine: Sendable {
         var clock = MarkEntry(.clock)
         clock.time = context.retentionClock.withLock { $0.now }
         try context.marks.recordAndSync([clock])
-        try context.marks.recordAndSync([MarkEntry(.clean)])
+        if isWhole.load(ordering: .relaxed) {
+            try context.marks.recordAndSync([MarkEntry(.clean)])
+        }
         lock.release()
     }
 }
@@ -142,6 +178,15 @@ private final class FatalRelay: Sendable {
     init(_ onFatal: @escaping @Sendable (StorageError) -> Void) { self.onFatal = onFatal }
 
     func attach(_ engine: StorageEngine) { target.withLock { $0.engine = engine } }
+
+    /// The marks are below the context, and the first to fail is the one that stops it.
+    func marksFailed(_ error: StorageError) {
+        if let engine = target.withLock({ $0.engine }) {
+            engine.context.fail(error)
+        } else {
+            onFatal(error)
+        }
+    }
 
     func fatal(_ error: StorageError) {
         target.withLock { $0.engine }?.fail(error)

@@ -62,6 +62,17 @@ package struct StorageOptions: Sendable {
     package var partitionsMax = 50_000
     /// From this many dirty partitions on, one `syncfs` serves them all; 0 never.
     package var syncFileSystemThreshold = 32
+    /// Size that the marks file may grow by before it is rewritten.
+    package var marksRewriteBytes: Int64 = 8 << 20
+    /// Zeros that are written ahead of the marks at a time.
+    package var marksAheadBytes = 1 << 20
+    /// Bytes of log per index entry.
+    package var indexIntervalBytes: Int64 = 64 << 10
+    /// Zeros that are kept ahead of a log with many small flushes, and the slices they come in.
+    package var aheadBytes: Int64 = 1 << 20
+    package var aheadSliceBytes = 64 << 10
+    /// Small flushes in a row before zeros are written ahead.
+    package var aheadAfterFlushes = 16
     package var plantedBugs: PlantedBugs = []
 
     package init(dataDirectory: String) { self.dataDirectory = dataDirectory }

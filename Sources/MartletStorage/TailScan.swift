@@ -6,6 +6,8 @@ struct TailScan {
     let segment: Segment
     let from: IndexEntry
     let leaderEpoch: Int32
+    /// Offsets that are known to be missing.
+    let gaps: [Range<Int64>]
     /// Offsets may jump at a new leader epoch (a `written` topic after an unclean stop).
     let gapsMayFollow: Bool
 
@@ -56,6 +58,10 @@ struct TailScan {
         if header.baseOffset == so.end.offset { return nil }
         // Compaction leaves holes; a new leader epoch may follow a gap.
         if segment.generation > 0, header.baseOffset > so.end.offset { return nil }
+        let isGap = gaps.contains {
+            $0.lowerBound <= so.end.offset && $0.upperBound == header.baseOffset
+        }
+        if isGap { return nil }
         if gapsMayFollow, header.baseOffset > so.end.offset,
             header.leaderEpoch > so.leaderEpoch
         {

@@ -26,6 +26,11 @@ final class UnsyncedBudget: Sendable {
         }
     }
 
+    /// Takes over bytes that are written already, also above the bound.
+    func add(_ count: Int64) {
+        state.withLock { $0.bytes += count }
+    }
+
     func give(_ count: Int64) {
         guard count > 0 else { return }
         let woken = state.withLock { state -> [(log: PartitionLog, retry: any AppendRetry)] in

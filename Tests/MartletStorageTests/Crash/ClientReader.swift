@@ -1,0 +1,163 @@
+import MartletFormat
+import MartletStorage
+import MartletSystem
+
+/// Reads a partition as a client does: checks every batch it is handed, asks for a verified read
+/// when something does not fit, and crosses gaps and damage only when it is told of them.
+struct ClientReader {
+    let log: PartitionLog
+    var maxBytes = 1 << 20
+
+    private(set) var records: [(offset: Int64, value: String)] = []
+    private(set) var gaps: [Range<Int64>] = []
+    private(set) var damaged: [Range<Int64>] = []
+    /// What a correct broker never makes a client see.
+    private(set) var problems: [String] = []
+
+    init(_ log: PartitionLog, maxBytes: Int = 1 << 20) {
+        self.log = log
+        self.maxBytes = maxBytes
+    }
+
+    /// Reads from `start` (the log start when nil) to the high watermark.
+    mutating func run(from start: Int64? = nil) {
+        var offset = start ?? log.view.logStart
+        var verifies = false
+        for _ in 0..<10_000 {
+            do {
+                let outcome = try ask(offset, verifies)
+                switch outcome {
+                case .atEnd: return
+                case .gap(let gap, _):
+                    gaps.append(gap)
+                    offset = gap.upperBound
+                case .lost(let gap, _):
+                    gaps.append(gap)
+                    offset = gap.upperBound
+                case .corrupt(let ranges, _):
+                    damaged += ranges
+                    let next = ranges.filter { $0.lowerBound <= offset }.map(\.upperBound).max()
+                    guard let next, next > offset else {
+                        problems.append("corrupt \(ranges) does not cover \(offset)")
+                        return
+                    }
+                    offset = next
+                    verifies = false
+                case .data(let plan):
+                    if let problem = take(plan, offset) {
+                        if verifies {
+                            problems.append("after verify: \(problem)")
+                            return
+                        }
+                        verifies = true
+                        continue
+                    }
+                    verifies = false
+                    offset = plan.nextOffset
+                case .outOfRange(let view):
+                    problems.append(
+                        "offset \(offset) out of range \(view.logStart) ... \(view.highWatermark)")
+                    return
+                case .offline(let reason):
+                    problems.append("offline: \(reason)")
+                    return
+                case .needsDisk, .needsVerification:
+                    problems.append("no answer at \(offset)")
+                    return
+                }
+            } catch {
+                problems.append("at \(offset): \(error)")
+                return
+            }
+        }
+        problems.append("does not end, at \(offset)")
+    }
+
+    private func ask(_ offset: Int64, _ verifies: Bool) throws -> ReadOutcome {
+        if verifies { return try log.verifiedRead(from: offset, maxBytes: maxBytes) }
+        var outcome = log.plan(from: offset, maxBytes: maxBytes)
+        if case .needsDisk = outcome {
+            outcome = try log.planFromDisk(from: offset, maxBytes: maxBytes)
+        }
+        if case .needsVerification = outcome {
+            outcome = try log.verifiedRead(from: offset, maxBytes: maxBytes)
+        }
+        return outcome
+    }
+
+    /// Takes over what a plan holds; returns what is wrong with it, and takes nothing then.
+    private mutating func take(_ plan: ReadPlan, _ offset: Int64) -> String? {
+        do {
+            let slab = try bytes(plan)
+            guard slab.count == plan.length, plan.length > 0 else {
+                return "\(slab.count) bytes of \(plan.length)"
+            }
+            var found: [(offset: Int64, value: String)] = []
+            var expected = offset
+            var chain = plan.startChecksum
+            var at = 0
+            while at < slab.count {
+                let header = try RecordBatchHeader(reading: slab.bytes, at: at)
+                guard at + header.byteCount <= slab.count else { return "cut batch" }
+                let range = at..<(at + header.byteCount)
+                try RecordBatch.checkChecksum(slab.span(range), header)
+                chain = RecordBatch.prefixChecksum(slab.span(range), continuing: chain)
+                if let problem = continuity(header, expected, at == 0, plan) { return problem }
+                try collect(slab, range, header, from: offset, into: &found)
+                expected = max(expected, header.nextOffset)
+                at = range.upperBound
+            }
+            guard chain == plan.endChecksum else { return "prefix chain" }
+            guard plan.nextOffset >= expected else { return "next offset \(plan.nextOffset)" }
+            records += found
+            gaps += plan.gaps
+            return nil
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    /// Offsets follow each other but for gaps that the plan names (and, in a compacted topic, holes).
+    private func continuity(
+        _ header: RecordBatchHeader, _ expected: Int64, _ isFirst: Bool, _ plan: ReadPlan
+    ) -> String? {
+        guard header.nextOffset > expected else {
+            return "batch \(header.baseOffset) ends before \(expected)"
+        }
+        if header.baseOffset == expected { return nil }
+        if isFirst, header.baseOffset < expected { return nil }
+        var reached = expected
+        for gap in plan.gaps where gap.contains(reached) { reached = gap.upperBound }
+        if reached == header.baseOffset { return nil }
+        return "offset \(header.baseOffset) where \(expected) must be"
+    }
+
+    private func bytes(_ plan: ReadPlan) throws -> ByteSlab {
+        if let slab = plan.slab { return slab }
+        let slab = ByteSlab(capacity: max(1, plan.length))
+        guard let file = plan.file else { return slab }
+        while slab.freeCapacity > 0 {
+            let got = unsafe try slab.fill {
+                (space: UnsafeMutableRawBufferPointer) throws(SystemError) in
+                unsafe try file.read(into: space, at: plan.position + Int64(slab.count))
+            }
+            if got == 0 { break }
+        }
+        return slab
+    }
+
+    private func collect(
+        _ slab: ByteSlab, _ range: Range<Int>, _ header: RecordBatchHeader, from offset: Int64,
+        into found: inout [(offset: Int64, value: String)]
+    ) throws {
+        var cursor = RecordCursor(header)
+        while let record = try cursor.next(in: slab.span(range)) {
+            let recordOffset = header.baseOffset + Int64(record.offsetDelta)
+            guard recordOffset >= offset, let value = record.value else { continue }
+            let start = range.lowerBound + value.lowerBound
+            let bytes = slab.span(start..<(range.lowerBound + value.upperBound))
+            let text = unsafe bytes.withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
+            found.append((recordOffset, text))
+        }
+    }
+}
