@@ -53,7 +53,7 @@ final class IOLoop: @unchecked Sendable {
         self.queue = queue
         mailbox = Mailbox(executor: queue)
         parked = DelayedFetches(clock: clock, executor: queue)
-        mailbox.connect { [weak self] events in self?.receive(&events) }
+        mailbox.connect { [weak self] events in self?.receive(events) }
         parked.onExpired = { [weak self] fetches in
             self?.turn { for fetch in fetches { fetch.expire() } }
         }
@@ -119,7 +119,7 @@ final class IOLoop: @unchecked Sendable {
         }
     }
 
-    private func receive(_ events: inout [LoopEvent]) {
+    private func receive(_ events: [LoopEvent]) {
         turn {
             for event in events {
                 switch event {

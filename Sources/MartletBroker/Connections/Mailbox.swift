@@ -8,16 +8,26 @@ import Synchronization
 final class Mailbox<Item: Sendable>: Sendable {
     private let waiting = Mutex<[Item]>([])
     private let executor: any Executor
-    /// Set once by the owner before anything is posted.
-    private let receiver = Mutex<(@Sendable (inout [Item]) -> Void)?>(nil)
+    /// Set once by the owner before anything is posted. In an object of its own, because a closure
+    /// that a generic lock hands out and takes back is wrapped once more each time.
+    private let receiver = Mutex<Receiver?>(nil)
+
+    private final class Receiver: Sendable {
+        let receive: @Sendable ([Item]) -> Void
+
+        init(_ receive: @escaping @Sendable ([Item]) -> Void) {
+            self.receive = receive
+        }
+    }
 
     init(executor: any Executor) {
         self.executor = executor
     }
 
     /// Names who takes the items, on the mailbox's executor, in the order in which they came.
-    func connect(_ receive: @escaping @Sendable (inout [Item]) -> Void) {
-        receiver.withLock { $0 = receive }
+    func connect(_ receive: @escaping @Sendable ([Item]) -> Void) {
+        let new = Receiver(receive)
+        receiver.withLock { $0 = new }
     }
 
     func post(_ item: Item) {
@@ -31,7 +41,6 @@ final class Mailbox<Item: Sendable>: Sendable {
     private func drain() {
         var items: [Item] = []
         waiting.withLock { swap(&items, &$0) }
-        guard let receive = receiver.withLock({ $0 }) else { return }
-        receive(&items)
+        receiver.withLock { $0 }?.receive(items)
     }
 }

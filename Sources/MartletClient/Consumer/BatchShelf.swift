@@ -24,7 +24,17 @@ final class BatchShelf: Sendable {
     private let state: Mutex<State>
     private let bytesMax: Int
     /// Tells the queue that there is room again.
-    private let whenRoom: Mutex<@Sendable () -> Void> = Mutex({})
+    private let whenRoom = Mutex<Callback?>(nil)
+
+    /// An object, because a closure that a generic lock hands out and takes back is wrapped once
+    /// more each time.
+    private final class Callback: Sendable {
+        let call: @Sendable () -> Void
+
+        init(_ call: @escaping @Sendable () -> Void) {
+            self.call = call
+        }
+    }
 
     init(bytesMax: Int, positions: [TopicPartition: Int64]) {
         self.bytesMax = bytesMax
@@ -34,7 +44,8 @@ final class BatchShelf: Sendable {
     }
 
     func setWhenRoom(_ body: @escaping @Sendable () -> Void) {
-        whenRoom.withLock { $0 = body }
+        let callback = Callback(body)
+        whenRoom.withLock { $0 = callback }
     }
 
     // MARK: - The application's side
@@ -57,7 +68,7 @@ final class BatchShelf: Sendable {
         }
         switch step {
         case .batch(let batch, let wakes):
-            if wakes { whenRoom.withLock { $0 }() }
+            if wakes { whenRoom.withLock { $0 }?.call() }
             return batch
         case .failed(let error):
             throw error
@@ -134,7 +145,7 @@ final class BatchShelf: Sendable {
             _ = state.batches.removeAll()
             return state.waiters.removeAll()
         }
-        whenRoom.withLock { $0 = {} }
+        whenRoom.withLock { $0 = nil }
         for waiter in waiters { waiter.succeed(nil) }
     }
 }
