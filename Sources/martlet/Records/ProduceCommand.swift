@@ -1,0 +1,170 @@
+import MartletClient
+import MartletConfiguration
+import MartletJSON
+
+/// `martlet produce`.
+enum ProduceCommand {
+    static let command: Command = Command(
+        CommandSpec(
+            "produce", aliases: ["p"], "Write records from standard input to a topic.",
+            discussion: [
+                "Each line is the value of a record. With --format jsonl each line is an object "
+                    + "with any of key, value, headers, partition and timestamp (milliseconds or "
+                    + "ISO 8601); keyBase64 and valueBase64 carry bytes that are no text. What "
+                    + "'martlet tail -o jsonl' prints can be produced again."
+            ],
+            arguments: [TopicCommands.topicArgument], flags: flags,
+            examples: [
+                ExampleSpec("echo hello | martlet produce orders", "One record without a key"),
+                ExampleSpec("martlet produce orders -K : < lines", "Lines such as key:value"),
+                ExampleSpec(
+                    "echo '{\"key\":\"k\",\"value\":{\"n\":1}}' | martlet produce orders --format jsonl",
+                    "JSON lines"),
+                ExampleSpec(
+                    "echo hello | martlet produce orders -H source=shell -p 2 -v",
+                    "With a header, into partition 2, and say where it is"),
+            ]), run)
+
+    private static let flags = [
+        FlagSpec(
+            "key-separator", short: "K", value: "TEXT",
+            "What stands between key and value; lines without it have no key."),
+        FlagSpec("key", short: "k", value: "KEY", "The key of records that have none."),
+        FlagSpec(
+            "header", short: "H", value: "NAME=VALUE", repeatable: true,
+            "A header of every record."),
+        FlagSpec("format", value: "FORM", "lines or jsonl."),
+        FlagSpec(
+            "delimiter", short: "D", value: "BYTE", "What ends a record instead of a new line."),
+        FlagSpec(
+            "empty-is-null", short: "Z", "Empty keys are none, and empty values are tombstones."),
+        FlagSpec("partition", short: "p", value: "N", "All into this partition."),
+        FlagSpec("acks", value: "WORD", "durable (default), written or none."),
+        FlagSpec("verbose", short: "v", "Print where each record is."),
+        FlagSpec("output", short: "o", value: "FORMAT", "With -v: table, json or jsonl."),
+    ]
+
+    private static func run(_ context: CommandContext) async throws {
+        let input = try RecordInput(context)
+        let acks = try acks(context)
+        let printsReceipts = context.invocation.has("verbose")
+        let receipts = try ReceiptPrinter(context)
+        let count = try await context.withClient { client in
+            // Without this a missing topic is told only after the delivery timeout.
+            let topic = try await client.admin.topic(input.topic)
+            if let partition = input.partition, Int(partition) >= topic.partitions {
+                throw ToolError(
+                    .notFound,
+                    "topic \(topic.name) has no partition \(partition), only 0 to "
+                        + "\(topic.partitions - 1)")
+            }
+            var configuration = ProducerConfiguration(acks: acks)
+            if let timeout = try context.invocation.milliseconds("timeout", in: 1...86_400_000) {
+                configuration.deliveryTimeout = .milliseconds(timeout)
+            }
+            return try await client.withProducer(configuration) { producer in
+                printsReceipts
+                    ? try await send(producer, input, receipts)
+                    : try await enqueue(producer, input)
+            }
+        }
+        if context.output.errorIsTerminal {
+            context.output.message("\(Shown.plural(count, "record")) written to \(input.topic)")
+        }
+    }
+
+    private static func acks(_ context: CommandContext) throws -> AckLevel {
+        let word = try context.invocation.choice("acks", AckLevel.allCases.map(\.name))
+        return word.flatMap { AckLevel(name: $0) } ?? .durable
+    }
+
+    /// As fast as it goes; the first failure ends it.
+    private static func enqueue(_ producer: Producer, _ input: RecordInput) async throws -> Int {
+        var pieces = 0
+        var records = 0
+        try await InputPieces().forEach(delimiter: input.delimiter) { piece in
+            pieces += 1
+            guard let record = try input.record(piece, number: pieces) else { return }
+            try await enqueue(record, producer)
+            records += 1
+        }
+        try await producer.flush()
+        return records
+    }
+
+    private static func enqueue(_ record: ProducerRecord, _ producer: Producer) async throws {
+        while true {
+            do {
+                return try producer.enqueue(record)
+            } catch let error as MartletError where error.code == .bufferFull {
+                try await producer.waitForSpace()
+            }
+        }
+    }
+
+    /// With receipts in the order of the input; many on their way at once.
+    private static func send(
+        _ producer: Producer, _ input: RecordInput, _ receipts: ReceiptPrinter
+    ) async throws -> Int {
+        var pieces = 0
+        var records = 0
+        var underWay: [Task<DeliveryReceipt, any Error>] = []
+        var receipts = receipts
+        defer { for task in underWay { task.cancel() } }
+        try await InputPieces().forEach(delimiter: input.delimiter) { piece in
+            pieces += 1
+            guard let record = try input.record(piece, number: pieces) else { return }
+            // Begins at once, so that the records keep the order of the lines.
+            underWay.append(Task.immediate { try await producer.send(record) })
+            records += 1
+            if underWay.count >= 1024 {
+                try await receipts.show(underWay)
+                underWay.removeAll()
+            }
+        }
+        try await receipts.show(underWay)
+        underWay.removeAll()
+        try receipts.finish()
+        return records
+    }
+}
+
+/// Shows where records are.
+struct ReceiptPrinter {
+    private let format: OutputFormat
+    private let output: Output
+    private var isFirst = true
+
+    init(_ context: CommandContext) throws {
+        format = try context.format(otherwise: .jsonl)
+        output = context.output
+    }
+
+    mutating func show(_ tasks: [Task<DeliveryReceipt, any Error>]) async throws {
+        for task in tasks { try show(try await task.value) }
+    }
+
+    private mutating func show(_ receipt: DeliveryReceipt) throws {
+        let value: JSONValue = [
+            "topic": .string(receipt.topic), "partition": JSONValue(receipt.partition),
+            "offset": receipt.offset < 0 ? .null : .integer(receipt.offset),
+            "durability": .string(receipt.durability.name),
+            "isDuplicate": .boolean(receipt.isDuplicate),
+        ]
+        switch format {
+        case .json: try output.write((isFirst ? "[\n" : ",\n") + JSONWriter.text(value))
+        case .jsonl: try output.jsonLine(value)
+        case .table, .name, .raw:
+            let offset = receipt.offset < 0 ? "unknown" : "\(receipt.offset)"
+            let duplicate = receipt.isDuplicate ? ", was there already" : ""
+            try output.line(
+                "\(receipt.topic) partition \(receipt.partition) offset \(offset) "
+                    + "\(receipt.durability.name)\(duplicate)")
+        }
+        isFirst = false
+    }
+
+    func finish() throws {
+        if format == .json { try output.write(isFirst ? "[]\n" : "\n]\n") }
+    }
+}

@@ -1,0 +1,195 @@
+import MartletClient
+import MartletConfiguration
+import MartletSystem
+
+/// `martlet tail`.
+enum TailCommand {
+    static let command: Command = Command(
+        CommandSpec(
+            "tail", aliases: ["consume"], "Read records of a topic.",
+            discussion: [
+                "Begins 10 records before the end of each partition, or where --from says: "
+                    + "earliest, latest, an offset, -N for N before the end, @TIME for the first "
+                    + "record with that event time or a later one (@2026-01-22T12:00Z, "
+                    + "@1769083200000, @-15m).",
+                "Ends at what is the end when it begins. With -f it goes on with what comes; so it "
+                    + "does with -c until it has that many, and with --from latest, unless -e is "
+                    + "there. Ctrl-C ends it in order.",
+                "--format: " + RecordFormat.meaning,
+            ],
+            arguments: [TopicCommands.topicArgument], flags: flags,
+            examples: [
+                ExampleSpec("martlet tail orders -f", "The last ones, and what comes"),
+                ExampleSpec("martlet tail orders --from earliest -o jsonl", "Everything"),
+                ExampleSpec("martlet tail orders --from @-1h --key k1", "A key's last hour"),
+                ExampleSpec(
+                    "martlet tail orders -f --format '%T %p %o %k %v %h{traceparent}\\n'",
+                    "In a form of your own"),
+            ]), run)
+
+    private static let flags = [
+        FlagSpec("from", value: "WHERE", "Where to begin: earliest, latest, N, -N or @TIME."),
+        FlagSpec("until", value: "WHERE", "Where to end: end, N (not with it), -N or @TIME."),
+        FlagSpec("last", short: "n", value: "N", "The last N of each partition: --from -N."),
+        FlagSpec("follow", short: "f", "Go on with what comes."),
+        FlagSpec("exit", short: "e", "End at the end, whatever else is there."),
+        FlagSpec("count", short: "c", value: "N", "End after N records."),
+        CommonFlags.partition,
+        FlagSpec("key", short: "k", value: "KEY", "Only records with this key."),
+        FlagSpec("grep", short: "g", value: "TEXT", "Only records with this text in the value."),
+        FlagSpec(
+            "output", short: "o", value: "FORMAT",
+            "table, json, jsonl, or raw for the values alone; without it a table on a terminal "
+                + "and jsonl elsewhere."),
+        FlagSpec("format", value: "TEXT", "A form of your own, see above."),
+        CommonFlags.noHeaders,
+    ]
+
+    private static func run(_ context: CommandContext) async throws {
+        let plan = try TailPlan(context)
+        try await Interruption.cancelling {
+            var printer = try RecordPrinter(context)
+            do {
+                try await context.withClient(deadline: plan.deadline) { client in
+                    try await read(client, plan, context, &printer)
+                }
+                try printer.finish()
+            } catch is CancellationError {
+                try printer.finish()
+            } catch {
+                // What came before the error is data all the same.
+                try printer.flush()
+                throw error
+            }
+        }
+    }
+
+    private static func read(
+        _ client: MartletClient, _ plan: TailPlan, _ context: CommandContext,
+        _ printer: inout RecordPrinter
+    ) async throws {
+        guard plan.count != 0,
+            let range = try await plan.resolve(client.admin, context)
+        else { return }
+        let output = context.output
+        try await client.withConsumer(range.configuration) { consumer in
+            let reading = BoundedReading(consumer, ends: range.ends) { event in
+                if let text = describe(event) { output.message("martlet: \(text)") }
+            }
+            var left = plan.count ?? .max
+            try await reading.run { batch in
+                let end = range.ends?[TopicPartition(batch.topic, batch.partition)] ?? .max
+                for record in batch where record.offset < end && plan.accepts(record) {
+                    try printer.show(RecordView(record))
+                    left -= 1
+                    if left == 0 { break }
+                }
+                try printer.flush()
+                try Task.checkCancellation()
+                return left > 0
+            }
+        }
+    }
+
+    private static func describe(_ event: ConsumerEvent) -> String? {
+        switch event {
+        case .caughtUp: nil
+        case .offsetsLost(let partition, let range):
+            "offsets \(range.lowerBound) up to \(range.upperBound) of \(partition) were lost in a "
+                + "power cut before they were durable"
+        case .damageSkipped(let partition, let range):
+            "offsets \(range.lowerBound) up to \(range.upperBound) of \(partition) are damaged and "
+                + "passed over"
+        case .reset(let partition, let from, let to):
+            "offset \(from) of \(partition) is not there any more; going on at \(to)"
+        case .disconnected(let error): "connection lost (\(error.code.name)); trying again"
+        case .reconnected: "connected again"
+        case .partitionsAdded(let topic, let total):
+            "topic \(topic) now has \(total) partitions; the new ones are read too"
+        }
+    }
+}
+
+/// What `tail` was asked for.
+struct TailPlan: Sendable {
+    let topic: String
+    let from: LogPlace
+    let until: LogPlace?
+    let follows: Bool
+    let count: Int64?
+    private let key: [UInt8]?
+    private let text: [UInt8]?
+
+    init(_ context: CommandContext) throws {
+        let invocation = context.invocation
+        topic = try context.argument(0)
+        let last = try invocation.integer("last", in: 0 ... .max)
+        if last != nil, invocation.has("from") {
+            throw context.usage("--from and --last exclude each other")
+        }
+        let start = try invocation.value("from").map {
+            try LogPlace(parsing: $0, "--from", context)
+        }
+        from = start ?? .fromEnd(last ?? 10)
+        count = try invocation.integer("count", in: 0 ... .max)
+        until = try invocation.value("until").map { try LogPlace(parsing: $0, "--until", context) }
+        if invocation.has("follow"), invocation.has("exit") || until != nil {
+            throw context.usage("--follow has no end, so --exit and --until make no sense with it")
+        }
+        let isBounded = invocation.has("exit") || until != nil
+        follows = invocation.has("follow") || (!isBounded && (count != nil || start == .latest))
+        key = invocation.value("key").map { Array($0.utf8) }
+        text = invocation.value("grep").map { Array($0.utf8) }
+    }
+
+    /// A broker that restarts is waited for by those who follow it.
+    var deadline: Duration? { follows ? .seconds(60) : nil }
+
+    func accepts(_ record: ConsumedRecord) -> Bool {
+        if let key, record.keyBytes != key { return false }
+        if let text, !text.isEmpty {
+            return record.valueBytes?[...].firstRange(of: text) != nil
+        }
+        return true
+    }
+
+    /// What to read; nil when nothing is there.
+    func resolve(_ admin: AdminClient, _ context: CommandContext) async throws -> TailRange? {
+        let info = try await admin.topic(topic)
+        let chosen = try context.partitions(of: info)
+        if follows, chosen == nil, from == .earliest || from == .latest {
+            // The whole topic, so that partitions that are added later are read too.
+            let start: StartPosition = from == .earliest ? .earliest : .latest
+            return TailRange([.topic(topic, start: start)], ends: nil)
+        }
+        let view = try await LogView.load(admin, topic, chosen ?? info.allPartitions)
+        let starts = try await from.offsets(in: view, admin)
+        let ends = try await (until ?? .latest).offsets(in: view, admin)
+        var assignments: [Assignment] = []
+        var wanted: [TopicPartition: Int64] = [:]
+        for place in view.partitions {
+            let start = min(max(starts[place.partition] ?? 0, place.earliest), place.latest)
+            let end = min(ends[place.partition] ?? 0, place.latest)
+            if !follows {
+                guard start < end else { continue }
+                wanted[TopicPartition(topic, place.partition)] = end
+            }
+            assignments.append(.partition(topic, place.partition, start: .offset(start)))
+        }
+        return assignments.isEmpty ? nil : TailRange(assignments, ends: follows ? nil : wanted)
+    }
+}
+
+/// Partitions with where to begin and where to end.
+struct TailRange: Sendable {
+    let configuration: ConsumerConfiguration
+    let ends: [TopicPartition: Int64]?
+
+    init(_ assignments: [Assignment], ends: [TopicPartition: Int64]?) {
+        var configuration = ConsumerConfiguration(assignments)
+        // What retention takes away while we read is told and passed.
+        configuration.resetPolicy = .earliest
+        self.configuration = configuration
+        self.ends = ends
+    }
+}

@@ -1,0 +1,78 @@
+import MartletClient
+import MartletConfiguration
+import MartletFormat
+import MartletStorage
+import MartletSystem
+
+extension ToolError {
+    /// Any error as one line and an exit code.
+    init(describing error: any Error) {
+        self =
+            switch error {
+            case let error as ToolError: error
+            case let error as MartletError: ToolError(describing: error)
+            case let error as CommandLineError: ToolError(.usage, error.description)
+            case let error as ConfigurationFailure: ToolError(.usage, error.description)
+            case let error as SystemError: ToolError(describing: error)
+            case let error as StorageError: ToolError(.failure, error.message)
+            case let error as FormatError: ToolError(.failure, "\(error)")
+            case is CancellationError: ToolError(.failure, "interrupted.")
+            case let error: ToolError(.failure, "\(error)")
+            }
+    }
+
+    private init(describing error: SystemError) {
+        if error.isNotFound {
+            self.init(.notFound, "\(error.subject): there is no such file or directory.")
+        } else {
+            self.init(.failure, "\(error).")
+        }
+    }
+}
+
+extension ToolError {
+    private init(describing error: MartletError) {
+        let code = Self.exitCode(of: error.code)
+        var message = error.message
+        if message.hasSuffix(".") { message.removeLast() }
+        let facts = ["topic", "partition"].compactMap { name in
+            error.context[name].map { "\(name) \($0)" }
+        }
+        let isNamed = error.context["topic"].map { message.contains($0) } ?? true
+        if !isNamed { message = "\(facts.joined(separator: ", ")): \(message)" }
+        if let advice = Self.advice(error) { message += ": \(advice)" }
+        self.init(code, "\(message) (\(error.code.name))")
+    }
+
+    /// The exit code that a broker's or the client's error leads to.
+    static func exitCode(of code: MartletErrorCode) -> ToolExitCode {
+        switch code {
+        case .unknownTopic, .unknownTopicID, .unknownPartition, .offsetOutOfRange, .offsetsLost:
+            .notFound
+        case .notAuthorized, .diskFull, .messageTooLarge, .limitReached, .invalidRecord,
+            .invalidTimestamp, .unsupportedCompressionType:
+            .refused
+        case .requestTimedOut, .deadlineExceeded: .timeout
+        case .topicExists, .staleProducerEpoch, .outOfOrderSequence, .duplicateSequence: .conflict
+        case .connectionFailed, .connectionLost, .shuttingDown: .unreachable
+        case .invalidArgument, .invalidConfig, .invalidPartitions, .invalidTopicName,
+            .corruptMessage:
+            .usage
+        case _: .failure  // no closed set: newer brokers may answer with codes of their own
+        }
+    }
+
+    /// What to do about it, where that is known.
+    private static func advice(_ error: MartletError) -> String? {
+        switch error.code {
+        case .connectionFailed:
+            "is martletd running there? Name another broker with --server or MARTLET_SERVER"
+        case .unknownTopic: "'martlet topic list' shows what there is"
+        case .topicExists: "add --if-not-exists if that is fine"
+        case .corruptMessage: "'martlet topic verify' shows all damaged ranges"
+        case .offsetOutOfRange: "'martlet offsets' shows what there is"
+        case .diskFull: "'martlet doctor' says how much space there is"
+        case _: nil  // the message says it
+        }
+    }
+}

@@ -1,0 +1,22 @@
+import MartletConfiguration
+import MartletJSON
+
+enum ToolVersion {
+    static let text = "0.1.0"
+}
+
+enum VersionCommand {
+    static let command: Command = Command(
+        CommandSpec(
+            "version", "Print the version of this program.",
+            flags: [CommonFlags.result],
+            examples: [ExampleSpec("martlet version", "The version alone, on one line")])
+    ) { context in
+        let version: JSONValue = ["version": .string(ToolVersion.text)]
+        if try context.wantsJSON {
+            try context.output.jsonLine(version)
+        } else {
+            try context.output.line(ToolVersion.text)
+        }
+    }
+}
