@@ -78,6 +78,10 @@ final class ProducerCore: @unchecked Sendable {
             askIdentity()
             return
         }
+        // The answer to an earlier question may have been lost with its connection.
+        if let identity, active.contains(where: { $0.flight.refusedIdentity == identity }) {
+            askIdentity()
+        }
         let limit = min(connection.agreement.requestsInFlightMax, Self.requestsInFlightMax)
         let now = now
         var progress = true
