@@ -158,7 +158,8 @@ extension ErrorCode {
         case .invalidConfig: "A setting is unknown or its value is not allowed."
         case .invalidRequest: "The request does not have the form that Protocol.md describes."
         case .outOfOrderSequence: "A batch of this producer is missing before this one."
-        case .duplicateSequence: "Older than the window of duplicates: whether it was written is not known."
+        case .duplicateSequence:
+            "Older than the window of duplicates: whether it was written is not known."
         case .staleProducerEpoch: "A newer instance of this producer has taken over."
         case .storageError: "The partition is offline because of its storage."
         case .unknownProducer: "The producer's state has expired; take a new epoch."
