@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts: what they need beyond bash and a Swift toolchain.
 
 # need COMMAND PACKAGE: installs a Debian package when its command is missing.
