@@ -61,6 +61,8 @@ struct CrashCampaign {
     var stride = 1
     /// Stop after so many crash points.
     var limit = Int.max
+    /// Whether a byte of an acknowledged batch rots while the broker is down.
+    var rots = false
     /// Stop at the first violation.
     var stopsEarly = true
 
@@ -127,8 +129,10 @@ struct CrashCampaign {
     ) {
         points += 1
         let kinds = CrashImage.Kind.allCases
-        let kind = kinds[random.below(kinds.count)]
-        let image = CrashImage.make(point.disk, kind, &random)
+        // What rots must lie below a mark, and after `kill -9` every acknowledged batch does.
+        let kind = rots ? .kill : kinds[random.below(kinds.count)]
+        var image = CrashImage.make(point.disk, kind, &random)
+        let rot = rots ? Rot.make(in: &image, point.model, &random) : nil
         var model = point.model
         model.violations = []
         if kind != .kill { model.loseWritten() }
@@ -146,8 +150,13 @@ struct CrashCampaign {
         }
         recorder.endStep(model.step, life)
         CrashCheck(
-            life: life, before: point.model, kind: kind, logStarts: earlier.logStarts(model.step)
+            life: life, before: point.model, kind: kind, logStarts: earlier.logStarts(model.step),
+            rot: rot
         ).run()
+        if rots {
+            collect(life, what)
+            return
+        }
         // (After a clean stop a second start is the first unclean one.)
         if depth > 0, random.chance(1, in: 4), life.world.model.violations.isEmpty,
             life.engine?.startReport.isClean == false

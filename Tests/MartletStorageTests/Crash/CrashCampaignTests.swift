@@ -34,6 +34,56 @@ import Testing
     }
 }
 
+/// The campaign proves nothing unless it finds what is wrong.
+@Suite struct PlantedBugTests {
+    /// Each bug with scenarios that meet it.
+    static let bugs: [(name: String, bug: PlantedBugs, scenarios: [Scenario], rots: Bool)] = [
+        ("acknowledged before fdatasync", .ackBeforeSync, [.appends, .together], false),
+        ("no deduplication", .noDeduplication, [.appends, .restarts], false),
+        ("readers above the durable end", .readersAboveDurable, [.watched], false),
+        ("no directory sync", .dropDirectorySync, [.rolls, .topics], false),
+        ("truncated below a mark", .truncateBelowMark, [.appends, .rolls], true),
+    ]
+
+    @Test(arguments: bugs.indices)
+    func `a planted bug is found in every run`(index: Int) {
+        let (name, bug, scenarios, rots) = Self.bugs[index]
+        for scenario in scenarios {
+            var random = SeededRandom(seed: CampaignSettings.seed &+ 1000 &+ UInt64(index))
+            var points = 0
+            var found: [String] = []
+            while points < 2000, found.isEmpty {
+                var campaign = CrashCampaign(scenario, seed: random.next())
+                campaign.bugs = bug
+                campaign.rots = rots
+                campaign.limit = 2000 - points
+                campaign.run()
+                // A bug may show before any crash.
+                points += max(1, campaign.points)
+                found = campaign.violations
+            }
+            #expect(!found.isEmpty, "\(name) was not found by \(scenario.name) in \(points) points")
+            print(
+                "simdisk: planted \(name): found by \(scenario.name) after \(points) points: \(found.first ?? "")"
+            )
+        }
+    }
+
+    @Test func `rot below a mark costs the rotten batch and nothing else`() {
+        var random = SeededRandom(seed: CampaignSettings.seed &+ 2000)
+        var points = 0
+        for scenario in [Scenario.appends, .rolls, .together, .restarts] {
+            var campaign = CrashCampaign(scenario, seed: random.next())
+            campaign.rots = true
+            campaign.stride = 3
+            campaign.run()
+            points += campaign.points
+            #expect(campaign.violations.isEmpty, "\(campaign.violations.joined(separator: "\n"))")
+        }
+        print("simdisk: rot: \(points) crash points, seed \(CampaignSettings.seed)")
+    }
+}
+
 /// The long form is asked for by the environment.
 enum CampaignSettings {
     /// With one scenario: exactly this seed, for the hunt.

@@ -11,6 +11,8 @@ struct CrashCheck {
     let kind: CrashImage.Kind
     /// Log starts that the uncrashed run reached by the end of the step that was cut short.
     let logStarts: [LogName: Int64]
+    /// Bytes that were made to rot: these offsets, and no others, may be reported as damaged.
+    var rot: Rot?
 
     func run() {
         guard let engine = life.engine else { return }
@@ -63,7 +65,10 @@ struct CrashCheck {
         var reader = ClientReader(log)
         reader.run()
         for problem in reader.problems { violate("read", "\(name): \(problem)") }
-        if !reader.damaged.isEmpty { violate("read", "\(name): damage \(reader.damaged)") }
+        let rotten = rot.flatMap { $0.log == name ? $0.offsets : nil }
+        for damage in reader.damaged where rotten != damage {
+            violate("damage", "\(name): reports \(damage), rotten is \(rotten ?? 0..<0)")
+        }
         bounds(name, view, known)
         content(name, reader, known)
         kept(name, reader, known, view, isWritten: isWritten)
@@ -116,6 +121,11 @@ struct CrashCheck {
         }
     }
 
+    private func isRotten(_ name: LogName, _ offset: Int64) -> Bool {
+        guard let rot, rot.log == name else { return false }
+        return rot.offsets.contains(offset)
+    }
+
     private func kept(
         _ name: LogName, _ reader: ClientReader, _ known: ModelLog, _ view: LogView,
         isWritten: Bool
@@ -126,7 +136,7 @@ struct CrashCheck {
             must += known.read.map { ("read-then-gone", $0.key, $0.value) }
             must += known.written.map { ("lost-acked", $0.key, $0.value) }
         }
-        for (id, offset, value) in must where offset >= view.logStart {
+        for (id, offset, value) in must where offset >= view.logStart && !isRotten(name, offset) {
             guard let there = found[offset] else {
                 violate(
                     id,

@@ -2,13 +2,18 @@ import MartletStorage
 
 extension Scenario {
     static let all: [Scenario] = [
-        appends, together, rolls, retention, written, topics, restarts, marks, bounded,
+        appends, watched, together, rolls, retention, written, topics, restarts, marks, bounded,
     ]
 
     static let appends = Scenario(
         name: "durable appends",
         weights: [.send: 8, .pump: 8, .resend: 2, .read: 3, .tick: 1, .settle: 1], steps: 60,
         topics: [(2, [:])], producersPerLog: 2)
+
+    static let watched = Scenario(
+        name: "readers at the end",
+        weights: [.send: 6, .read: 8, .pump: 2, .resend: 1], steps: 60, topics: [(1, [:])],
+        producersPerLog: 2)
 
     static let together = Scenario(
         name: "partitions flushed together",
