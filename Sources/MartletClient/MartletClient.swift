@@ -8,18 +8,11 @@ import Synchronization
 /// connections are made when they are needed and made again when they break. Use
 /// `Martlet.withClient`, or call `close` when done.
 public final class MartletClient: Sendable {
-    private struct Members {
-        var producers: [ObjectIdentifier: Producer] = [:]
-        var consumers: [ObjectIdentifier: Consumer] = [:]
-        var nextQueue = 0
-        var isClosed = false
-    }
-
     /// The settings that the client was made with.
     public let configuration: ClientConfiguration
     private let contexts: [ConnectionContext]
     private let port: RequestPort
-    private let members = Mutex(Members())
+    private let members = ClientMembers()
 
     /// Bytes of unused reply memory that are kept for the next reply.
     private static let poolBytesMax = 32 << 20
@@ -57,11 +50,8 @@ public final class MartletClient: Sendable {
     ) async throws -> Producer {
         try configuration.validate()
         let context = try takeContext()
-        let producer = Producer(configuration, context)
-        try members.withLock { members in
-            if members.isClosed { throw MartletError.closed("client") }
-            members.producers[ObjectIdentifier(producer)] = producer
-        }
+        let producer = Producer(configuration, context, members)
+        guard members.add(producer) else { throw MartletError.closed("client") }
         return producer
     }
 
@@ -80,10 +70,10 @@ public final class MartletClient: Sendable {
         do {
             let result = try await body(producer)
             try await producer.flush()
-            await close(producer)
+            await producer.close()
             return result
         } catch {
-            await close(producer)
+            await producer.close()
             throw error
         }
     }
@@ -97,12 +87,8 @@ public final class MartletClient: Sendable {
     public func consumer(_ configuration: ConsumerConfiguration) async throws -> Consumer {
         try configuration.validate()
         let context = try takeContext()
-        let consumer = try await Consumer.make(configuration, context, admin)
-        let isClosed = members.withLock { members in
-            if !members.isClosed { members.consumers[ObjectIdentifier(consumer)] = consumer }
-            return members.isClosed
-        }
-        if isClosed {
+        let consumer = try await Consumer.make(configuration, context, admin, members)
+        guard members.add(consumer) else {
             await consumer.close()
             throw MartletError.closed("client")
         }
@@ -122,24 +108,17 @@ public final class MartletClient: Sendable {
         let consumer = try await consumer(configuration)
         do {
             let result = try await body(consumer)
-            await close(consumer)
+            await consumer.close()
             return result
         } catch {
-            await close(consumer)
+            await consumer.close()
             throw error
         }
     }
 
     /// Closes every producer and consumer and all connections. Idempotent.
     public func close() async {
-        let (producers, consumers) = members.withLock { members in
-            members.isClosed = true
-            defer {
-                members.producers = [:]
-                members.consumers = [:]
-            }
-            return (Array(members.producers.values), Array(members.consumers.values))
-        }
+        let (producers, consumers) = members.close()
         for consumer in consumers { await consumer.close() }
         for producer in producers { await producer.close() }
         await port.close()
@@ -150,22 +129,60 @@ public final class MartletClient: Sendable {
         }
     }
 
-    private func close(_ producer: Producer) async {
-        _ = members.withLock { $0.producers.removeValue(forKey: ObjectIdentifier(producer)) }
-        await producer.close()
-    }
-
-    private func close(_ consumer: Consumer) async {
-        _ = members.withLock { $0.consumers.removeValue(forKey: ObjectIdentifier(consumer)) }
-        await consumer.close()
-    }
-
     private func takeContext() throws -> ConnectionContext {
-        let index = try members.withLock { members in
-            if members.isClosed { throw MartletError.closed("client") }
-            members.nextQueue += 1
-            return members.nextQueue
+        guard let turn = members.nextTurn() else { throw MartletError.closed("client") }
+        return contexts[turn % contexts.count]
+    }
+}
+
+/// The producers and consumers of a client that are not closed.
+final class ClientMembers: Sendable {
+    private struct State {
+        var producers: [ObjectIdentifier: Producer] = [:]
+        var consumers: [ObjectIdentifier: Consumer] = [:]
+        var turns = 0
+        var isClosed = false
+    }
+
+    private let state = Mutex(State())
+
+    /// False: the client is closed.
+    func add(_ producer: Producer) -> Bool {
+        state.withLock { state in
+            if !state.isClosed { state.producers[ObjectIdentifier(producer)] = producer }
+            return !state.isClosed
         }
-        return contexts[index % contexts.count]
+    }
+
+    /// False: the client is closed.
+    func add(_ consumer: Consumer) -> Bool {
+        state.withLock { state in
+            if !state.isClosed { state.consumers[ObjectIdentifier(consumer)] = consumer }
+            return !state.isClosed
+        }
+    }
+
+    func remove(_ producer: Producer) {
+        _ = state.withLock { $0.producers.removeValue(forKey: ObjectIdentifier(producer)) }
+    }
+
+    func remove(_ consumer: Consumer) {
+        _ = state.withLock { $0.consumers.removeValue(forKey: ObjectIdentifier(consumer)) }
+    }
+
+    /// A running number, to spread connections over threads; nil when the client is closed.
+    func nextTurn() -> Int? {
+        state.withLock { state in
+            if state.isClosed { return nil }
+            state.turns += 1
+            return state.turns
+        }
+    }
+
+    func close() -> (producers: [Producer], consumers: [Consumer]) {
+        state.withLock { state in
+            state.isClosed = true
+            return (Array(state.producers.values), Array(state.consumers.values))
+        }
     }
 }

@@ -38,11 +38,13 @@ public final class Consumer: Sendable {
     private let core: ConsumerCore
     private let shelf: BatchShelf
     private let admin: AdminClient
+    private let members: ClientMembers
 
-    private init(_ core: ConsumerCore, _ admin: AdminClient) {
+    private init(_ core: ConsumerCore, _ admin: AdminClient, _ members: ClientMembers) {
         self.core = core
         shelf = core.shelf
         self.admin = admin
+        self.members = members
     }
 
     /// The records in batches: the fast way.
@@ -99,11 +101,13 @@ public final class Consumer: Sendable {
             done.succeed(())
         }
         await done.settled()
+        members.remove(self)
     }
 
     /// Looks up what is to be read and where to begin, then starts to fetch.
     static func make(
-        _ configuration: ConsumerConfiguration, _ context: ConnectionContext, _ admin: AdminClient
+        _ configuration: ConsumerConfiguration, _ context: ConnectionContext,
+        _ admin: AdminClient, _ members: ClientMembers
     ) async throws -> Consumer {
         var topics: [String: (id: TopicID, partitions: Int32, isCompacted: Bool)] = [:]
         for name in Set(configuration.assignments.map(\.topic)) {
@@ -141,7 +145,7 @@ public final class Consumer: Sendable {
         let core = ConsumerCore(
             configuration, context, cursors: cursors, topicIDs: topics.mapValues(\.id))
         context.loop.execute { core.start() }
-        return Consumer(core, admin)
+        return Consumer(core, admin, members)
     }
 }
 

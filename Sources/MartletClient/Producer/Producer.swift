@@ -23,9 +23,14 @@ public struct TopicHandle: Sendable {
 /// record stay unknown: it is then reported as such and not sent again.
 public final class Producer: Sendable {
     let core: ProducerCore
+    private let members: ClientMembers
 
-    init(_ configuration: ProducerConfiguration, _ context: ConnectionContext) {
+    init(
+        _ configuration: ProducerConfiguration, _ context: ConnectionContext,
+        _ members: ClientMembers
+    ) {
         core = ProducerCore(configuration, context)
+        self.members = members
     }
 
     /// Looks a topic up.
@@ -57,19 +62,26 @@ public final class Producer: Sendable {
 
     /// Sends a record and waits until it is acknowledged.
     ///
-    /// Concurrent calls share batches; a single one leaves at once. When the task is cancelled while
-    /// it waits, the record may still be written.
+    /// Concurrent calls share batches; a single one leaves at once. With a full buffer the call waits
+    /// for space. When the task is cancelled while it waits, the record may still be written.
     ///
     /// - Parameter record: what to send.
     /// - Returns: where it is.
     /// - Throws: `MartletError`; its `outcome` says whether the record may be in the log. Among the
-    ///   codes: `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `BUFFER_FULL`, `MESSAGE_TOO_LARGE`,
-    ///   `INVALID_TIMESTAMP`, `DISK_FULL`, `CONNECTION_FAILED`, `CLOSED`.
+    ///   codes: `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `MESSAGE_TOO_LARGE`, `INVALID_TIMESTAMP`,
+    ///   `DISK_FULL`, `CONNECTION_FAILED`, `CLOSED`.
     @discardableResult
     public func send(_ record: ProducerRecord) async throws -> DeliveryReceipt {
-        let promise = Promise<DeliveryReceipt>()
-        try give(record, promise)
-        return try await promise.value()
+        while true {
+            let promise = Promise<DeliveryReceipt>()
+            do {
+                try give(record, promise)
+            } catch let error as MartletError where error.code == .bufferFull {
+                try await waitForSpace()
+                continue
+            }
+            return try await promise.value()
+        }
     }
 
     /// Sends a record and waits until it is acknowledged; see `send(_:)`.
@@ -248,6 +260,7 @@ public final class Producer: Sendable {
             done.succeed(())
         }
         await done.settled()
+        members.remove(self)
     }
 
     // MARK: - Helpers
