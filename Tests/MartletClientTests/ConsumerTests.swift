@@ -168,6 +168,36 @@ struct ConsumerTests {
         }
     }
 
+    @Test func `a damaged partition stops alone`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 2])
+        for number in 0..<3 {
+            broker.append("t", 0, values: ["bad\(number)"])
+            broker.append("t", 1, values: ["good\(number)"])
+        }
+        broker.change("t", 0) { log in log.batches.remove(at: 0) }
+        try await Self.withConsumer(broker, .init(topic: "t")) { consumer in
+            var values: [String] = []
+            var errors: [MartletError] = []
+            while values.count < 4 || errors.isEmpty {
+                do {
+                    for try await record in consumer.records {
+                        values.append(record.valueString ?? "")
+                        if values.count == 3 { broker.append("t", 1, values: ["good3"]) }
+                        if values.count == 4 { break }
+                    }
+                } catch let error as MartletError {
+                    errors.append(error)
+                }
+            }
+            #expect(values == ["good0", "good1", "good2", "good3"])
+            #expect(errors.map(\.code) == [.corruptMessage])
+            #expect(errors.first?.context["partition"] == "0")
+            try await consumer.seek(TopicPartition("t", 0), to: .offset(1))
+            let found = try await Self.take(2, of: consumer)
+            #expect(found.map(\.1) == ["bad1", "bad2"])
+        }
+    }
+
     @Test func `a missing batch is not passed in silence`() async throws {
         let broker = try ScriptedBroker(topics: ["t": 1])
         for number in 0..<3 { broker.append("t", values: ["v\(number)"]) }

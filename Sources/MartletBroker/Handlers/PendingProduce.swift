@@ -58,8 +58,9 @@ final class PendingProduce: DurabilityWaiter, AppendRetry, @unchecked Sendable {
     // MARK: - On the loop
 
     /// The next batch was refused.
-    func refuse(_ error: ErrorCode, _ text: String) {
-        let result = ProduceResult(error: error, message: text)
+    func refuse(_ error: ErrorCode, _ text: String, leaderEpoch: Int32 = -1) {
+        var result = ProduceResult(error: error, message: text)
+        result.leaderEpoch = leaderEpoch
         if acks == .none, unacknowledgedRefusal == nil { unacknowledgedRefusal = result }
         finishEntry(result)
     }

@@ -77,7 +77,9 @@ struct ProduceHandler: Sendable {
             pending.accept(receipt, of: batch.log, isDuplicate: true)
         case .refused(let refusal):
             let (code, text) = StorageErrors.refusal(refusal)
-            pending.refuse(code, text)
+            // Tells the producer whether a restart explains a gap in its sequence.
+            let epoch = code == .outOfOrderSequence ? batch.log.view.leaderEpoch : -1
+            pending.refuse(code, text, leaderEpoch: epoch)
         case .later:
             pending.checked = batch
             return false

@@ -18,6 +18,8 @@ struct Agreement {
     var batchBytesMax = 0
     var requestsInFlightMax = 1
     var brokerVersion = ""
+    /// Silence after which the broker closes the connection; 0: never.
+    var idleNanoseconds: Int64 = 0
 }
 
 /// One TCP connection, from connect to close: hello, then requests that are answered by number.
@@ -48,6 +50,8 @@ final class Connection: @unchecked Sendable {
     private var pipeline: RequestPipeline
     private var isWaitingToWrite = false
     private(set) var agreement = Agreement()
+    /// When something was sent last, to tell the broker in time that we are still here.
+    private var lastSentAt: Int64 = 0
 
     /// Called once, when requests may be sent.
     var whenReady: () -> Void = {}
@@ -147,14 +151,31 @@ final class Connection: @unchecked Sendable {
             agreement = Agreement(
                 frameBytesMax: Int(reply.frameBytesMax), batchBytesMax: Int(reply.batchBytesMax),
                 requestsInFlightMax: max(1, Int(reply.requestsInFlightMax)),
-                brokerVersion: reply.brokerVersion)
+                brokerVersion: reply.brokerVersion,
+                idleNanoseconds: Int64(reply.idleTimeoutMilliseconds) * 1_000_000)
         } catch {
             close(context.brokenProtocol(error))
             return
         }
         reader.frameBytesMax = Self.frameBytesMax
         state = .ready
+        schedulePing()
         whenReady()
+    }
+
+    /// Sends a ping when a third of the broker's patience passed in silence.
+    private func schedulePing() {
+        let pause = agreement.idleNanoseconds / 3
+        guard pause > 0 else { return }
+        loop.execute(after: pause) { [weak self] in
+            guard let self, self.isReady else { return }
+            if self.context.clock.monotonicNanoseconds() - self.lastSentAt >= pause {
+                let timeout = self.context.configuration.requestTimeout
+                self.send(PingRequest(), timeout: timeout) { _ in }
+                self.flush()
+            }
+            self.schedulePing()
+        }
     }
 
     // MARK: - Requests
@@ -208,6 +229,7 @@ final class Connection: @unchecked Sendable {
         case .greeting, .ready: break
         case .idle, .connecting, .closed: return
         }
+        lastSentAt = context.clock.monotonicNanoseconds()
         do {
             if try !outbound.send(to: source.socket) {
                 isWaitingToWrite = true

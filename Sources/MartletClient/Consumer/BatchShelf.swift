@@ -3,8 +3,22 @@ import Synchronization
 /// Fetched batches between the consumer's queue, which puts them here, and the application, which
 /// takes them.
 final class BatchShelf: Sendable {
+    /// What the application takes, in the order in which it came.
+    private enum Entry {
+        case batch(ConsumerBatch)
+        /// One partition stopped; the others go on behind it.
+        case stopped(TopicPartition, MartletError)
+
+        var partition: TopicPartition {
+            switch self {
+            case .batch(let batch): batch.run.partition
+            case .stopped(let partition, _): partition
+            }
+        }
+    }
+
     private struct State {
-        var batches = Fifo<ConsumerBatch>()
+        var entries = Fifo<Entry>()
         var bytes = 0
         var waiters = Fifo<Promise<ConsumerBatch?>>()
         var failure: MartletError?
@@ -54,12 +68,17 @@ final class BatchShelf: Sendable {
     func next(isolation: isolated (any Actor)? = #isolation) async throws -> ConsumerBatch? {
         let step = state.withLock { state -> Step in
             if state.isClosed { return .closed }
-            if let batch = state.batches.popFirst() {
+            switch state.entries.popFirst() {
+            case .batch(let batch):
                 state.bytes -= batch.byteCount
                 state.positions[batch.run.partition] = batch.nextOffset
                 let wakes = state.isStalled && state.bytes < bytesMax
                 if wakes { state.isStalled = false }
                 return .batch(batch, wakes: wakes)
+            case .stopped(_, let error):
+                return .failed(error)
+            case nil:
+                break
             }
             if let failure = state.failure { return .failed(failure) }
             let promise = Promise<ConsumerBatch?>()
@@ -93,28 +112,39 @@ final class BatchShelf: Sendable {
     }
 
     func put(_ batch: ConsumerBatch) {
+        hand(.batch(batch)) { waiter in
+            guard waiter.succeed(batch) else { return false }
+            state.withLock { $0.positions[batch.run.partition] = batch.nextOffset }
+            return true
+        }
+    }
+
+    /// The sequence throws this once, where the partition stopped, and goes on with the others.
+    func stop(_ partition: TopicPartition, _ error: MartletError) {
+        hand(.stopped(partition, error)) { $0.fail(error) }
+    }
+
+    /// Gives an entry to whoever waits longest, or keeps it.
+    private func hand(_ entry: Entry, _ give: (Promise<ConsumerBatch?>) -> Bool) {
         while true {
             let waiter = state.withLock { state -> Promise<ConsumerBatch?>? in
                 if state.isClosed { return nil }
                 if let waiter = state.waiters.popFirst() { return waiter }
-                state.batches.append(batch)
-                state.bytes += batch.byteCount
+                state.entries.append(entry)
+                if case .batch(let batch) = entry { state.bytes += batch.byteCount }
                 return nil
             }
             guard let waiter else { return }
-            if waiter.succeed(batch) {
-                state.withLock { $0.positions[batch.run.partition] = batch.nextOffset }
-                return
-            }
-            // That task was cancelled while it waited: the batch is for the next one.
+            // A task that was cancelled while it waited takes nothing: on to the next one.
+            if give(waiter) { return }
         }
     }
 
-    /// The sequence throws this, after what is here already.
+    /// The sequence throws this from now on, after what is here already.
     func fail(_ error: MartletError) {
         let waiters = state.withLock { state in
             if state.failure == nil { state.failure = error }
-            return state.batches.isEmpty ? state.waiters.removeAll() : []
+            return state.entries.isEmpty ? state.waiters.removeAll() : []
         }
         for waiter in waiters { waiter.fail(error) }
     }
@@ -122,8 +152,8 @@ final class BatchShelf: Sendable {
     /// Forgets what was fetched of a partition, and any failure: the application goes elsewhere.
     func moved(_ partition: TopicPartition, to offset: Int64) {
         state.withLock { state in
-            for batch in state.batches.removeAll(unless: { $0.run.partition != partition }) {
-                state.bytes -= batch.byteCount
+            for entry in state.entries.removeAll(unless: { $0.partition != partition }) {
+                if case .batch(let batch) = entry { state.bytes -= batch.byteCount }
             }
             state.failure = nil
             state.positions[partition] = offset
@@ -133,7 +163,7 @@ final class BatchShelf: Sendable {
     /// There is nothing to hand out below `offset`. Kept only when nothing is waiting before it.
     func skipped(_ partition: TopicPartition, to offset: Int64) {
         state.withLock { state in
-            if state.batches.elements.contains(where: { $0.run.partition == partition }) { return }
+            if state.entries.elements.contains(where: { $0.partition == partition }) { return }
             state.positions[partition] = offset
         }
     }
@@ -142,7 +172,7 @@ final class BatchShelf: Sendable {
         let waiters = state.withLock { state in
             state.isClosed = true
             state.bytes = 0
-            _ = state.batches.removeAll()
+            _ = state.entries.removeAll()
             return state.waiters.removeAll()
         }
         whenRoom.withLock { $0 = nil }

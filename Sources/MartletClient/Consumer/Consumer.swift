@@ -28,9 +28,13 @@ public enum ConsumerEvent: Sendable {
 ///
 /// Every batch's checksum is checked, and that its offsets follow those before: what cannot be
 /// trusted is fetched once more and then thrown as `CORRUPT_MESSAGE` with the range, never handed
-/// out. When the broker is lost the consumer reconnects and goes on where it was; when it stays away
-/// longer than the deadline the sequence throws `CONNECTION_FAILED`. A topic that was deleted
-/// throws `UNKNOWN_TOPIC_ID`, also when a new one has its name.
+/// out. A topic that was deleted throws `UNKNOWN_TOPIC_ID`, also when a new one has its name. Such
+/// errors stop one partition (`error.context` names it): ask the sequence again, and it goes on with
+/// the others; `seek` starts the stopped one again. When nothing is left to read, the sequence
+/// throws again and again, so that no loop waits for ever.
+///
+/// When the broker is lost the consumer reconnects and goes on where it was; when it stays away
+/// longer than the deadline the sequence throws `CONNECTION_FAILED`.
 ///
 /// Records are fetched ahead while the application works, up to `prefetchBytes`. The sequences may
 /// be read by several tasks: each batch goes to one of them.

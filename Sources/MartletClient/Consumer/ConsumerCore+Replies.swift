@@ -50,7 +50,6 @@ extension ConsumerCore {
                 if let run = scan(result, lease, range, asked) { runs.append(run) }
             } else {
                 asked.cursor.failures = 0
-                asked.cursor.needsVerify = false
                 cross(result, asked.cursor)
                 noteProgress(asked.cursor, highWatermark: result.highWatermark)
             }
@@ -72,7 +71,8 @@ extension ConsumerCore {
         } catch {
             switch error {
             case .compressed(let codec):
-                fail(
+                stop(
+                    cursor,
                     MartletError(
                         .unsupportedCompressionType,
                         "The batch at offset \(scan.expected) has codec \(codec).",
@@ -113,7 +113,6 @@ extension ConsumerCore {
         } catch {
             preconditionFailure("a header that was read before cannot be read: \(error)")
         }
-        cursor.needsVerify = false
         for crossed in run.crossed { post(crossed, cursor.name) }
         shelf.put(
             ConsumerBatch(
@@ -129,10 +128,9 @@ extension ConsumerCore {
         let cursor = asked.cursor
         cursor.generation += 1
         if asked.isVerified {
-            fail(.corrupt(cursor.name, range, reason))
+            stop(cursor, .corrupt(cursor.name, range, reason))
             return
         }
-        cursor.needsVerify = true
         guard let connection else { return }
         cursor.isAsking = true
         var request = MetadataRequest()
@@ -146,7 +144,7 @@ extension ConsumerCore {
             {
                 cursor.isCompacted = topic.compacted
             }
-            self.fetch()
+            self.verify(cursor)
         }
         connection.flush()
     }
@@ -200,10 +198,10 @@ extension ConsumerCore {
             let range =
                 damaged.first { $0.contains(cursor.position) } ?? damaged.first
                 ?? cursor.position..<(cursor.position + 1)
-            fail(.corrupt(cursor.name, range, result.message))
+            stop(cursor, .corrupt(cursor.name, range, result.message))
         default:
             guard result.error.isRetriable else {
-                fail(error)
+                stop(cursor, error)
                 return
             }
             let pause = context.configuration.retry.delay(attempt: cursor.failures, using: &random)
@@ -225,9 +223,10 @@ extension ConsumerCore {
             if let reply = try? frame.decode(MetadataReply.self).message,
                 let topic = reply.topics.first, topic.error == .unknownTopicID
             {
-                self.fail(MartletError(topic.error, "", context: cursor.name.context))
+                self.stop(
+                    cursor, MartletError(topic.error, "", context: cursor.name.context))
             } else {
-                self.fail(error)
+                self.stop(cursor, error)
             }
         }
         connection.flush()
@@ -243,7 +242,7 @@ extension ConsumerCore {
         }
         guard target >= 0 else {
             let facts = ["offset": String(cursor.position)]
-            fail(error.adding(facts))
+            stop(cursor, error.adding(facts))
             return
         }
         events.post(.reset(cursor.name, from: cursor.position, to: target))

@@ -12,11 +12,12 @@ final class PartitionCursor: @unchecked Sendable {
     var isCompacted: Bool
     /// Changes with each jump: answers for an older one are thrown away.
     var generation = 0
-    /// The last answer could not be trusted: the next one is asked for with `verify`.
-    var needsVerify = false
-    /// Something is being asked about the partition; it is not fetched meanwhile.
+    /// The last answer could not be trusted, and something is asked about the partition alone; it is
+    /// not fetched with the others meanwhile.
     var isAsking = false
     var wasCaughtUp = false
+    /// Cannot go on: the application was told why.
+    var isStopped = false
     /// Not fetched before this time of the monotonic clock.
     var blockedUntil: Int64 = 0
     var failures = 0
@@ -103,12 +104,25 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         shelf.fail(error)
     }
 
+    /// One partition cannot go on: the sequence tells it once and goes on with the others. With the
+    /// last one the sequence has nothing left, and says so from then on.
+    func stop(_ cursor: PartitionCursor, _ error: MartletError) {
+        if isClosed || cursor.isStopped { return }
+        cursor.isStopped = true
+        cursor.generation += 1
+        if cursors.allSatisfy(\.isStopped) {
+            fail(error)
+        } else {
+            shelf.stop(cursor.name, error)
+        }
+    }
+
     func seek(_ partition: TopicPartition, to offset: Int64) -> Bool {
         guard let cursor = cursors.first(where: { $0.name == partition }) else { return false }
         cursor.position = offset
         cursor.generation += 1
-        cursor.needsVerify = false
         cursor.wasCaughtUp = false
+        cursor.isStopped = false
         cursor.blockedUntil = 0
         isFailed = false
         shelf.moved(partition, to: offset)
@@ -128,18 +142,10 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         let asked = choose()
         if asked.isEmpty { return }
         isFetching = true
-        let isVerified = asked[0].isVerified
         let maxWait = configuration.maxWait
-        var request = FetchRequest()
-        request.maxWaitMilliseconds = isVerified ? 0 : maxWait.millisecondsClamped
+        var request = fetchRequest(asked)
+        request.maxWaitMilliseconds = maxWait.millisecondsClamped
         request.minBytes = UInt32(clamping: configuration.minBytes)
-        request.maxBytes = UInt32(clamping: configuration.maxBytes)
-        request.verify = isVerified
-        request.partitions = asked.map {
-            FetchEntry(
-                topic: $0.cursor.id, partition: $0.cursor.name.partition,
-                offset: $0.cursor.position, maxBytes: UInt32(clamping: configuration.maxBytes))
-        }
         let timeout = context.configuration.requestTimeout + maxWait
         connection.send(request, timeout: timeout) { [weak self] outcome in
             self?.fetched(asked, outcome)
@@ -147,28 +153,57 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         connection.flush()
     }
 
-    /// The partitions for the next fetch, in turn; those that have to be verified alone.
+    private func fetchRequest(_ asked: [Asked]) -> FetchRequest {
+        var request = FetchRequest()
+        request.maxBytes = UInt32(clamping: configuration.maxBytes)
+        request.partitions = asked.map {
+            FetchEntry(
+                topic: $0.cursor.id, partition: $0.cursor.name.partition,
+                offset: $0.cursor.position, maxBytes: UInt32(clamping: configuration.maxBytes))
+        }
+        return request
+    }
+
+    /// Fetches one partition once more, with the broker checking every byte before it sends it.
+    func verify(_ cursor: PartitionCursor) {
+        guard let connection = link.connection, !isClosed, !cursor.isStopped else { return }
+        cursor.isAsking = true
+        let asked = [Asked(cursor: cursor, generation: cursor.generation, isVerified: true)]
+        var request = fetchRequest(asked)
+        request.verify = true
+        connection.send(request, timeout: context.configuration.requestTimeout) {
+            [weak self] outcome in
+            cursor.isAsking = false
+            self?.received(asked, outcome)
+        }
+        connection.flush()
+    }
+
+    /// The partitions for the next fetch, in turn.
     private func choose() -> [Asked] {
         let now = now
         var asked: [Asked] = []
         turn = cursors.isEmpty ? 0 : (turn + 1) % cursors.count
-        let isVerifying = cursors.contains { $0.needsVerify && !$0.isAsking }
         for step in cursors.indices {
             let cursor = cursors[(turn + step) % cursors.count]
-            if cursor.isAsking || (isVerifying && !cursor.needsVerify) { continue }
+            if cursor.isAsking || cursor.isStopped { continue }
             if cursor.blockedUntil > now {
                 scheduleWake(at: cursor.blockedUntil)
                 continue
             }
             asked.append(
-                Asked(cursor: cursor, generation: cursor.generation, isVerified: isVerifying))
-            if isVerifying || asked.count == WireLimits.partitionsPerRequestMax { break }
+                Asked(cursor: cursor, generation: cursor.generation, isVerified: false))
+            if asked.count == WireLimits.partitionsPerRequestMax { break }
         }
         return asked
     }
 
     private func fetched(_ asked: [Asked], _ outcome: ReplyOutcome) {
         isFetching = false
+        received(asked, outcome)
+    }
+
+    private func received(_ asked: [Asked], _ outcome: ReplyOutcome) {
         // Without an answer: the link comes back, or the deadline ends it.
         guard case .frame(let frame) = outcome, !isClosed else { return }
         do {

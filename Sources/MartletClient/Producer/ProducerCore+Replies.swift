@@ -67,6 +67,13 @@ extension ProducerCore {
             // Behind the window of duplicates: the broker can no longer say whether it is these
             // records that it has, or where. That is no acknowledgement.
             refused(batch, result)
+        case .corruptMessage:
+            // Changed on its way; here it is as it was.
+            retryLater(batch, result)
+        case .unknownPartition:
+            // Look the topic up again with the next tick.
+            lastMetadataAt = 0
+            refused(batch, result)
         case .outOfOrderSequence, .unknownProducer, .staleProducerEpoch:
             sequenceRefused(batch, result, isHead: isHead)
         case .unknownTopicID, .unknownTopic:

@@ -66,7 +66,9 @@ package struct ProduceResult: WireItem {
         try c.errorCode(&error)
         try c.errorMessage(&message)
         try c.int64("baseOffset", &baseOffset, "offset of the batch's first record, or -1")
-        try c.int32("leaderEpoch", &leaderEpoch, "of the batch, or -1")
+        try c.int32(
+            "leaderEpoch", &leaderEpoch,
+            "of the batch; of the partition when refused for its sequence; or -1")
         try c.uint8("durability", &durability, "reached: 0 none, 1 written, 2 durable")
         try c.bool("duplicate", &duplicate, "it was there already; this is where")
     }
