@@ -29,7 +29,8 @@ enum CommandTree {
         commands: [
             TopicCommands.group, ProduceCommand.command, TailCommand.command,
             OffsetsCommand.command, StatusCommand.command, DoctorCommand.command,
-            DumpCommands.group, BenchCommands.group, CheckConfigCommand.command,
+            BackupCommands.backup, BackupCommands.restore, DumpCommands.group, BenchCommands.group,
+            CheckConfigCommand.command,
             CompletionCommand.command, HelpCommand.command, VersionCommand.command,
         ]
     )
