@@ -1,3 +1,4 @@
+import MartletSystem
 import MartletTestSupport
 import Testing
 
@@ -33,7 +34,7 @@ import Testing
     @Test func `every metric has help and stands in the operations manual`() throws {
         let folder = try TemporaryDirectory("manual")
         let broker = try RunningBroker(in: folder)
-        let manual = try RunningBroker.contents(of: "docs/OPERATIONS.md")
+        let manual = try SourceText.read("docs/OPERATIONS.md")
         let names = try broker.get("/metrics").body.split(separator: "\n")
             .filter { $0.hasPrefix("# HELP ") }
             .map { String($0.split(separator: " ")[2]) }
@@ -41,5 +42,43 @@ import Testing
         for name in names {
             #expect(manual.contains("`\(name)`"), "docs/OPERATIONS.md does not explain \(name)")
         }
+    }
+
+    @Test func `every log code stands in the operations manual`() throws {
+        let manual = try SourceText.read("docs/OPERATIONS.md")
+        for module in ["martletd", "MartletBroker", "MartletStorage"] {
+            for code in try SourceText.capitalWords(below: "Sources/\(module)") {
+                #expect(manual.contains("`\(code)`"), "docs/OPERATIONS.md does not explain \(code)")
+            }
+        }
+    }
+}
+
+/// Texts of the repository.
+private enum SourceText {
+    private static let root = #filePath.split(separator: "/", omittingEmptySubsequences: false)
+        .dropLast(3).joined(separator: "/")
+
+    static func read(_ path: String) throws -> String {
+        try RunningBroker.contents(of: "\(root)/\(path)")
+    }
+
+    /// String literals that are log codes by their look: five capitals or more.
+    static func capitalWords(below path: String) throws -> Set<String> {
+        let files = PosixFileSystem()
+        var words: Set<String> = []
+        for name in try files.list("\(root)/\(path)") {
+            if try files.status("\(root)/\(path)/\(name)")?.kind == .directory {
+                words.formUnion(try capitalWords(below: "\(path)/\(name)"))
+            } else {
+                let parts = try read("\(path)/\(name)").split(separator: "\"").map(String.init)
+                words.formUnion(
+                    parts.filter { word in
+                        word.utf8.count >= 5
+                            && word.utf8.allSatisfy { (0x41...0x5A).contains($0) || $0 == 0x5F }
+                    })
+            }
+        }
+        return words
     }
 }

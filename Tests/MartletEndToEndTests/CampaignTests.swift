@@ -34,8 +34,8 @@ import Testing
             Programs.verify,
             [
                 fault, "--kills", "\(kills)", "--seed", "\(seed)", "--bin", Programs.folder,
-                "--work", "/tmp/martlet-\(fault)",
-            ])
+                "--work", "/tmp/martlet-\(fault)-\(getpid())",
+            ], seconds: 900)
         Console.line(finished.output)
         #expect(finished.ending == .exited(0), "seed \(seed): \(finished.output)\(finished.errors)")
     }

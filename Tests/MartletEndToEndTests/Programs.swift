@@ -28,14 +28,15 @@ enum Programs {
         CurrentProcess.environment.filter { !$0.key.hasPrefix("MARTLET_") }
     }
 
-    /// Runs a program to its end.
+    /// Runs a program to its end. After `seconds` it is given up; nothing is said about speed.
     static func run(
-        _ program: String, _ arguments: [String], environment: [String: String] = [:]
+        _ program: String, _ arguments: [String], environment: [String: String] = [:],
+        seconds: Int = 60
     ) throws -> Finished {
         let child = try ChildProcess(
             program, arguments, environment: Self.environment.merging(environment) { $1 })
         child.closeInput()
-        let ending = child.wait()
+        let ending = child.wait(seconds: seconds)
         return Finished(ending: ending, output: child.output, errors: child.errorOutput)
     }
 
