@@ -47,6 +47,24 @@ import Testing
         try harness.stop()
     }
 
+    @Test func `F-12 a read that fails is an error of that fetch, others go on`() throws {
+        let files = FaultyFileSystem()
+        let harness = try BrokerHarness(setUp: { $0.fileSystem = files })
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        _ = try client.produce(topic, makeBatch(2, bytes: 50_000))
+        files.set { $0.readCode = EIO }
+        let failed = try fetch(client, fetchRequest(topic, from: 0)).reply
+        #expect(failed.partitions.first?.error == .storageError)
+        #expect(try client.ask(PingRequest()).error == .none)
+        #expect(try client.produce(topic, makeBatch()).error == .none)
+        files.set { $0.readCode = 0 }
+        let read = try fetch(client, fetchRequest(topic, from: 0))
+        #expect(read.reply.partitions.first?.error == ErrorCode.none)
+        #expect(read.attachment.count > 100_000)
+        try harness.stop()
+    }
+
     @Test func `F-16 a slow disk holds back only who waits for it`() throws {
         let files = FaultyFileSystem()
         let harness = try BrokerHarness(setUp: { $0.fileSystem = files })
@@ -101,7 +119,9 @@ import Testing
 
     @Test func `F-18 stopping answers what is open and refuses what comes`() throws {
         let files = FaultyFileSystem()
-        let harness = try BrokerHarness(setUp: { $0.fileSystem = files })
+        // One queue: when one connection was told to end, all were.
+        let harness = try BrokerHarness(
+            configure: { $0.storage.ioQueues = 1 }, setUp: { $0.fileSystem = files })
         let client = try harness.hello()
         let reader = try harness.hello()
         let topic = try harness.makeTopic(client)

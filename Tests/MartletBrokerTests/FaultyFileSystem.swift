@@ -10,6 +10,8 @@ final class FaultyFileSystem: FileSystem {
         var syncCode: CInt = 0
         /// `errno` of writes to log files; 0: none.
         var writeCode: CInt = 0
+        /// `errno` of reads of log files, which then are never in the page cache; 0: none.
+        var readCode: CInt = 0
         /// Syncs of log files wait for it.
         var gate: Latch?
     }
@@ -52,18 +54,23 @@ private final class FaultyFile: File {
     }
 
     var path: String { base.path }
-    var descriptor: CInt? { base.descriptor }
+    var descriptor: CInt? {
+        system.faults.withLock { $0.readCode } == 0 ? base.descriptor : nil
+    }
 
     func read(
         into buffer: UnsafeMutableRawBufferPointer, at position: Int64
     ) throws(SystemError) -> Int {
-        try unsafe base.read(into: buffer, at: position)
+        let code = system.faults.withLock { $0.readCode }
+        guard code == 0 else { throw SystemError(call: "pread", code: code, subject: path) }
+        return try unsafe base.read(into: buffer, at: position)
     }
 
     func readIfCached(
         into buffer: UnsafeMutableRawBufferPointer, at position: Int64
     ) throws(SystemError) -> Int? {
-        try unsafe base.readIfCached(into: buffer, at: position)
+        guard system.faults.withLock({ $0.readCode }) == 0 else { return nil }
+        return try unsafe base.readIfCached(into: buffer, at: position)
     }
 
     func write(_ bytes: UnsafeRawBufferPointer, at position: Int64) throws(SystemError) {

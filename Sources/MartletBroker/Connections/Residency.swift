@@ -1,4 +1,5 @@
 import MartletFormat
+import MartletStorage
 import MartletSystem
 
 /// Knows whether bytes of a file can be sent without waiting for the disk, and reads those that
@@ -16,6 +17,24 @@ struct Residency: Sendable {
         } catch {
             return false
         }
+    }
+
+    /// Up to here copying costs less than asking for residency and sending from the file.
+    static let smallBytes = 32 * 1_024
+
+    /// The plan's bytes, if the page cache holds them all.
+    func readIfCached(_ file: any File, _ plan: ReadPlan, _ pool: SlabPool) -> ByteSlab? {
+        let slab = pool.take(atLeast: plan.length)
+        do throws(SystemError) {
+            try unsafe slab.fill(atMost: plan.length) { (free) throws(SystemError) -> Int in
+                try unsafe file.readIfCached(into: free, at: plan.position) ?? 0
+            }
+        } catch {
+            slab.clear()  // A reader queue meets the same error and answers it.
+        }
+        if slab.count == plan.length { return slab }
+        pool.give(slab)
+        return nil
     }
 
     /// Reads the first `count` bytes of the part. Reader queue; blocks.

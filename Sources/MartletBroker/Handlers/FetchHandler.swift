@@ -78,6 +78,12 @@ final class FetchHandler: Sendable {
     private func residentPart(_ plan: ReadPlan) -> OutboundPart? {
         if let slab = plan.slab { return .slab(slab) }
         guard let file = plan.file else { return nil }
+        if plan.length <= Residency.smallBytes,
+            let slab = services.residency.readIfCached(file, plan, services.pool)
+        {
+            // One call asked and read, and the reply leaves in one piece.
+            return .slab(slab)
+        }
         var part = FilePart(
             file: file, position: plan.position, count: plan.length, isResident: false)
         guard services.residency.isResident(part) else { return nil }

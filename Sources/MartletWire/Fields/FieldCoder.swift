@@ -127,7 +127,7 @@ package enum WireLimits {
     package static let namesMax = 1_000
     package static let settingsMax = 64
     package static let partitionsPerRequestMax = 4_096
-    package static let topicsMax = 10_000
+    package static let topicsMax = 100_000
     package static let partitionsPerTopicMax = 50_000
     package static let rangesMax = 1_000
     package static let eventsMax = 10_000

@@ -1,0 +1,123 @@
+import MartletBroker
+import MartletConfiguration
+import MartletFormat
+import MartletWire
+import Testing
+
+@Suite struct TopicTests {
+    private func delete(_ client: RawClient, _ id: TopicID) throws {
+        var request = DeleteTopicRequest()
+        request.id = id
+        #expect(try client.ask(request).error == .none)
+    }
+
+    @Test func `F-52 an old id means the old topic, also when its name exists again`() throws {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        let reader = try harness.hello()
+        let old = try harness.makeTopic(client, "orders")
+        _ = try client.produce(old, makeBatch(3))
+        try reader.send(try fetchRequest(old, from: 3, wait: 25_000).frame(correlation: 1))
+        #expect(try reader.ask(PingRequest()).error == .none)
+        try delete(client, old)
+        let new = try harness.makeTopic(client, "orders")
+        #expect(new != old)
+        // Who waited for the old one is told at once, not when its time is over.
+        let parked = try reader.receive(FetchReply.self).reply
+        #expect(parked.partitions.first?.error == .unknownTopicID)
+        #expect(try client.produce(old, makeBatch()).error == .unknownTopicID)
+        let fetched = try client.ask(fetchRequest(old, from: 0))
+        #expect(fetched.partitions.first?.error == .unknownTopicID)
+        #expect(try client.produce(new, makeBatch()).baseOffset == 0)
+        var metadata = MetadataRequest()
+        metadata.names = [TopicNameItem("orders")]
+        metadata.ids = [TopicIDItem(old), TopicIDItem(new)]
+        let topics = try client.ask(metadata).topics
+        #expect(topics.map(\.error) == [.none, .unknownTopicID, .none])
+        #expect(topics.map(\.id) == [new, old, new])
+        try harness.stop()
+    }
+
+    @Test func `topics are made, described, changed, grown and listed`() throws {
+        let harness = try BrokerHarness(configure: { $0.topic.partitions = 3 })
+        let client = try harness.hello()
+        let id = try harness.makeTopic(
+            client, "a", partitions: -1, settings: [("retention.ms", "60000")])
+        var describe = DescribeTopicRequest()
+        describe.id = id
+        var topic = try client.ask(describe)
+        #expect(topic.name == "a" && topic.partitions.map(\.partition) == [0, 1, 2])
+        let retention = topic.settings.first { $0.key == "retention.ms" }
+        #expect(retention?.value == "60000" && retention?.source == 2)
+        var alter = AlterTopicRequest()
+        alter.id = id
+        alter.changes = [TopicSettingChange("retention.ms", nil)]
+        let change = try #require(try client.ask(alter).settings.first)
+        #expect(change.before == "60000" && change.source != 2)
+        alter.changes = [TopicSettingChange("no.such.key", "1")]
+        #expect(try client.ask(alter).error == .invalidConfig)
+        var add = AddPartitionsRequest()
+        add.id = id
+        add.total = 5
+        #expect(try client.ask(add).partitions == 5)
+        #expect(try client.ask(add).error == .invalidPartitions)
+        topic = try client.ask(describe)
+        #expect(topic.partitions.count == 5)
+        #expect(try client.produce(id, makeBatch(), partition: 4).error == .none)
+        var list = ListTopicsRequest()
+        #expect(try client.ask(list).topics.map(\.name) == ["a"])
+        list.includeInternal = true
+        #expect(try client.ask(list).topics.map(\.name) == ["$producers", "a"])
+        try harness.stop()
+    }
+
+    @Test(arguments: [
+        ("", Int32(1), ErrorCode.invalidTopicName), ("$mine", 1, .invalidTopicName),
+        ("a/b", 1, .invalidTopicName), ("..", 1, .invalidTopicName),
+        ("t", 0, .invalidPartitions), ("t", -2, .invalidPartitions),
+        ("t", Int32.max, .limitReached),
+    ])
+    func `a topic that may not be is refused`(
+        name: String, partitions: Int32, error: ErrorCode
+    ) throws {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        var request = CreateTopicRequest()
+        request.name = name
+        request.partitions = partitions
+        #expect(try client.ask(request).error == error)
+        #expect(try client.ask(ListTopicsRequest()).topics.isEmpty)
+        try harness.stop()
+    }
+
+    @Test func `validateOnly makes nothing, and a name is given once`() throws {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        var request = CreateTopicRequest()
+        request.name = "x"
+        request.validateOnly = true
+        #expect(try client.ask(request).error == .none)
+        #expect(try client.ask(ListTopicsRequest()).topics.isEmpty)
+        request.validateOnly = false
+        #expect(try client.ask(request).error == .none)
+        #expect(try client.ask(request).error == .topicExists)
+        try harness.stop()
+    }
+
+    @Test func `limits of connections change while it runs`() throws {
+        let harness = try BrokerHarness()
+        let first = try harness.hello()
+        var configuration = BrokerConfiguration()
+        configuration.listener.connectionsMax = 1
+        configuration.listener.connectionsPerAddressMax = 1
+        harness.broker.reload(configuration)
+        let refused = try harness.connect()
+        #expect(try refused.receiveUntilClosed().isEmpty)
+        #expect(try first.ask(PingRequest()).error == .none)
+        configuration.listener.connectionsMax = 10
+        configuration.listener.connectionsPerAddressMax = 10
+        harness.broker.reload(configuration)
+        _ = try harness.hello()
+        try harness.stop()
+    }
+}
