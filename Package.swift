@@ -148,6 +148,10 @@ let package = Package(
                 "MartletTelemetry",
             ]
         ),
+        tests(
+            "MartletCommandTests",
+            ["martlet", "MartletClient", "MartletConfiguration", "MartletJSON", "MartletWire"]
+        ),
         tests("MartletEndToEndTests", ["MartletSystem", "MartletJSON"]),
         tests(
             "MartletTidyTests",

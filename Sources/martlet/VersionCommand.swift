@@ -2,7 +2,7 @@ import MartletConfiguration
 import MartletJSON
 
 enum ToolVersion {
-    static let text = "0.1.0"
+    static let text = Product.version
 }
 
 enum VersionCommand {

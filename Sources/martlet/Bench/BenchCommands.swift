@@ -12,5 +12,8 @@ enum BenchCommands {
             ExampleSpec("martlet bench disk --data /var/lib/martlet", "What the disk can do"),
             ExampleSpec("martlet bench produce --size 1024", "Durable records, as fast as it goes"),
         ],
-        commands: [BenchDiskCommand.command])
+        commands: [
+            BenchClientCommands.produce, BenchClientCommands.consume,
+            BenchClientCommands.endToEnd, BenchDiskCommand.command,
+        ])
 }

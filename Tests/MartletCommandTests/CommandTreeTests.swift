@@ -1,0 +1,130 @@
+import MartletConfiguration
+import MartletWire
+import Testing
+
+@testable import MartletClient
+@testable import martlet
+
+/// The tree of commands as a whole.
+@Suite struct CommandTreeTests {
+    /// Every command with the words that lead to it.
+    private static var all: [(words: [String], command: Command)] {
+        func below(_ command: Command, _ words: [String]) -> [(words: [String], command: Command)] {
+            [(words, command)]
+                + command.commands.flatMap { below($0, words + [$0.spec.name]) }
+        }
+        return below(CommandTree.root, [])
+    }
+
+    @Test func `the tree has no defects`() {
+        #expect(CommandTree.root.spec.defects() == [])
+    }
+
+    @Test func `every command runs or leads to others`() {
+        for (words, command) in Self.all {
+            #expect((command.body == nil) == !command.commands.isEmpty, "\(words)")
+        }
+    }
+
+    @Test func `every command has help with examples`() throws {
+        for (words, command) in Self.all {
+            let parsed = try CommandTree.root.spec.parse(words + ["--help"])
+            guard case .help(let text) = parsed else {
+                Issue.record("\(words): no help")
+                continue
+            }
+            #expect(text.contains("Usage: martlet"), "\(words)")
+            #expect(text.contains("Examples:") || !command.commands.isEmpty, "\(words)")
+            #expect(text.split(separator: "\n").allSatisfy { $0.count <= 100 }, "\(words)")
+            for example in command.spec.examples {
+                #expect(example.command.contains("martlet"), "\(example.command)")
+            }
+        }
+    }
+
+    @Test func `every example parses`() throws {
+        for (_, command) in Self.all {
+            for example in command.spec.examples {
+                // The words of a shell: quotes are taken off, pipes and redirections end it.
+                let words = ShellWords.martlet(example.command)
+                _ = try CommandTree.root.spec.parse(words)
+            }
+        }
+    }
+
+    @Test func `the help lists all exit codes`() throws {
+        guard case .help(let text) = try CommandTree.root.spec.parse(["--help"]) else {
+            Issue.record("no help")
+            return
+        }
+        let oneLine = text.split(separator: "\n").joined(separator: " ")
+        for code in ToolExitCode.allCases {
+            #expect(oneLine.contains("\(code.rawValue) \(code.meaning)"))
+        }
+    }
+
+    @Test(arguments: [
+        (MartletErrorCode.unknownTopic, ToolExitCode.notFound),
+        (.notAuthorized, .refused), (.requestTimedOut, .timeout), (.deadlineExceeded, .timeout),
+        (.topicExists, .conflict), (.connectionFailed, .unreachable),
+        (.invalidArgument, .usage), (.internalError, .failure),
+    ])
+    func `errors have exit codes`(code: MartletErrorCode, expected: ToolExitCode) {
+        #expect(ToolError.exitCode(of: code) == expected)
+    }
+
+    @Test func `errors are one line that says what to do`() {
+        let error = MartletError(
+            .unknownTopic, "", context: ["topic": "orders"])
+        let shown = ToolError(describing: error)
+        #expect(shown.exitCode == .notFound)
+        #expect(!shown.message.contains("\n"))
+        #expect(shown.message.contains("orders"))
+        #expect(shown.message.contains("martlet topic list"))
+        #expect(shown.message.contains("(UNKNOWN_TOPIC)"))
+    }
+
+    @Test(arguments: ["bash", "zsh", "fish"])
+    func `completion knows every command`(shell: String) {
+        let script = CompletionScript(root: CommandTree.root.spec)
+        let text =
+            [("bash", script.bash), ("zsh", script.zsh), ("fish", script.fish)]
+            .first { $0.0 == shell }?.1 ?? ""
+        for (words, _) in Self.all where !words.isEmpty {
+            #expect(text.contains(words[words.count - 1]), "\(words)")
+        }
+    }
+}
+
+/// Just enough of a shell to read the examples of the help.
+enum ShellWords {
+    /// The words behind `martlet` up to a pipe, a redirection or the end.
+    static func martlet(_ line: String) -> [String] {
+        var words = split(line)
+        if let start = words.firstIndex(where: { $0.hasSuffix("martlet") && !$0.contains("/") }) {
+            words = Array(words[(start + 1)...])
+        }
+        return Array(words.prefix { !["|", "<", ">", "&&"].contains($0) })
+    }
+
+    private static func split(_ line: String) -> [String] {
+        var words: [String] = []
+        var word: String?
+        var quote: Character?
+        for character in line {
+            if let open = quote {
+                if character == open { quote = nil } else { word = (word ?? "") + "\(character)" }
+            } else if character == "'" || character == "\"" {
+                quote = character
+                word = word ?? ""
+            } else if character == " " {
+                if let done = word { words.append(done) }
+                word = nil
+            } else if character != "(" && character != ")" {
+                word = (word ?? "") + "\(character)"
+            }
+        }
+        if let word { words.append(word) }
+        return words
+    }
+}
