@@ -197,7 +197,7 @@ extension ConsumerCore {
             let damaged = result.damaged.compactMap(\.range)
             let range =
                 damaged.first { $0.contains(cursor.position) } ?? damaged.first
-                ?? cursor.position..<(cursor.position + 1)
+                ?? cursor.position..<max(cursor.position, cursor.position &+ 1)
             stop(cursor, .corrupt(cursor.name, range, result.message))
         default:
             guard result.error.isRetriable else {

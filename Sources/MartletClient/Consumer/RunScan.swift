@@ -32,17 +32,17 @@ struct RunScan {
     mutating func run(_ batches: RawSpan) throws(RunProblem) {
         var position = 0
         var checksum = startChecksum
-        let start = expected
+        let asked = damaged()
         while position < batches.byteCount {
             let rest = batches.extracting(position..<batches.byteCount)
             let header: RecordBatchHeader
             do {
                 header = try RecordBatchHeader(reading: rest)
             } catch {
-                throw .damaged(expected..<(expected + 1), "\(error)")
+                throw .damaged(damaged(), "\(error)")
             }
             guard header.byteCount <= rest.byteCount else {
-                throw .damaged(expected..<(expected + 1), "the batch is cut short")
+                throw .damaged(damaged(), "the batch is cut short")
             }
             checksum = RecordBatch.prefixChecksum(rest, continuing: checksum)
             if header.codec != 0 { throw .compressed(codec: header.codec) }
@@ -51,16 +51,24 @@ struct RunScan {
         }
         guard checksum == endChecksum else {
             throw .damaged(
-                start..<max(expected, start + 1), "the batches' prefixes are not the log's")
+                asked.lowerBound..<max(expected, asked.upperBound),
+                "the batches' prefixes are not the log's")
         }
         crossNamed()
+    }
+
+    /// The offsets from the expected one on that cannot be trusted: at least one. A broker's offsets
+    /// are a stranger's, so the last one there is must not overflow.
+    private func damaged(upTo end: Int64 = 0) -> Range<Int64> {
+        let start = min(expected, .max - 1)
+        return start..<max(end, start + 1)
     }
 
     /// Checks that the batch begins where the one before ended.
     private mutating func follow(
         _ header: RecordBatchHeader, isFirst: Bool
     ) throws(RunProblem) {
-        let range = expected..<max(header.nextOffset, expected + 1)
+        let range = damaged(upTo: header.nextOffset)
         guard header.nextOffset > expected else {
             throw .damaged(range, "a batch ends before offset \(expected)")
         }

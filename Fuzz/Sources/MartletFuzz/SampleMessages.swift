@@ -1,0 +1,1 @@
+../../../Tests/MartletWireTests/SampleMessages.swift
