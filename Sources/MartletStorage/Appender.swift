@@ -6,7 +6,8 @@ struct Appender {
     /// The files that are written, once they are open.
     struct Files {
         let log: any File
-        let index: any File
+        /// nil when it could not be opened: then it is rebuilt some day.
+        let index: (any File)?
         var tracker: IndexTracker
         /// The file holds zeros from the log's end up to here (or ends before).
         var aheadEnd: Int64

@@ -42,6 +42,17 @@ final class EvictionPool: Sendable {
         }
     }
 
+    var isEmpty: Bool { state.withLock { $0.items.isEmpty } }
+
+    /// Forgets everything. Items hold their pool and the pool holds them, so whoever owns both ends
+    /// that here: otherwise files of a dropped engine would stay open.
+    func clear() {
+        state.withLock { state in
+            state.items = [:]
+            state.total = 0
+        }
+    }
+
     private static func overflow(
         _ state: inout State, limit: Int, sparing: ObjectIdentifier
     ) -> [any Evictable] {

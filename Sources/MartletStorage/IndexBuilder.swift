@@ -65,8 +65,7 @@ struct IndexBuilder {
 
     /// Blocks: reads the index file and the part of the log that it does not cover.
     func load() throws(StorageError) -> Result {
-        let file = try segment.index.file.open()
-        var entries = try SparseIndex.readEntries(segment.index.header, from: file, end: end)
+        var entries = segment.index.stored(end: end)
         if let last = entries.last, last.isSeal {
             if last.position == end {
                 entries.removeLast()

@@ -74,6 +74,6 @@ enum LogFileNames {
         guard text.utf8.count == 20, text.utf8.allSatisfy({ (48...57).contains($0) }) else {
             return nil
         }
-        return Int64(text)
+        return Int64(text).flatMap { $0 <= LogLimits.offsetMax ? $0 : nil }
     }
 }

@@ -197,15 +197,10 @@ struct LogRecovery {
     }
 
     private func hasSeal(_ segment: Segment) -> Bool {
-        do {
-            let file = try segment.index.file.open()
-            let entries = try SparseIndex.readEntries(
-                segment.index.header, from: file, end: segment.bytes)
-            guard let last = entries.last, last.isSeal else { return false }
-            return last.position == segment.bytes
-        } catch {
+        guard let last = segment.index.stored(end: segment.bytes).last, last.isSeal else {
             return false  // no usable index says nothing about the log
         }
+        return last.position == segment.bytes
     }
 
     /// Scans everything above the mark. True when anything there was kept or cut.
@@ -353,8 +348,9 @@ struct LogRecovery {
         return Result(appender: appender, state: state)
     }
 
-    /// A `written` topic never gives again what it may have given: after an unclean stop it goes on
-    /// above the reserved block, and what lies between is a gap.
+    /// Offsets that were given, or may have been, are never given again: a `written` topic goes on
+    /// above its reserved block after an unclean stop, and any log above what was deleted and above
+    /// its known gaps, even when its files end before that. What lies between is a gap.
     private func reserve(_ result: inout Result) {
         let end = result.appender.tail.offset
         var reserved = marks.reserve?.offset ?? 0
@@ -370,22 +366,26 @@ struct LogRecovery {
             }
             result.appender.reservedUntil = reserved
         }
-        guard !isClean, reserved > end else { return }
-        let gap = end..<reserved
-        if !gaps.contains(gap) {
+        let deleted = marks.start?.offset ?? 0
+        let passed = gaps.map(\.upperBound).max() ?? 0
+        let floor = max(isClean ? 0 : reserved, deleted, passed)
+        guard floor > end else { return }
+        let gap = end..<floor
+        if !gaps.contains(where: { $0.lowerBound <= end && $0.upperBound == floor }) {
             result.newGap = gap
             result.state.gaps.append(gap)
         }
-        result.appender.tail.offset = reserved
-        result.state.appended.offset = reserved
-        result.state.durable.offset = reserved
-        result.state.visible.offset = reserved
-        result.state.logStart = max(
-            result.state.logStart, min(marks.start?.offset ?? 0, reserved))
+        result.appender.tail.offset = floor
+        result.state.appended.offset = floor
+        result.state.durable.offset = floor
+        result.state.visible.offset = floor
+        result.state.logStart = max(result.state.logStart, min(deleted, floor))
         result.events.append(
             event(
                 .gap, from: gap.lowerBound, to: gap.upperBound,
-                "a written topic after an unclean stop: these offsets are never given again"))
+                floor == reserved
+                    ? "a written topic after an unclean stop: these offsets are never given again"
+                    : "the log ended below what was deleted: these offsets are never given again"))
     }
 
     private func mark(_ result: Result) -> MarkEntry {

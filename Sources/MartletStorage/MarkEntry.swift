@@ -103,7 +103,15 @@ struct MarkEntry: Equatable, Sendable {
         } catch {
             return nil  // cannot happen: the length was checked above
         }
-        guard segmentBase >= 0, position >= 0, offset >= 0, partition >= 0 else { return nil }
+        // What no broker writes is no mark, whatever its checksum says: what is computed from these
+        // numbers must not overflow, and nothing ends before it begins.
+        let numbers = 0...LogLimits.offsetMax
+        guard numbers.contains(segmentBase), numbers.contains(position), numbers.contains(offset),
+            time == .min || numbers.contains(time), partition >= 0,
+            sequence <= UInt64(LogLimits.offsetMax),
+            leaderEpoch >= 0, leaderEpoch <= LogLimits.leaderEpochMax,
+            kind != .end || segmentBase <= offset
+        else { return nil }
     }
 }
 

@@ -278,7 +278,7 @@ extension PartitionLog {
                     "index of segment \(segment.base) of \(name) rebuilt from the log")
                 var entries = built.entries
                 if let end = segment.end { entries.append(end) }
-                try segment.index.rewrite(entries, in: try segment.index.file.open())
+                rewriteIndex(segment, entries)
             }
         }
         segment.index.install(built.entries, pinned: false)
@@ -287,6 +287,17 @@ extension PartitionLog {
                 built.entries.dropFirst().first?.appendTime ?? built.end.appendTime
         }
         return built.entries
+    }
+
+    /// Writes what was rebuilt; when that fails (a full disk), it is rebuilt again another time.
+    func rewriteIndex(_ segment: Segment, _ entries: [IndexEntry]) {
+        do {
+            try segment.index.rewrite(entries, in: try segment.index.file.open())
+        } catch {
+            context.logger.warning(
+                "INDEX_NOT_WRITTEN",
+                "index of segment \(segment.base) of \(name) not written: \(error.message)")
+        }
     }
 
     /// Learns where a closed segment ends.

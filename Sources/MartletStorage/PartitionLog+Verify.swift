@@ -15,10 +15,13 @@ extension PartitionLog {
         case .refused(let outcome): return outcome
         case .accepted(let accepted): request = accepted
         }
-        guard let walk = try startWalk(request.start, maxBytes) else { return .needsDisk }
-        var verification = walk
+        guard var verification = try startWalk(request.start, maxBytes) else { return .needsDisk }
         try verification.run()
-        if let damage = verification.damage { quarantine(damage) }
+        while let start = goesOn(verification) {
+            guard let walk = try startWalk(start, maxBytes) else { return .needsDisk }
+            verification = walk
+            try verification.run()
+        }
         return state.withLock { state in
             guard verification.output.count > 0 else {
                 switch admit(offset, state) {
@@ -34,6 +37,40 @@ extension PartitionLog {
                     gaps: gaps(from: request.asked, to: verification.nextOffset, state),
                     view: state.view))
         }
+    }
+
+    /// Quarantines what a walk found. Where it has nothing to give for another reason than damage at
+    /// its start, returns where the next walk begins: at the same place when the damage lies before
+    /// it (the next walk knows it and passes), or in the next segment.
+    private func goesOn(_ walk: VerifiedWalk) -> Int64? {
+        guard let damage = walk.damage else {
+            return walk.output.count == 0 ? passEmpty(walk.from) : nil
+        }
+        let isNew = quarantine(damage)
+        let isBefore = isNew && damage.offsets.upperBound <= walk.from
+        return walk.output.count == 0 && isBefore ? walk.from : nil
+    }
+
+    /// Nothing wrong was found from `start` on, and nothing at all: the segment ends there. Where it
+    /// was compacted, reading goes on in the next one, whose base is returned; otherwise the offsets
+    /// up to there are missing, and that is damage too.
+    private func passEmpty(_ start: Int64) -> Int64? {
+        let missing = state.withLock { state -> (range: Range<Int64>, segment: Segment, Bool)? in
+            guard let index = state.segmentIndex(for: start) else { return nil }
+            let segment = state.segments[index]
+            let isLast = index + 1 == state.segments.count
+            let next = isLast ? state.visible.offset : state.segments[index + 1].base
+            let gap = state.gaps.map(\.lowerBound).filter { $0 > start }.min() ?? next
+            guard start < min(next, gap) else { return nil }
+            return (start..<min(next, gap), segment, segment.generation > 0 && !isLast)
+        }
+        guard let (range, segment, isCompacted) = missing else { return nil }
+        if isCompacted { return range.upperBound }
+        quarantine(
+            DamagedRange(
+                offsets: range, base: segment.base, positions: segment.bytes..<segment.bytes,
+                reason: "the segment ends before them"))
+        return nil
     }
 
     private func startWalk(
@@ -60,10 +97,13 @@ extension PartitionLog {
     }
 
     /// Notes damage: reads that touch it are answered `CORRUPT_MESSAGE`, everything else is served.
-    func quarantine(_ damage: DamagedRange) {
+    /// False when it was known.
+    @discardableResult
+    func quarantine(_ damage: DamagedRange) -> Bool {
         let isNew = state.withLock { state in
             if state.damaged.contains(where: {
                 $0.base == damage.base && $0.positions == damage.positions
+                    && $0.offsets == damage.offsets
             }) {
                 return false
             }
@@ -71,7 +111,7 @@ extension PartitionLog {
             state.damaged.sort { $0.offsets.lowerBound < $1.offsets.lowerBound }
             return true
         }
-        guard isNew else { return }
+        guard isNew else { return false }
         context.metrics.damagedRanges.add()
         context.logger.error(
             "LOG_DAMAGED",
@@ -81,6 +121,7 @@ extension PartitionLog {
                 ("position", .integer(damage.positions.lowerBound)),
                 ("length", .integer(Int64(damage.positions.count))),
             ])
+        return true
     }
 
     /// Lets readers go on behind damage, by an operator's word. Lists what would be, or was, passed.
@@ -220,6 +261,8 @@ struct VerifiedWalk {
     private mutating func locate(
         _ reason: String, _ place: LogEnd, _ target: LogEnd
     ) throws(StorageError) {
+        // Bytes behind the last offset hold none: the next one lies behind `target`, and is sound.
+        guard place.offset < target.offset else { return }
         let next = try BatchSearch.next(
             in: file, from: place.position + 1, to: target.position, offset: place.offset + 1,
             offsetLimit: target.offset)

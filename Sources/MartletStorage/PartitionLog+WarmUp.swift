@@ -35,14 +35,13 @@ extension PartitionLog {
             ($0.segment, $0.tail, $0.hasProducers)
         }
         let log = try segment.log.open()
-        let index = try segment.index.file.open()
         let built = try IndexBuilder(
             segment: segment, end: tail.position, offsetLimit: tail.offset,
             fallbackTime: tail.appendTime == .min
                 ? context.clock.wallMilliseconds() : tail.appendTime,
             interval: context.options.indexIntervalBytes
         ).load()
-        if built.isRebuilt { try segment.index.rewrite(built.entries, in: index) }
+        if built.isRebuilt { rewriteIndex(segment, built.entries) }
         segment.index.install(built.entries, pinned: true)
         if built.hasDamage || built.end.checksum != tail.checksum {
             context.logger.error(
@@ -67,7 +66,8 @@ extension PartitionLog {
                 interval: context.options.indexIntervalBytes)
             tracker.keepTimes(of: built.end)
             appender.files = Appender.Files(
-                log: log, index: index, tracker: tracker, aheadEnd: max(size, tail.position))
+                log: log, index: segment.index.file.openFile, tracker: tracker,
+                aheadEnd: max(size, tail.position))
         }
     }
 
@@ -100,7 +100,7 @@ extension PartitionLog {
         into table: inout ProducerTable
     ) throws(StorageError) {
         let log = try segment.log.open()
-        let start = try place(of: offset, in: segment, end: end)
+        let start = place(of: offset, in: segment, end: end)
         let time = context.clock.wallMilliseconds()
         var scanner = BatchScanner(log, from: start, to: end, checksBody: true)
         var next = offset
@@ -123,12 +123,9 @@ extension PartitionLog {
     }
 
     /// A position at or before the batch of `offset`.
-    private func place(
-        of offset: Int64, in segment: Segment, end: Int64
-    ) throws(StorageError) -> Int64 {
+    private func place(of offset: Int64, in segment: Segment, end: Int64) -> Int64 {
         guard offset > segment.base else { return 0 }
-        let file = try segment.index.file.open()
-        let entries = try SparseIndex.readEntries(segment.index.header, from: file, end: end)
+        let entries = segment.index.stored(end: end)
         guard let index = entries.lastIndex(where: { $0.offset <= offset }) else { return 0 }
         return entries[index].position
     }

@@ -56,20 +56,24 @@ enum ProducerSnapshot {
             let count = Int(try body.readUInt32("count", at: &at))
             guard count <= (body.byteCount - at) / producerBytes else { return nil }
             var table = ProducerTable()
-            for _ in 0..<count { try readProducer(body, &at, &table) }
+            for _ in 0..<count {
+                guard try readProducer(body, &at, &table) else { return nil }
+            }
             return at == body.byteCount ? table : nil
         } catch {
             return nil  // shorter than it says: not a whole snapshot
         }
     }
 
+    /// False when the window is larger than any that is kept: `encode` counts on that.
     private static func readProducer(
         _ body: RawSpan, _ at: inout Int, _ table: inout ProducerTable
-    ) throws(FormatError) {
+    ) throws(FormatError) -> Bool {
         let id = try body.readInt64("producerID", at: &at)
         let epoch = try body.readInt16("epoch", at: &at)
         let appendTime = try body.readInt64("appendTime", at: &at)
         let batches = Int(try body.readUInt8("batches", at: &at))
+        guard batches <= ProducerState.windowCount else { return false }
         var state = ProducerState(epoch: epoch, batches: [], lastAppendTime: appendTime)
         for _ in 0..<batches {
             state.batches.append(
@@ -81,6 +85,7 @@ enum ProducerSnapshot {
                     leaderEpoch: try body.readInt32("leaderEpoch", at: &at)))
         }
         table.producers[id] = state
+        return true
     }
 
     /// Writes the snapshot beside the log and removes the older ones but one, and the one at `kept`.

@@ -78,10 +78,9 @@ struct SegmentListing {
         var kept: [Segment] = []
         for segment in segments {
             if let last = kept.last, last.generation > 0 {
-                let file = try last.index.file.open()
-                let entries = try SparseIndex.readEntries(
-                    last.index.header, from: file, end: last.bytes)
-                if let end = entries.last, end.isSeal, end.offset > segment.base {
+                if let end = last.index.stored(end: last.bytes).last, end.isSeal,
+                    end.offset > segment.base
+                {
                     try removeOld(segment.base, segment.generation, &events)
                     continue
                 }

@@ -67,11 +67,12 @@ final class SparseIndex: Evictable {
     }
 
     /// Appends an entry in memory and to the open file. A failed write only costs a rebuild later.
-    func append(_ entry: IndexEntry, to open: any File) throws(SystemError) {
+    func append(_ entry: IndexEntry, to open: (any File)?) throws(SystemError) {
         let ordinal = state.withLock { state in
             state.entries.append(entry)
             return state.entries.count - 1
         }
+        guard let open else { return }
         let slab = ByteSlab(capacity: IndexEntry.byteCount)
         entry.encode(into: slab)
         let position = Int64(IndexHeader.byteCount + ordinal * IndexEntry.byteCount)
@@ -87,6 +88,15 @@ final class SparseIndex: Evictable {
         try storage("writing \(open.path)") { () throws(SystemError) in
             try open.truncate(to: 0)
             try open.write(slab, at: 0)
+        }
+    }
+
+    /// What the file holds, or nothing: an index that cannot be opened or read is as good as none.
+    func stored(end: Int64) -> [IndexEntry] {
+        do {
+            return try Self.readEntries(header, from: try file.open(), end: end)
+        } catch {
+            return []  // the log itself is read then, and says so if it cannot be
         }
     }
 
@@ -128,7 +138,7 @@ final class SparseIndex: Evictable {
         guard let last else { return entry.position == 0 && entry.offset == base }
         return entry.position > last.position && entry.offset > last.offset
             && entry.appendTime >= last.appendTime && entry.maxEventTime >= last.maxEventTime
-            || (entry.isSeal && entry.position == last.position)
+            || (entry.isSeal && entry.position == last.position && entry.offset == last.offset)
     }
 }
 

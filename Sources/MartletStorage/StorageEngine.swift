@@ -120,6 +120,11 @@ package final class StorageEngine: Sendable {
         self.lock = lock
     }
 
+    deinit {
+        context.files.clear()
+        context.indexes.clear()
+    }
+
     package var startReport: StartReport { report.withLock { $0 } }
     package var isWritable: Bool { context.space.isWritable && context.failed == nil }
     package var space: DiskSpaceGuard { context.space }

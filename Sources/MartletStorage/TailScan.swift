@@ -51,8 +51,12 @@ struct TailScan {
     }
 
     private func problem(_ header: RecordBatchHeader, _ so: Result) -> String? {
-        guard header.nextOffset > header.baseOffset else { return "offsets overflow" }
-        guard header.leaderEpoch >= so.leaderEpoch, header.leaderEpoch <= Int32.max / 2 else {
+        guard header.nextOffset > header.baseOffset, header.nextOffset <= LogLimits.offsetMax else {
+            return "offsets overflow"
+        }
+        guard header.leaderEpoch >= so.leaderEpoch,
+            header.leaderEpoch <= LogLimits.leaderEpochMax
+        else {
             return "leader epoch \(header.leaderEpoch) after \(so.leaderEpoch)"
         }
         if header.baseOffset == so.end.offset { return nil }

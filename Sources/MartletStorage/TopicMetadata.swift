@@ -111,7 +111,9 @@ enum TopicMetadataText {
                     throw StorageError(.corrupt, "line \(index + 1): \"\(line)\" is not understood")
                 }
             }
-            guard let id, let name, let partitions, partitions > 0 else {
+            guard let id, let name, let partitions,
+                (1...LogLimits.partitionsPerTopicMax).contains(partitions)
+            else {
                 throw StorageError(.corrupt, "id, name or partitions is missing")
             }
             return TopicMetadata(
@@ -127,7 +129,7 @@ enum TopicMetadataText {
             case ("set", 3): overrides[String(words[1])] = String(words[2])
             case ("gap", 4):
                 guard let partition = Int32(words[1]), let from = Int64(words[2]),
-                    let to = Int64(words[3]), from < to
+                    let to = Int64(words[3]), from >= 0, from < to, to <= LogLimits.offsetMax
                 else { return false }
                 gaps[partition, default: []].append(from..<to)
             default: return false  // a line that no version of ours wrote
