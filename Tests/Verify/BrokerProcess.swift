@@ -55,6 +55,8 @@ final class BrokerProcess {
         child = nil
     }
 
+    /// 0 while it is down.
+    var processID: pid_t { child?.id ?? 0 }
     var hasEnded: Bool { child?.ending != nil }
     var lastWords: String {
         guard let child else { return "" }

@@ -100,7 +100,7 @@ struct Campaign {
                 throw VerifyError("martletd ended by itself: \(broker.lastWords)")
             }
             if lanes.openRequests > 0 { withOpenRequests += 1 }
-            try disk.cut()
+            try disk.cut(broker: broker.processID)
             try broker.kill()
             try disk.restore()
             try broker.start()

@@ -1,11 +1,12 @@
+import Glibc
 import MartletSystem
 import MartletTestSupport
 
 /// Where the data lies, and how it is taken away.
 protocol Disk {
     var data: String { get }
-    /// Called right before the broker is killed.
-    func cut() throws
+    /// Called right before the broker with this process id is killed.
+    func cut(broker: pid_t) throws
     /// Called when it is dead.
     func restore() throws
     func remove()
@@ -14,13 +15,13 @@ protocol Disk {
 /// A plain folder: `kill -9` leaves the page cache.
 struct PlainDisk: Disk {
     let data: String
-    func cut() throws {}
+    func cut(broker: pid_t) throws {}
     func restore() throws {}
     func remove() {}
 }
 
 /// An ext4 file system in an image, mounted by loop device. `EXT4_IOC_SHUTDOWN` without a log flush
-/// drops everything that was not synced, as a power cut does.
+/// drops everything that was not synced, and the broker does nothing more, as in a power cut.
 struct LoopDisk: Disk {
     let image: String
     let mount: String
@@ -38,7 +39,7 @@ struct LoopDisk: Disk {
 
     var data: String { "\(mount)/data" }
 
-    func cut() throws { try Self.run(tool, [mount]) }
+    func cut(broker: pid_t) throws { try Self.run(tool, [mount, "\(broker)"]) }
 
     func restore() throws {
         try Self.run("/bin/umount", [mount])
