@@ -34,6 +34,24 @@ import Testing
     }
 }
 
+/// Every n-th operation fails, once and for ever.
+@Suite struct FaultCampaignTests {
+    @Test(arguments: Scenario.all.indices)
+    func `every scenario survives any operation failing`(index: Int) {
+        let scenario = Scenario.all[index]
+        if let only = CampaignSettings.only, only != index { return }
+        var random = SeededRandom(seed: CampaignSettings.seed &+ 3000 &+ UInt64(index))
+        var campaign = FaultCampaign(
+            scenario, seed: CampaignSettings.isExact ? CampaignSettings.seed : random.next())
+        campaign.stride = CampaignSettings.isLong ? 1 : 7
+        campaign.run()
+        #expect(campaign.violations.isEmpty, "\(campaign.violations.joined(separator: "\n"))")
+        print(
+            "simdisk: \(scenario.name): \(campaign.runs) runs with a failing operation, seed \(CampaignSettings.seed)"
+        )
+    }
+}
+
 /// The campaign proves nothing unless it finds what is wrong.
 @Suite struct PlantedBugTests {
     /// Each bug with scenarios that meet it.
@@ -90,6 +108,7 @@ enum CampaignSettings {
     static let isExact = CurrentProcess.environment["MARTLET_CAMPAIGN_EXACT"] != nil
     static let only = Int(CurrentProcess.environment["MARTLET_CAMPAIGN_SCENARIO"] ?? "")
     static let points = Int(CurrentProcess.environment["MARTLET_CAMPAIGN_POINTS"] ?? "") ?? 3000
+    static let isLong = points >= 100_000
     static let traces = CurrentProcess.environment["MARTLET_CAMPAIGN_TRACE"] != nil
     static let seed = UInt64(CurrentProcess.environment["MARTLET_SEED"] ?? "") ?? 1
 }

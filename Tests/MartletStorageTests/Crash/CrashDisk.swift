@@ -127,6 +127,8 @@ final class CrashDisk: FileSystem {
         var locks: Set<String> = []
         var fault: DiskFault?
         var faultHits = 0
+        /// A sync failed: final for the process that asked for it.
+        var failedSync = false
         var trace: [String] = []
         /// Called before each operation that changes or syncs something.
         var observer: (@Sendable (_ operation: Int, _ disk: DiskState) -> Void)?
@@ -145,9 +147,12 @@ final class CrashDisk: FileSystem {
         state.withLock { $0.trace.append(text) }
     }
     var faultHits: Int { state.withLock { $0.faultHits } }
+    var failedSync: Bool { state.withLock { $0.failedSync } }
     func observe(_ observer: (@Sendable (Int, DiskState) -> Void)?) {
         state.withLock { $0.observer = observer }
     }
+    /// A new process knows nothing of what failed before.
+    func forgetFailures() { state.withLock { $0.failedSync = false } }
     func setFault(_ fault: DiskFault?) { state.withLock { $0.fault = fault } }
 
     /// What kind of operation is about to be done, for faults.
@@ -174,6 +179,7 @@ final class CrashDisk: FileSystem {
                 switch fault.kind {
                 case .inputOutput:
                     state.faultHits += 1
+                    if operation == .sync { state.failedSync = true }
                     partly(&state.disk)
                     return EIO
                 case .noSpace:
@@ -181,6 +187,7 @@ final class CrashDisk: FileSystem {
                     case .write, .create, .sync:
                         if operation == .sync, fault.isLasting { break }
                         state.faultHits += 1
+                        if operation == .sync { state.failedSync = true }
                         partly(&state.disk)
                         return ENOSPC
                     case .rename, .remove, .truncate: break

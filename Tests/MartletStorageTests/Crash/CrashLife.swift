@@ -35,6 +35,8 @@ final class CrashLife {
     var random: SeededRandom
     var engine: StorageEngine?
     var bugs: PlantedBugs
+    /// The newest start threw.
+    private(set) var failedToOpen = false
 
     init(
         _ disk: DiskState, _ model: Model, _ scenario: Scenario, seed: UInt64, bugs: PlantedBugs
@@ -69,6 +71,10 @@ final class CrashLife {
         options.syncFileSystemThreshold = 0
         options.plantedBugs = bugs
         scenario.change(&options)
+        failedToOpen = true
+        disk.forgetFailures()
+        world.forgetFailures()
+        engine = nil
         engine = try StorageEngine.open(
             options, fileSystem: disk, clock: clock,
             executors: StorageExecutors(
@@ -81,6 +87,7 @@ final class CrashLife {
                 }
             }
         }
+        failedToOpen = false
         resolveTopics()
     }
 
@@ -118,6 +125,28 @@ final class CrashLife {
     }
 
     func pumpAll() { _ = ManualExecutor.runAll(executors, random: &random, limit: 100_000) }
+
+    /// The log must take appends after a recovery: everything in flight gets through.
+    func drain() {
+        for index in world.model.producers.indices { submit(index) }
+        for _ in 0..<60 {
+            pumpAll()
+            if world.model.producers.allSatisfy({ $0.unacked.isEmpty }) { break }
+            for index in world.model.producers.indices { submit(index) }
+        }
+        pumpAll()
+        let model = world.model
+        for producer in model.producers
+        where model.topics[producer.log.topic]?.phase == .there && !producer.unacked.isEmpty {
+            guard log(producer.log) != nil else { continue }
+            world.change { model in
+                model.violate(
+                    "liveness",
+                    "\(producer.log) producer \(producer.id): \(producer.unacked.count) batches are never acknowledged, the first \(producer.unacked[0].isSubmitted ? "taken" : "not taken")"
+                )
+            }
+        }
+    }
 
     // MARK: producers
 
@@ -181,7 +210,12 @@ final class CrashLife {
         switch outcome {
         case .appended(let receipt), .duplicate(let receipt):
             var isNew = false
-            if case .appended = outcome { isNew = true }
+            if case .appended = outcome {
+                isNew = true
+                if world.isFatal {
+                    world.change { $0.violate("append-after-failure", "\(receipt)") }
+                }
+            }
             accepted(sent, index, receipt, isNew: isNew)
             log.whenDurable(
                 receipt.endOffset, AckWaiter(world, index, sent.epoch, sent.sequence))

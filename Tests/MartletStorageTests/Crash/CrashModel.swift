@@ -146,6 +146,7 @@ final class World: Sendable {
     private let fatal = Atomic<Bool>(false)
     init(_ model: Model) { state = Mutex(model) }
     var isFatal: Bool { fatal.load(ordering: .relaxed) }
+    func forgetFailures() { fatal.store(false, ordering: .relaxed) }
     func becomeFatal() { fatal.store(true, ordering: .relaxed) }
     var model: Model { state.withLock { $0 } }
     func change<R: Sendable>(_ body: (inout sending Model) -> sending R) -> R {
@@ -169,7 +170,11 @@ final class AckWaiter: DurabilityWaiter {
 
     func durabilityReached(_ log: PartitionLog, _ failure: StorageError?) {
         guard failure == nil else { return }
-        world.change { $0.ack(producer, epoch, sequence) }
+        let isFatal = world.isFatal
+        world.change { model in
+            if isFatal { model.violate("ack-after-failure", "\(log.partition): \(sequence)") }
+            model.ack(producer, epoch, sequence)
+        }
     }
 }
 
