@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
@@ -51,4 +52,40 @@ int martlet_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
 int martlet_ppoll(void *entries, size_t count, int64_t nanoseconds) {
     struct timespec wait = {nanoseconds / 1000000000, nanoseconds % 1000000000};
     return ppoll(entries, count, nanoseconds < 0 ? NULL : &wait, NULL);
+}
+
+int martlet_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
+
+static int epoll_set(int epoll, int operation, int fd, uint32_t events, uint64_t token) {
+    struct epoll_event event = {0};
+    if (events & MARTLET_READABLE) event.events |= EPOLLIN;
+    if (events & MARTLET_WRITABLE) event.events |= EPOLLOUT;
+    event.data.u64 = token;
+    return epoll_ctl(epoll, operation, fd, &event);
+}
+
+int martlet_epoll_add(int epoll, int fd, uint32_t events, uint64_t token) {
+    return epoll_set(epoll, EPOLL_CTL_ADD, fd, events, token);
+}
+
+int martlet_epoll_change(int epoll, int fd, uint32_t events, uint64_t token) {
+    return epoll_set(epoll, EPOLL_CTL_MOD, fd, events, token);
+}
+
+int martlet_epoll_remove(int epoll, int fd) {
+    struct epoll_event unused = {0};
+    return epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &unused);
+}
+
+int martlet_epoll_ready(int epoll, struct martlet_ready *ready, int count) {
+    struct epoll_event events[64];
+    int most = count < 64 ? count : 64;
+    int found = epoll_wait(epoll, events, most, 0);
+    for (int i = 0; i < found; i++) {
+        ready[i].token = events[i].data.u64;
+        ready[i].events = (events[i].events & EPOLLIN ? MARTLET_READABLE : 0)
+            | (events[i].events & EPOLLOUT ? MARTLET_WRITABLE : 0)
+            | (events[i].events & (EPOLLERR | EPOLLHUP) ? MARTLET_ENDED : 0);
+    }
+    return found;
 }

@@ -1,29 +1,20 @@
-import Dispatch
-
 /// Tells when one socket can be read or written, on one serial queue.
 ///
 /// The seam between connections and the system's event mechanism. Every method must be called on
 /// `queue` (checked, also in release); both handlers run there too. The descriptor is closed only
-/// after the system has let go of it, so its number cannot come back under a handler.
+/// after nothing watches it any more, so its number cannot come back under a handler.
 ///
 /// From the first `resumeReading` or `armWriting` until `cancel`, the source keeps itself and its
 /// handlers alive: whoever starts it must cancel it.
 package final class ReadinessSource: @unchecked Sendable {
     // Sendable: confined to `queue`.
 
-    /// One direction: suspended and resumed in balance, whatever the calls.
-    private struct Direction {
-        var source: (any DispatchSourceProtocol)?
-        var isRunning = false
-    }
-
     package let socket: Socket
     package let queue: SerialQueue
     private var onReadable: () -> Void
     private var onWritable: () -> Void
-    private var reading = Direction()
-    private var writing = Direction()
-    private var openSources = 0
+    private var interest: Interest = []
+    private var place: (poller: Poller, slot: Int)?
     private var isCancelled = false
     private var isFinished = false
     private var afterCancel: [() -> Void] = []
@@ -53,57 +44,25 @@ package final class ReadinessSource: @unchecked Sendable {
     /// be told), until `suspendReading`.
     package func resumeReading() {
         queue.assertCurrent()
-        if isCancelled || reading.isRunning { return }
-        reading.isRunning = true
-        if let source = reading.source {
-            source.resume()
-            return
-        }
-        let source = DispatchSource.makeReadSource(
-            fileDescriptor: socket.descriptor, queue: queue.dispatchQueue
-        )
-        source.setEventHandler { [self] in
-            // An event may be on its way while the owner suspends.
-            if reading.isRunning && !isCancelled { onReadable() }
-        }
-        reading.source = start(source)
+        watch(interest.union(.reading))
     }
 
     /// No `onReadable` until `resumeReading`: the kernel's buffer fills and slows the peer down.
     package func suspendReading() {
         queue.assertCurrent()
-        if isCancelled || !reading.isRunning { return }
-        reading.isRunning = false
-        reading.source?.suspend()
+        watch(interest.subtracting(.reading))
     }
 
     /// Calls `onWritable` once, as soon as the socket takes bytes. Arming twice is arming once.
     package func armWriting() {
         queue.assertCurrent()
-        if isCancelled || writing.isRunning { return }
-        writing.isRunning = true
-        if let source = writing.source {
-            source.resume()
-            return
-        }
-        let source = DispatchSource.makeWriteSource(
-            fileDescriptor: socket.descriptor, queue: queue.dispatchQueue
-        )
-        source.setEventHandler { [self] in
-            if !writing.isRunning || isCancelled { return }
-            writing.isRunning = false
-            writing.source?.suspend()
-            onWritable()
-        }
-        writing.source = start(source)
+        watch(interest.union(.writing))
     }
 
     /// Takes back `armWriting`.
     package func disarmWriting() {
         queue.assertCurrent()
-        if isCancelled || !writing.isRunning { return }
-        writing.isRunning = false
-        writing.source?.suspend()
+        watch(interest.subtracting(.writing))
     }
 
     /// Ends both directions for ever, then closes the socket, then calls `body` on the queue.
@@ -122,37 +81,46 @@ package final class ReadinessSource: @unchecked Sendable {
         // The handlers usually hold the owner: let go of it.
         onReadable = {}
         onWritable = {}
-        if openSources == 0 {
-            queue.execute { self.finish() }
-            return
-        }
-        stop(&reading)
-        stop(&writing)
+        if let place { place.poller.leave(place.slot, socket.descriptor, watched: interest) }
+        place = nil
+        queue.execute { self.finish() }
     }
 
-    private func start(
-        _ source: some DispatchSourceProtocol
-    ) -> any DispatchSourceProtocol {
-        openSources += 1
-        source.setCancelHandler { [self] in
-            openSources -= 1
-            if openSources == 0 { finish() }
+    private func watch(_ wanted: Interest) {
+        if isCancelled || wanted == interest { return }
+        do {
+            let place = try enter()
+            try place.poller.watch(socket.descriptor, place.slot, from: interest, to: wanted)
+            interest = wanted
+        } catch {
+            // A socket that the system cannot watch is ended: its owner learns it by the next call.
+            socket.abandon()
+            queue.execute { self.tell(wanted) }
         }
-        source.activate()
-        return source
     }
 
-    /// A suspended source never runs its cancel handler, so it is resumed first.
-    private func stop(_ direction: inout Direction) {
-        guard let source = direction.source else { return }
-        source.cancel()
-        if !direction.isRunning { source.resume() }
-        direction.isRunning = false
+    private func enter() throws(SystemError) -> (poller: Poller, slot: Int) {
+        if let place { return place }
+        let poller = try queue.poller()
+        let place = (poller, poller.enter(self))
+        self.place = place
+        return place
+    }
+
+    /// An error or a hang-up goes to whoever waits: the next call on the socket tells it.
+    func happened(_ found: Interest) {
+        tell(found.contains(.ended) ? interest : found.intersection(interest))
+    }
+
+    private func tell(_ events: Interest) {
+        if events.contains(.writing), !isCancelled {
+            disarmWriting()
+            onWritable()
+        }
+        if events.contains(.reading), !isCancelled { onReadable() }
     }
 
     private func finish() {
-        reading.source = nil
-        writing.source = nil
         socket.close()
         isFinished = true
         let bodies = afterCancel

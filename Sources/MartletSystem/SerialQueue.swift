@@ -28,6 +28,7 @@ package final class SerialQueue: Executor, Sendable {
     /// For event sources; jobs go through `execute`.
     package let dispatchQueue: DispatchQueue
     private let mailbox = Mutex(Mailbox())
+    private let ownPoller = Mutex<Poller?>(nil)
 
     package init(label: String, priority: Priority = .interactive) {
         self.label = label
@@ -62,13 +63,34 @@ package final class SerialQueue: Executor, Sendable {
         dispatchPrecondition(condition: .onQueue(dispatchQueue))
     }
 
-    private func drain() {
+    /// What watches this queue's sockets. Made at the first call, which throws when there is no
+    /// descriptor for it.
+    func poller() throws(SystemError) -> Poller {
+        try ownPoller.withLock { own throws(SystemError) in
+            if let poller = own { return poller }
+            let poller = try Poller(on: self)
+            own = poller
+            return poller
+        }
+    }
+
+    /// Makes the poller now, so that no later want of descriptors can stop the queue from watching.
+    package func preparePolling() throws(SystemError) {
+        _ = try poller()
+    }
+
+    /// Runs the jobs that are there, in the middle of other work on the queue.
+    func runPendingJobs() {
         let jobs = mailbox.withLock { mailbox in
             let jobs = mailbox.jobs
             mailbox.jobs = []
             return jobs
         }
         for job in jobs { job() }
+    }
+
+    private func drain() {
+        runPendingJobs()
         let hasMore = mailbox.withLock { mailbox in
             mailbox.isScheduled = !mailbox.jobs.isEmpty
             return mailbox.isScheduled

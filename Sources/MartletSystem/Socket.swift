@@ -227,6 +227,11 @@ package final class Socket: Sendable {
         try shutdown(CInt(SHUT_RDWR))
     }
 
+    /// Ends both directions without a word, as far as that goes: every later call tells the end.
+    func abandon() {
+        _ = Glibc.shutdown(descriptor, CInt(SHUT_RDWR))
+    }
+
     private func shutdown(_ how: CInt) throws(SystemError) {
         let result = SystemCall.retrying { Glibc.shutdown(descriptor, how) }
         // ENOTCONN: the peer was faster, there is nothing left to end.

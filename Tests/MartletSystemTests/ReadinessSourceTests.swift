@@ -190,6 +190,45 @@ private final class EchoConnection: @unchecked Sendable {
         #expect(left.descriptor == -1)
     }
 
+    /// Dispatch's own socket sources end the process here now and then (see `Poller`).
+    @Test func `resets of sockets that are only read harm nobody`() throws {
+        let queue = SerialQueue(label: "io")
+        for _ in 0..<40 {
+            let pairs = try (0..<25).map { _ in try SocketPair.make() }
+            let ended = Latch(pairs.count)
+            try queue.run {
+                for (left, _) in pairs {
+                    let source = ReadinessSource(socket: left, queue: queue)
+                    source.setHandlers(
+                        onReadable: {
+                            #expect(failure { _ = try left.receive(1) }?.isDisconnect == true)
+                            source.cancel { ended.arrive() }
+                        }, onWritable: {})
+                    source.resumeReading()
+                }
+            }
+            for (_, right) in pairs {
+                try right.resetOnClose()
+                right.close()
+            }
+            #expect(ended.wait())
+        }
+    }
+
+    @Test func `a socket that cannot be watched is ended`() throws {
+        let (left, right) = try SocketPair.make()
+        let queue = SerialQueue(label: "io")
+        let told = Latch()
+        let source = ReadinessSource(socket: left, queue: queue)
+        left.close()
+        try queue.run {
+            source.setHandlers(onReadable: { source.cancel { told.arrive() } }, onWritable: {})
+            source.resumeReading()
+        }
+        #expect(told.wait())
+        #expect(try right.awaitEnd())
+    }
+
     @Test func `cancel tells everybody who asks, and closes once`() throws {
         let (left, right) = try SocketPair.make()
         let queue = SerialQueue(label: "io")

@@ -19,4 +19,18 @@ int martlet_eventfd(void);
 // `poll` with a time-out in nanoseconds; below 0: none. `entries` are struct pollfd.
 int martlet_ppoll(void *entries, size_t count, int64_t nanoseconds);
 
+// epoll: its event is a packed struct with a union, which Swift cannot lay out for sure.
+struct martlet_ready {
+    uint64_t token;
+    uint32_t events;
+};
+enum { MARTLET_READABLE = 1, MARTLET_WRITABLE = 2, MARTLET_ENDED = 4 };
+int martlet_epoll_create(void);
+// `events` are MARTLET_READABLE and MARTLET_WRITABLE, level-triggered; they replace what was before.
+int martlet_epoll_add(int epoll, int fd, uint32_t events, uint64_t token);
+int martlet_epoll_change(int epoll, int fd, uint32_t events, uint64_t token);
+int martlet_epoll_remove(int epoll, int fd);
+// Fills in at most `count` of what is ready now, without waiting; returns how many.
+int martlet_epoll_ready(int epoll, struct martlet_ready *ready, int count);
+
 #endif

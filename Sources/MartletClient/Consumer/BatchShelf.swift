@@ -112,11 +112,7 @@ final class BatchShelf: Sendable {
     }
 
     func put(_ batch: ConsumerBatch) {
-        hand(.batch(batch)) { waiter in
-            guard waiter.succeed(batch) else { return false }
-            state.withLock { $0.positions[batch.run.partition] = batch.nextOffset }
-            return true
-        }
+        hand(.batch(batch)) { $0.succeed(batch) }
     }
 
     /// The sequence throws this once, where the partition stopped, and goes on with the others.
@@ -126,13 +122,18 @@ final class BatchShelf: Sendable {
 
     /// Gives an entry to whoever waits longest, or keeps it.
     private func hand(_ entry: Entry, _ give: (Promise<ConsumerBatch?>) -> Bool) {
+        let before = positions[entry.partition]
         while true {
             let waiter = state.withLock { state -> Promise<ConsumerBatch?>? in
                 if state.isClosed { return nil }
-                if let waiter = state.waiters.popFirst() { return waiter }
-                state.entries.append(entry)
-                if case .batch(let batch) = entry { state.bytes += batch.byteCount }
-                return nil
+                let waiter = state.waiters.popFirst()
+                if waiter == nil { state.entries.append(entry) }
+                if case .batch(let batch) = entry {
+                    if waiter == nil { state.bytes += batch.byteCount }
+                    // Before the waiter wakes: it may ask for positions at once.
+                    state.positions[entry.partition] = waiter == nil ? before : batch.nextOffset
+                }
+                return waiter
             }
             guard let waiter else { return }
             // A task that was cancelled while it waited takes nothing: on to the next one.

@@ -3,7 +3,9 @@ enum TimeText {
     /// `2026-01-22T12:00:00.123Z`.
     static func text(_ milliseconds: Int64) -> String {
         let days = floorDivide(milliseconds, 86_400_000)
-        let inDay = milliseconds - days * 86_400_000
+        // The remainder, brought above zero: the product for the earliest time there is overflows.
+        let rest = milliseconds % 86_400_000
+        let inDay = rest < 0 ? rest + 86_400_000 : rest
         let (year, month, day) = civil(days: days)
         let time = [inDay / 3_600_000, inDay / 60_000 % 60, inDay / 1000 % 60].map { pad($0, 2) }
         return "\(pad(year, 4))-\(pad(month, 2))-\(pad(day, 2))T"
