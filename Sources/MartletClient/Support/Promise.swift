@@ -1,5 +1,19 @@
 import Synchronization
 
+/// A task that waits for a promise. Without the runtime's check of how often it is resumed, which
+/// would allocate for each record: a promise takes it out of its state, under the lock, to resume it.
+@safe private struct Waiting<Value: Sendable>: Sendable {
+    private let continuation: UnsafeContinuation<Value, any Error>
+
+    init(_ continuation: UnsafeContinuation<Value, any Error>) {
+        unsafe self.continuation = continuation
+    }
+
+    func resume(with result: Result<Value, any Error>) {
+        unsafe continuation.resume(with: result)
+    }
+}
+
 /// A result that one side sets once and the other awaits once.
 ///
 /// Whoever resolves first wins, so that a cancelled wait and a late answer cannot both resume the
@@ -7,7 +21,7 @@ import Synchronization
 final class Promise<Value: Sendable>: Sendable {
     private enum State {
         case empty
-        case waiting(CheckedContinuation<Value, any Error>)
+        case waiting(Waiting<Value>)
         case resolved(Result<Value, any Error>)
         case finished
     }
@@ -18,7 +32,7 @@ final class Promise<Value: Sendable>: Sendable {
     @discardableResult
     func resolve(_ result: Result<Value, any Error>) -> Bool {
         let (won, continuation) = state.withLock {
-            state -> (Bool, CheckedContinuation<Value, any Error>?) in
+            state -> (Bool, Waiting<Value>?) in
             switch state {
             case .empty:
                 state = .resolved(result)
@@ -55,13 +69,15 @@ final class Promise<Value: Sendable>: Sendable {
         try await withTaskCancellationHandler {
             // Captured, so that the closure stays on the caller's actor instead of hopping away.
             _ = isolation
-            return try await withCheckedThrowingContinuation(isolation: isolation) { park($0) }
+            return try await unsafe withUnsafeThrowingContinuation(isolation: isolation) {
+                unsafe park(Waiting($0))
+            }
         } onCancel: {
             fail(CancellationError())
         }
     }
 
-    private func park(_ continuation: CheckedContinuation<Value, any Error>) {
+    private func park(_ continuation: Waiting<Value>) {
         let ready = state.withLock { state -> Result<Value, any Error>? in
             switch state {
             case .empty:
@@ -81,7 +97,7 @@ final class Promise<Value: Sendable>: Sendable {
     /// must not be left half-way. To be called once.
     func settled(isolation: isolated (any Actor)? = #isolation) async where Value == Void {
         do {
-            try await withCheckedThrowingContinuation { park($0) }
+            try await unsafe withUnsafeThrowingContinuation { unsafe park(Waiting($0)) }
         } catch {
             // A failure is a result too.
         }
