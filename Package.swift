@@ -120,6 +120,13 @@ let package = Package(
             path: "Tests/Verify",
             swiftSettings: swiftSettings
         ),
+        // Counts what broker and client allocate (AllocationTests).
+        .executableTarget(
+            name: "martlet-allocations",
+            dependencies: ["MartletClient", "MartletJSON", "MartletSystem"],
+            path: "Tests/Allocations",
+            swiftSettings: swiftSettings
+        ),
         tests(
             "MartletFormatTests",
             ["MartletFormat", "MartletJSON", "MartletSystem"],

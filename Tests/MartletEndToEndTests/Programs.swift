@@ -2,20 +2,28 @@ import Glibc
 import MartletSystem
 import MartletTestSupport
 
-/// The built programs: they lie in the folder of the test bundle.
+/// The built programs: they lie in the folder of the test bundle, or in `MARTLET_TEST_PROGRAMS`.
 enum Programs {
     static let daemon = folder + "/martletd"
     static let tool = folder + "/martlet"
     static let verify = folder + "/martlet-verify"
     static let powerCut = folder + "/martlet-powercut"
+    static let allocations = folder + "/martlet-allocations"
     static let limits = "/usr/bin/prlimit"
 
-    /// `Tests/Faults/powercut.c` of this repository.
-    static let powerCutSource =
+    static let powerCutSource = faults + "/powercut.c"
+    static let allocationsSource = faults + "/allocations.c"
+
+    /// `Tests/Faults` of this repository.
+    private static let faults =
         #filePath.split(separator: "/", omittingEmptySubsequences: false)
-        .dropLast(2).joined(separator: "/") + "/Faults/powercut.c"
+        .dropLast(2).joined(separator: "/") + "/Faults"
+
+    /// Whether it is the release build that is tested.
+    static let areOptimized = folder.hasSuffix("/release")
 
     static let folder: String = {
+        if let chosen = CurrentProcess.environment["MARTLET_TEST_PROGRAMS"] { return chosen }
         var bytes = [CChar](repeating: 0, count: 4_096)
         let count = unsafe readlink("/proc/self/exe", &bytes, bytes.count - 1)
         let path = String(decoding: bytes.prefix(max(0, count)).map(UInt8.init), as: UTF8.self)
