@@ -156,21 +156,28 @@ extension PartitionLog {
     func keepProducers(below offset: Int64) throws(StorageError) -> Bool {
         if appender.withLock({ !$0.hasProducers }) { beWarm() }
         let durable = state.withLock { $0.durable.offset }
-        let work = appender.withLock { appender -> (ProducerTable, Int64)?? in
+        let work = appender.withLock { appender -> (ProducerTable, kept: Int64, Int64)?? in
             guard appender.hasProducers else { return .some(nil) }
-            if appender.keptOffset >= offset { return nil }
+            let kept = appender.keptOffset
+            if kept >= offset { return nil }
             appender.keptOffset = appender.tail.offset
             // Not to be written over by one that is not synced.
             appender.snapshotOffset = appender.tail.offset
-            return (appender.producers, appender.tail.offset)
+            return (appender.producers, kept, appender.tail.offset)
         }
         // A snapshot from above the durable end is worth nothing after a power cut.
         guard let work else { return durable >= appender.withLock { $0.keptOffset } }
-        guard let (table, end) = work else { return false }
-        try storageFatal("saving the producers of \(name)") { () throws(SystemError) in
-            try ProducerSnapshot.write(
-                table, offset: end, keeping: end, syncs: true, directory: directory,
-                context.fileSystem)
+        guard let (table, kept, end) = work else { return false }
+        do throws(StorageError) {
+            // Retention makes room on a full disk, and must not want for some itself.
+            try context.withReserve { () throws(StorageError) in
+                try ProducerSnapshot.write(
+                    table, offset: end, keeping: end, syncs: true, directory: directory,
+                    context.fileSystem)
+            }
+        } catch {
+            appender.withLock { $0.keptOffset = kept }
+            throw error
         }
         return durable >= end
     }

@@ -93,22 +93,35 @@ enum ProducerSnapshot {
     static func write(
         _ table: ProducerTable, offset: Int64, keeping kept: Int64, syncs: Bool,
         directory: String, _ fileSystem: any FileSystem
-    ) throws(SystemError) {
-        let name = LogFileNames.producers(offset)
-        let path = "\(directory)/\(name)"
+    ) throws(StorageError) {
+        let path = "\(directory)/\(LogFileNames.producers(offset))"
+        let temporary = path + LogFileNames.temporarySuffix
         let slab = encode(table, offset: offset)
-        let file = try fileSystem.open(path + LogFileNames.temporarySuffix, .createOrOpen)
-        try file.truncate(to: 0)
-        try file.write(slab, at: 0)
-        if syncs { try file.sync() }
-        try fileSystem.rename(path + LogFileNames.temporarySuffix, to: path)
-        if syncs { try fileSystem.syncDirectory(directory) }
-        // The one before stays: this one is not synced and may not survive a power cut.
-        let older = try fileSystem.list(directory).filter { other in
-            guard case .producers(let old)? = LogFileNames.parse(other) else { return false }
-            return old < offset && old != kept
+        let file = try storage("writing \(temporary)") { () throws(SystemError) -> any File in
+            let file = try fileSystem.open(temporary, .createOrOpen)
+            try file.truncate(to: 0)
+            try file.write(slab, at: 0)
+            return file
         }
-        for other in older.dropLast() { try fileSystem.removeFile("\(directory)/\(other)") }
+        if syncs {
+            try storageFatal("saving \(path)") { () throws(SystemError) in
+                try file.sync()
+                try fileSystem.rename(temporary, to: path)
+                try fileSystem.syncDirectory(directory)
+            }
+        } else {
+            try storage("saving \(path)") { () throws(SystemError) in
+                try fileSystem.rename(temporary, to: path)
+            }
+        }
+        try storage("removing older snapshots of producers") { () throws(SystemError) in
+            // The one before stays: this one is not synced and may not survive a power cut.
+            let older = try fileSystem.list(directory).filter { other in
+                guard case .producers(let old)? = LogFileNames.parse(other) else { return false }
+                return old < offset && old != kept
+            }
+            for other in older.dropLast() { try fileSystem.removeFile("\(directory)/\(other)") }
+        }
     }
 
     /// The newest usable snapshot at or below `end`; a table without producers at `start` when

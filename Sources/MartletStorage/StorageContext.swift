@@ -72,14 +72,27 @@ final class StorageContext: Sendable {
     }
 
     /// Writes marks and returns when they are on disk. Blocks.
-    /// - Throws: `diskFull` when there is no room even after the reserve was given back.
+    /// - Throws: `diskFull` when there is no room even after the reserve was given back. A failed
+    ///   sync is final, whoever asked for it.
     func syncMarks(_ entries: [MarkEntry]) throws(StorageError) {
+        try withReserve { () throws(StorageError) in
+            do throws(StorageError) {
+                try marks.recordAndSync(entries)
+            } catch {
+                if error.isFatal { fail(error) }
+                throw error
+            }
+        }
+    }
+
+    /// Runs what must be written also on a full disk: a second time when the reserve was given back.
+    func withReserve(_ body: () throws(StorageError) -> Void) throws(StorageError) {
         do {
-            try marks.recordAndSync(entries)
+            try body()
         } catch {
             guard error.code == .diskFull else { throw error }
             space.didFill(error.message)
-            try marks.recordAndSync(entries)
+            try body()
         }
     }
 

@@ -127,6 +127,8 @@ final class CrashDisk: FileSystem {
         var locks: Set<String> = []
         var fault: DiskFault?
         var faultHits = 0
+        /// It was asked for its free space, and had none.
+        var saidFull = false
         /// A sync failed: final for the process that asked for it.
         var failedSync = false
         var trace: [String] = []
@@ -147,6 +149,8 @@ final class CrashDisk: FileSystem {
         state.withLock { $0.trace.append(text) }
     }
     var faultHits: Int { state.withLock { $0.faultHits } }
+    /// Something failed, or will be refused for want of space.
+    var isAtFault: Bool { state.withLock { $0.faultHits > 0 || $0.saidFull } }
     var failedSync: Bool { state.withLock { $0.failedSync } }
     func observe(_ observer: (@Sendable (Int, DiskState) -> Void)?) {
         state.withLock { $0.observer = observer }
@@ -325,7 +329,9 @@ final class CrashDisk: FileSystem {
             guard let fault = state.fault, case .noSpace = fault.kind, fault.isLasting else {
                 return false
             }
-            return state.operations >= fault.operation
+            guard state.operations >= fault.operation else { return false }
+            state.saidFull = true
+            return true
         }
         return FileSystemSpace(total: 1 << 40, available: isFull ? 0 : 1 << 39)
     }
