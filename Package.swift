@@ -139,7 +139,11 @@ let package = Package(
         tests("MartletWireTests", ["MartletWire", "MartletFormat"]),
         tests(
             "MartletStorageTests",
-            ["MartletStorage", "MartletFormat", "MartletSystem", "MartletTelemetry"]
+            [
+                "MartletStorage", "MartletFormat", "MartletSystem", "MartletTelemetry",
+                "MartletClient", "MartletWire",
+            ],
+            exclude: ["Golden"]
         ),
         tests(
             "MartletBrokerTests",

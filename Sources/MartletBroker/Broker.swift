@@ -166,7 +166,7 @@ extension Broker {
         let startedMonotonic = setup.clock.monotonicNanoseconds()
         var options = try StorageOptions(
             setup.configuration, descriptors: DescriptorLimit.current)
-        options.plantedBugs = setup.plantedBugs
+        options.plantedBugs.formUnion(setup.plantedBugs)
         let onFatal = setup.onFatal
         let logger = setup.logger.labelled("broker")
         let engine = try StorageEngine.open(

@@ -7,8 +7,8 @@ import Synchronization
 ///
 /// Offsets stay, the order stays, records without a newer one of their key stay. A tombstone (null
 /// value) stays for `tombstone.retention.ms` after its segment was closed. A batch that loses all its
-/// records stays as an empty one when it is the last of a producer, so that duplicates are still
-/// recognised. A segment with a damaged range is left alone.
+/// records stays as an empty one when it is among the last of a producer, so that duplicates are
+/// still recognised. A segment with a damaged range is left alone.
 struct Compaction {
     /// Memory for the newest offset of each key; what does not fit waits for the next run.
     static let keyBytesMax = 64 << 20
@@ -20,32 +20,56 @@ struct Compaction {
     let limit: Int64
     /// Tombstones in segments closed before this are dropped, ms.
     let tombstoneHorizon: Int64
+    /// A planted bug: what no checksum covers is believed.
+    var isUnchecked = false
 
     /// The newest offset of each key, exact: no hash stands for a key.
     struct Newest {
         var offsets: [[UInt8]: Int64] = [:]
         var bytes = 0
+        /// The last batches of each producer: what stands above them may be lost in a power cut.
+        var producers = ProducerTable()
         /// Records at or above were not looked at.
         var end: Int64 = 0
+
+        func remembers(_ header: RecordBatchHeader) -> Bool {
+            producers.producers[header.producerID]?.batches.contains {
+                $0.baseOffset == header.baseOffset
+            } ?? false
+        }
     }
 
-    /// Finds the newest offset of each key from the first segment on.
+    /// Finds the newest offset of each key, and the last batches of each producer, from the first
+    /// segment on.
+    /// - Throws: `corrupt` when a segment is not what was written: also when only bytes are wrong
+    ///   that no batch's own checksum covers, for a rewritten segment would make them look right.
     func newest() throws(StorageError) -> Newest {
         var newest = Newest()
         newest.end = segments.first?.base ?? 0
         for segment in segments {
             let file = try segment.log.open()
             var scanner = BatchScanner(file, from: 0, to: segment.bytes, checksBody: true)
+            var chain: UInt32 = 0
+            var isFull = false
             loop: while true {
                 switch try scanner.next() {
                 case .batch(let header, _):
-                    guard newest.bytes < Self.keyBytesMax else { return newest }
+                    chain = RecordBatch.prefixChecksum(scanner.bytes, continuing: chain)
+                    newest.producers.record(header, appendTime: 0)
+                    // The rest of the segment is still to be checked.
+                    isFull = isFull || newest.bytes >= Self.keyBytesMax
+                    if isFull { continue }
+                    guard isUnchecked || header.baseOffset >= newest.end else {
+                        throw damaged(segment)
+                    }
                     try note(header, scanner.bytes, &newest)
                     newest.end = header.nextOffset
                 case .bad, .zeros: throw damaged(segment)
                 case .end: break loop
                 }
             }
+            guard isUnchecked || chain == segment.end?.checksum else { throw damaged(segment) }
+            if isFull { break }
         }
         return newest
     }
@@ -74,7 +98,7 @@ struct Compaction {
 
     /// Writes `segment` anew into `target`. Returns how many records were dropped.
     func rewrite(
-        _ segment: Segment, _ newest: Newest, lastOfProducer: [Int64: Int64], into target: any File
+        _ segment: Segment, _ newest: Newest, producers alive: Set<Int64>, into target: any File
     ) throws(StorageError) -> Int {
         let file = try segment.log.open()
         let dropsTombstones = (segment.end?.appendTime ?? .max) < tombstoneHorizon
@@ -84,7 +108,8 @@ struct Compaction {
         while true {
             switch try scanner.next() {
             case .batch(let header, _):
-                let mustStay = lastOfProducer[header.producerID] == header.baseOffset
+                let mustStay =
+                    alive.contains(header.producerID) && newest.remembers(header)
                 let kept = try RewrittenBatch(
                     header, scanner.bytes, newest, dropsTombstones: dropsTombstones)
                 dropped += kept.dropped

@@ -113,7 +113,9 @@ struct EngineOpening {
                 key: key, topicName: job.metadata.name,
                 directory: context.directory.partition(key), settings: job.settings,
                 marks: table.partitions[key] ?? PartitionMarks(),
-                gaps: job.metadata.gaps[job.partition] ?? [], isClean: isClean, context: context)
+                gaps: job.metadata.gaps[job.partition] ?? [],
+                skipped: job.metadata.skipped[job.partition] ?? [], isClean: isClean,
+                context: context)
             do throws(StorageError) {
                 let result = try recovery.run()
                 results.withLock { $0[index] = .opened(result) }

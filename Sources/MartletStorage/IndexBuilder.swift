@@ -61,6 +61,8 @@ struct IndexBuilder {
         var isRebuilt: Bool
         /// The log could not be followed without a break.
         var hasDamage = false
+        /// Where damage begins behind which nothing whole comes any more.
+        var lastWhole: IndexEntry?
     }
 
     /// Blocks: reads the index file and the part of the log that it does not cover.
@@ -90,7 +92,8 @@ struct IndexBuilder {
         var scanner = BatchScanner(log, from: last.position, to: end, checksBody: false)
         while true {
             switch try scanner.next() {
-            case .batch(let header, _) where header.baseOffset >= tracker.end.offset:
+            case .batch(let header, _)
+            where header.baseOffset >= tracker.end.offset && header.nextOffset <= offsetLimit:
                 if let entry = tracker.entryIfDue() { result.entries.append(entry) }
                 let checksum = RecordBatch.prefixChecksum(
                     scanner.bytes, continuing: tracker.end.checksum)
@@ -102,6 +105,7 @@ struct IndexBuilder {
             case .batch, .bad, .zeros:
                 result.hasDamage = true
                 guard try resume(log, &tracker, &scanner) else {
+                    result.lastWhole = tracker.end
                     tracker.skip(to: end, offset: min(offsetLimit, .max))
                     result.end = tracker.end
                     return

@@ -14,7 +14,9 @@ struct LogRecovery {
     let directory: String
     let settings: TopicSettings
     let marks: PartitionMarks
-    let gaps: [Range<Int64>]
+    var gaps: [Range<Int64>] = []
+    /// Damage that readers may pass.
+    var skipped: [Range<Int64>] = []
     let isClean: Bool
     let context: StorageContext
 
@@ -114,95 +116,6 @@ struct LogRecovery {
         }
     }
 
-    /// The place of the last mark, as far as the files bear it out.
-    private func startOfScan(
-        _ segments: inout [Segment], _ events: inout [RecoveryEvent],
-        _ damaged: inout [DamagedRange]
-    ) throws(StorageError) -> Tail {
-        guard let mark = marks.end else { return unmarked(segments) }
-        guard let index = segments.lastIndex(where: { $0.base == mark.segmentBase }) else {
-            if let last = segments.last, last.base >= mark.offset { return unmarked(segments) }
-            return try withoutMarked(mark, &segments, &events, &damaged)
-        }
-        if context.options.has(.truncateBelowMark) {
-            return Tail(index: index, end: .first(of: mark.segmentBase), leaderEpoch: 0)
-        }
-        var end = IndexEntry(
-            offset: mark.offset, position: mark.position, appendTime: mark.time,
-            maxEventTime: .min, checksum: mark.checksum)
-        let segment = segments[index]
-        if segment.bytes < mark.position {
-            // The file is shorter than what was on disk. The log goes on behind it in any case.
-            let whole = try endOfWhole(segment)
-            events.append(
-                event(
-                    .damage, from: whole.offset, to: mark.offset,
-                    bytes: mark.position - segment.bytes,
-                    "segment \(mark.segmentBase) has \(segment.bytes) bytes, its mark says \(mark.position)"
-                ))
-            damaged.append(
-                DamagedRange(
-                    offsets: whole.offset..<max(mark.offset, whole.offset),
-                    base: mark.segmentBase,
-                    positions: whole.position..<max(mark.position, whole.position),
-                    reason: "the file is too short"))
-            end.position = mark.position
-        }
-        return Tail(index: index, end: end, leaderEpoch: mark.leaderEpoch)
-    }
-
-    /// The segment of the mark is gone. Its offsets were given and are never given again.
-    private func withoutMarked(
-        _ mark: MarkEntry, _ segments: inout [Segment], _ events: inout [RecoveryEvent],
-        _ damaged: inout [DamagedRange]
-    ) throws(StorageError) -> Tail {
-        events.append(
-            event(
-                .damage, from: mark.segmentBase, to: mark.offset,
-                "the log file of segment \(mark.segmentBase) is missing"))
-        damaged.append(
-            DamagedRange(
-                offsets: mark.segmentBase..<mark.offset, base: mark.segmentBase, positions: 0..<0,
-                reason: "the log file is missing"))
-        let next = try SegmentListing(key: key, directory: directory, context: context)
-            .make(base: mark.offset)
-        segments.append(next)
-        return Tail(
-            index: segments.count - 1, end: .first(of: mark.offset), leaderEpoch: mark.leaderEpoch)
-    }
-
-    /// Where the whole batches of a segment end.
-    private func endOfWhole(
-        _ segment: Segment
-    ) throws(StorageError) -> (offset: Int64, position: Int64) {
-        var end = (offset: segment.base, position: Int64(0))
-        var scanner = BatchScanner(
-            try segment.log.open(), from: 0, to: segment.bytes, checksBody: false)
-        while case .batch(let header, _) = try scanner.next() {
-            guard header.baseOffset >= end.offset, header.nextOffset > header.baseOffset else {
-                break
-            }
-            end = (header.nextOffset, scanner.position)
-        }
-        return end
-    }
-
-    /// Without a mark everything from the start of the newest segment whose predecessors were
-    /// closed is above it. A closed predecessor has a sealed index, written after its sync.
-    private func unmarked(_ segments: [Segment]) -> Tail {
-        var index = segments.count - 1
-        while index > 0, !hasSeal(segments[index - 1]) { index -= 1 }
-        // Earlier ones without a seal stand before a sealed one: they were on disk too.
-        return Tail(index: index, end: .first(of: segments[index].base), leaderEpoch: 0)
-    }
-
-    private func hasSeal(_ segment: Segment) -> Bool {
-        guard let last = segment.index.stored(end: segment.bytes).last, last.isSeal else {
-            return false  // no usable index says nothing about the log
-        }
-        return last.position == segment.bytes
-    }
-
     /// Scans everything above the mark. True when anything there was kept or cut.
     private func scan(
         _ segments: [Segment], _ tail: inout Tail, _ events: inout [RecoveryEvent]
@@ -221,8 +134,14 @@ struct LogRecovery {
                     gapsMayFollow: settings.durability == .written
                 ).run()
             }
+            if segment.generation > 0, index + 1 < segments.count,
+                scanned.end.position == segment.bytes
+            {
+                // Compaction leaves holes, also at the end of a segment.
+                scanned.end.offset = max(scanned.end.offset, segments[index + 1].base)
+            }
             if !isFirst {
-                if scanned.end.position == 0 { break }
+                if scanned.end.position == 0, segment.generation == 0 { break }
                 try close(segments[tail.index], tail.end)
             }
             changed = try keep(segment, from: start, scanned, &events) || changed
@@ -345,6 +264,7 @@ struct LogRecovery {
             visible: end, durability: settings.durability, leaderEpoch: appender.leaderEpoch)
         state.gaps = gaps.filter { $0.upperBound > state.logStart }
         state.damaged = damaged
+        state.skipped = skipped.filter { $0.upperBound > state.logStart }
         return Result(appender: appender, state: state)
     }
 
@@ -354,9 +274,10 @@ struct LogRecovery {
     private func reserve(_ result: inout Result) {
         let end = result.appender.tail.offset
         var reserved = marks.reserve?.offset ?? 0
+        if context.options.has(.reuseOffsets) { reserved = 0 }
         if settings.durability == .written {
             // Without the mark nobody knows how far the block went, but how long one is.
-            if marks.reserve == nil, !isClean, end > 0 {
+            if marks.reserve == nil, !isClean, end > 0, !context.options.has(.reuseOffsets) {
                 reserved = end + 2 * PartitionLog.reserveBlock
                 var entry = MarkEntry(.reserve)
                 entry.topic = key.topic
@@ -401,7 +322,7 @@ struct LogRecovery {
         return entry
     }
 
-    private func event(
+    func event(
         _ kind: RecoveryEvent.Kind, from: Int64 = -1, to: Int64 = -1, bytes: Int64 = 0,
         _ detail: String
     ) -> RecoveryEvent {

@@ -20,8 +20,6 @@ struct DamagedRange: Equatable, Sendable {
     var base: Int64
     var positions: Range<Int64>
     var reason: String
-    /// The operator said that readers may go on behind it.
-    var isSkipped = false
 }
 
 /// Told once when the high watermark of a partition passed an offset. Called on a storage thread
@@ -115,6 +113,8 @@ struct LogState {
     var syncedBytes: Int64 = 0
     var gaps: [Range<Int64>] = []
     var damaged: [DamagedRange] = []
+    /// Damaged offsets that readers may pass, by an operator's word.
+    var skipped: [Range<Int64>] = []
     var cursors = ReadCursors()
     var advanceWaiters: [(offset: Int64, waiter: any AdvanceWaiter)] = []
     /// In order of `endOffset`.
@@ -174,7 +174,14 @@ struct LogState {
             bytes: segments.reduce(0) { $0 + $1.bytes },
             firstAppendTime: -1,
             lastAppendTime: visible.appendTime == .min ? -1 : visible.appendTime, gaps: gaps,
-            damaged: damaged.filter { !$0.isSkipped }.map(\.offsets))
+            damaged: damaged.map(\.offsets).filter { !isSkipped($0) })
+    }
+
+    /// Whether an operator let readers pass all of these offsets.
+    func isSkipped(_ offsets: Range<Int64>) -> Bool {
+        skipped.contains {
+            $0.lowerBound <= offsets.lowerBound && $0.upperBound >= offsets.upperBound
+        }
     }
 }
 

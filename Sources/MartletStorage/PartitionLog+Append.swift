@@ -66,10 +66,14 @@ extension PartitionLog {
                 AppendReceipt(
                     baseOffset: original.baseOffset, endOffset: original.nextOffset,
                     leaderEpoch: original.leaderEpoch))
-        case .outOfOrder(let expected): return .refused(.outOfOrderSequence(expected: expected))
+        case .outOfOrder(let expected):
+            if context.options.has(.acceptSequenceGaps) { break }
+            return .refused(.outOfOrderSequence(expected: expected))
         case .tooOld: return .refused(.duplicateSequence)
         case .unknownProducer: return .refused(.unknownProducer)
-        case .staleEpoch(let current): return .refused(.staleEpoch(current: current))
+        case .staleEpoch(let current):
+            if context.options.has(.noFencing) { break }
+            return .refused(.staleEpoch(current: current))
         }
         guard makeRoom(range.count, header, retry, &appender, &effects) else { return .later }
         return write(slab, range, header, &appender, &effects)

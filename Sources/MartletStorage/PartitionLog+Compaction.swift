@@ -25,14 +25,12 @@ extension PartitionLog {
     /// nil when nothing was closed since the last run.
     private func nextCompaction(_ settings: TopicSettings) throws(StorageError) -> Compaction? {
         let wall = context.clock.wallMilliseconds()
-        let (segments, damaged, durable) = state.withLock {
-            ($0.segments, $0.damaged, $0.durable.offset)
-        }
+        let (segments, durable) = state.withLock { ($0.segments, $0.durable.offset) }
         var closed: [Segment] = []
         for (index, segment) in segments.dropLast().enumerated() {
             if segment.end == nil { try loadIndex(segment) }
             guard let end = segment.end, segments[index + 1].base <= durable, segment.isNamed,
-                !damaged.contains(where: { $0.base == segment.base }),
+                !state.withLock({ $0.damaged.contains { $0.base == segment.base } }),
                 end.appendTime <= wall - settings.compactionLagMilliseconds
             else { break }
             closed.append(segment)
@@ -44,20 +42,19 @@ extension PartitionLog {
         guard let limit, limit > done else { return nil }
         return Compaction(
             settings: settings, segments: closed, limit: limit,
-            tombstoneHorizon: wall - settings.tombstoneRetentionMilliseconds)
+            tombstoneHorizon: wall - settings.tombstoneRetentionMilliseconds,
+            isUnchecked: context.options.has(.compactUnchecked))
     }
 
     private func run(_ compaction: Compaction) throws(StorageError) {
-        // The producers' last batches must be known, and the mark behind them on disk.
+        // Which producers are still remembered must be known, and the mark behind them on disk.
         if appender.withLock({ !$0.hasProducers }) { beWarm() }
         guard appender.withLock({ $0.hasProducers }) else { return }
         try context.marks.syncNow()
-        let lastOfProducer = appender.withLock { appender in
-            appender.producers.producers.compactMapValues { $0.batches.last?.baseOffset }
-        }
+        let alive = appender.withLock { Set($0.producers.producers.keys) }
         let newest = try compaction.newest()
         for segment in compaction.segments where segment.base < newest.end {
-            try replace(segment, compaction, newest, lastOfProducer)
+            try replace(segment, compaction, newest, alive)
         }
         appender.withLock { $0.compactedTo = compaction.limit }
     }
@@ -66,7 +63,7 @@ extension PartitionLog {
     /// old file go on reading it.
     private func replace(
         _ old: Segment, _ compaction: Compaction, _ newest: Compaction.Newest,
-        _ lastOfProducer: [Int64: Int64]
+        _ alive: Set<Int64>
     ) throws(StorageError) {
         let generation = old.generation + 1
         let logPath = "\(directory)/\(LogFileNames.log(old.base, generation: generation))"
@@ -79,7 +76,7 @@ extension PartitionLog {
             return file
         }
         let dropped = try compaction.rewrite(
-            old, newest, lastOfProducer: lastOfProducer, into: file)
+            old, newest, producers: alive, into: file)
         guard dropped > 0 else {
             try storage("removing \(temporary)") { () throws(SystemError) in
                 try fileSystem.removeFile(temporary)

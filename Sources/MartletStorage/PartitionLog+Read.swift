@@ -83,8 +83,7 @@ extension PartitionLog {
         }
         var start = offset
         // Gaps and skipped damage may follow each other.
-        for gap in state.gaps + state.damaged.filter(\.isSkipped).map(\.offsets)
-        where gap.contains(start) {
+        for gap in state.gaps + state.skipped where gap.contains(start) {
             if start > gap.lowerBound, start == offset, state.gaps.contains(gap) {
                 return .refused(.lost(gap, state.view))
             }
@@ -94,10 +93,8 @@ extension PartitionLog {
             if start == offset { return .refused(.atEnd(state.view)) }
             return .refused(.gap(offset..<start, state.view))
         }
-        let damaged = state.damaged.filter { !$0.isSkipped && $0.offsets.contains(start) }
-        if !damaged.isEmpty {
-            return .refused(.corrupt(damaged.map(\.offsets), state.view))
-        }
+        let damaged = state.damaged.map(\.offsets).filter { $0.contains(start) }
+        if !damaged.isEmpty { return .refused(.corrupt(damaged, state.view)) }
         return .accepted(ReadRequest(asked: offset, start: start))
     }
 
@@ -138,6 +135,13 @@ extension PartitionLog {
         _ request: ReadRequest, _ start: LogEnd, _ maxBytes: Int, _ state: inout LogState,
         smallEnd: LogEnd? = nil
     ) -> ReadOutcome {
+        // A segment that was compacted may be passed, but not with damage in it.
+        let passed = request.start..<max(request.start, start.offset)
+        if state.damaged.contains(where: {
+            $0.offsets.overlaps(passed) && !state.isSkipped($0.offsets)
+        }) {
+            return .needsVerification
+        }
         guard let segment = state.segment(base: start.base),
             segment.generation == start.generation,
             let bound = segmentEnd(start.base, state)
@@ -181,9 +185,8 @@ extension PartitionLog {
     }
 
     func gaps(from: Int64, to: Int64, _ state: LogState) -> [Range<Int64>] {
-        let skipped = state.damaged.filter(\.isSkipped).map(\.offsets)
-        if state.gaps.isEmpty, skipped.isEmpty { return [] }
-        return (state.gaps + skipped).filter { $0.lowerBound < to && $0.upperBound > from }
+        if state.gaps.isEmpty, state.skipped.isEmpty { return [] }
+        return (state.gaps + state.skipped).filter { $0.lowerBound < to && $0.upperBound > from }
             .sorted { $0.lowerBound < $1.lowerBound }
     }
 
@@ -207,6 +210,7 @@ extension PartitionLog {
     private func walk(
         from entry: IndexEntry, to offset: Int64, in segment: Segment
     ) throws(StorageError) -> LogEnd? {
+        if state.withLock({ segmentEnd(segment.base, $0) }) == nil { try closeLookUp(segment) }
         let end = state.withLock { segmentEnd(segment.base, $0) }
         guard let end else { return nil }
         var place = LogEnd(entry, in: segment)
@@ -270,6 +274,21 @@ extension PartitionLog {
             interval: context.options.indexIntervalBytes
         ).load()
         let isClosed = state.withLock { $0.appended.base != segment.base }
+        // With holes between its offsets nothing but its seal tells that a segment lacks its end.
+        if segment.generation > 0, segment.end == nil, let seal = segment.index.storedSeal(),
+            seal.position > end
+        {
+            let whole = built.lastWhole ?? built.end
+            quarantine(
+                DamagedRange(
+                    offsets: whole.offset..<max(limit, whole.offset + 1), base: segment.base,
+                    positions: whole.position..<end, reason: "the file is too short"))
+            var short = built.end
+            short.offset = limit
+            segment.seal(short)
+            segment.index.install(built.entries, pinned: false)
+            return built.entries
+        }
         if isClosed {
             if segment.end == nil, !built.hasDamage { segment.seal(built.end) }
             if built.isRebuilt {
@@ -301,7 +320,7 @@ extension PartitionLog {
     }
 
     /// Learns where a closed segment ends.
-    private func closeLookUp(_ segment: Segment) throws(StorageError) {
+    func closeLookUp(_ segment: Segment) throws(StorageError) {
         guard segment.end == nil else { return }
         segment.index.evict()
         try loadIndex(segment)

@@ -52,6 +52,7 @@ extension PartitionLog {
             state.logStart = max(state.logStart, offset)
             state.gaps.removeAll { $0.upperBound <= offset }
             state.damaged.removeAll { $0.offsets.upperBound <= offset }
+            state.skipped.removeAll { $0.upperBound <= offset }
         }
     }
 

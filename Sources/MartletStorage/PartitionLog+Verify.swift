@@ -17,15 +17,21 @@ extension PartitionLog {
         }
         guard var verification = try startWalk(request.start, maxBytes) else { return .needsDisk }
         try verification.run()
-        while let start = goesOn(verification) {
+        while let next = goesOn(verification) {
+            // What begins there may be known as damaged, or passed.
+            let start: Int64
+            switch state.withLock({ admit(next, $0) }) {
+            case .refused(let outcome): return Self.outcome(outcome, for: offset)
+            case .accepted(let accepted): start = accepted.start
+            }
             guard let walk = try startWalk(start, maxBytes) else { return .needsDisk }
             verification = walk
             try verification.run()
         }
         return state.withLock { state in
             guard verification.output.count > 0 else {
-                switch admit(offset, state) {
-                case .refused(let outcome): return outcome
+                switch admit(verification.from, state) {
+                case .refused(let outcome): return Self.outcome(outcome, for: offset)
                 case .accepted: return .atEnd(state.view)
                 }
             }
@@ -36,6 +42,16 @@ extension PartitionLog {
                     endChecksum: verification.outputChecksum, nextOffset: verification.nextOffset,
                     gaps: gaps(from: request.asked, to: verification.nextOffset, state),
                     view: state.view))
+        }
+    }
+
+    /// What was found behind holes of a compacted segment, for a reader who stands before them.
+    private static func outcome(_ outcome: ReadOutcome, for asked: Int64) -> ReadOutcome {
+        switch outcome {
+        case .gap(let gap, let view), .lost(let gap, let view):
+            .gap(min(asked, gap.lowerBound)..<gap.upperBound, view)
+        case .data, .atEnd, .outOfRange, .corrupt, .needsDisk, .needsVerification, .offline:
+            outcome
         }
     }
 
@@ -56,6 +72,8 @@ extension PartitionLog {
     /// up to there are missing, and that is damage too.
     private func passEmpty(_ start: Int64) -> Int64? {
         let missing = state.withLock { state -> (range: Range<Int64>, segment: Segment, Bool)? in
+            // A segment that was found to be damaged when it was opened is not just empty.
+            if state.damaged.contains(where: { $0.offsets.contains(start) }) { return nil }
             guard let index = state.segmentIndex(for: start) else { return nil }
             let segment = state.segments[index]
             let isLast = index + 1 == state.segments.count
@@ -83,6 +101,7 @@ extension PartitionLog {
         else { return nil }
         let entries = try loadIndex(segment)
         let file = try segment.log.open()
+        if state.withLock({ segmentEnd(segment.base, $0) }) == nil { try closeLookUp(segment) }
         return state.withLock { state -> VerifiedWalk? in
             guard let end = segmentEnd(segment.base, state) else { return nil }
             var boundaries = entries.filter { $0.position < end.position }
@@ -124,20 +143,18 @@ extension PartitionLog {
         return true
     }
 
-    /// Lets readers go on behind damage, by an operator's word. Lists what would be, or was, passed.
-    func markSkipped(from: Int64, to: Int64, execute: Bool) -> [Range<Int64>] {
+    /// The damaged ranges within these offsets that readers do not pass yet.
+    func damage(from: Int64, to: Int64) -> [Range<Int64>] {
         state.withLock { state in
-            var passed: [Range<Int64>] = []
-            for index in state.damaged.indices
-            where !state.damaged[index].isSkipped
-                && state.damaged[index].offsets.lowerBound >= from
-                && state.damaged[index].offsets.upperBound <= to
-            {
-                passed.append(state.damaged[index].offsets)
-                if execute { state.damaged[index].isSkipped = true }
+            state.damaged.map(\.offsets).filter {
+                $0.lowerBound >= from && $0.upperBound <= to && !state.isSkipped($0)
             }
-            return passed
         }
+    }
+
+    /// Lets readers go on behind damage, by an operator's word.
+    func skip(_ ranges: [Range<Int64>]) {
+        state.withLock { $0.skipped += ranges }
     }
 }
 
@@ -209,26 +226,41 @@ struct VerifiedWalk {
             hasChain = false
         }
         if place.position >= target.position { return }
+        let first = place
         if let problem = try scan(&place, target, &sound) {
-            try locate(problem, place, target)
+            if mayHaveHoles, !problem.isOfBatch {
+                // With holes between them, nobody can say which of the batches is out of place.
+                note(first, target, problem.reason)
+                sound = []
+            } else {
+                try locate(problem.reason, place, target)
+            }
         } else if hasChain, place.checksum != target.checksum {
             let suspect = Self.oddEpoch(sound) ?? 0..<sound.count
-            blame(sound, suspect, target)
+            blame(sound, suspect, after: first.offset)
             sound = Array(sound[..<suspect.lowerBound])
         }
         for batch in sound { take(batch) }
     }
 
+    private struct Problem {
+        let reason: String
+        /// The bytes are no batch; otherwise a sound one is not where it must be.
+        let isOfBatch: Bool
+    }
+
     /// Collects the batches up to `target`; returns what is wrong with the first that is.
     private func scan(
         _ place: inout LogEnd, _ target: LogEnd, _ sound: inout [Sound]
-    ) throws(StorageError) -> String? {
+    ) throws(StorageError) -> Problem? {
         var scanner = BatchScanner(
             file, from: place.position, to: target.position, checksBody: true)
         while true {
             switch try scanner.next() {
             case .batch(let header, let position):
-                if let problem = continuity(header, place, target) { return problem }
+                if let problem = continuity(header, place, target) {
+                    return Problem(reason: problem, isOfBatch: false)
+                }
                 place.checksum = RecordBatch.prefixChecksum(
                     scanner.bytes, continuing: place.checksum)
                 place.offset = header.nextOffset
@@ -236,9 +268,11 @@ struct VerifiedWalk {
                 let copy = ByteSlab(capacity: header.byteCount)
                 copy.append(scanner.bytes)
                 sound.append(Sound(header: header, position: position, bytes: copy))
-            case .bad(_, let reason): return reason
-            case .zeros: return "zeros where a batch must be"
-            case .end: return nil
+            case .bad(_, let reason): return Problem(reason: reason, isOfBatch: true)
+            case .zeros: return Problem(reason: "zeros where a batch must be", isOfBatch: true)
+            case .end:
+                if mayHaveHoles || follows(target.offset, place) { return nil }
+                return Problem(reason: "the last of these offsets are missing", isOfBatch: true)
             }
         }
     }
@@ -249,12 +283,15 @@ struct VerifiedWalk {
         guard header.nextOffset >= header.baseOffset, header.nextOffset <= target.offset else {
             return "offset \(header.baseOffset) is beyond the next index entry"
         }
-        if header.baseOffset == place.offset { return nil }
-        let isGap = gaps.contains {
-            $0.lowerBound <= place.offset && $0.upperBound == header.baseOffset
-        }
-        if header.baseOffset > place.offset, mayHaveHoles || isGap { return nil }
+        if follows(header.baseOffset, place) { return nil }
+        if header.baseOffset > place.offset, mayHaveHoles { return nil }
         return "offset \(header.baseOffset) where \(place.offset) must be"
+    }
+
+    /// Whether `offset` is the next one, or behind a known gap.
+    private func follows(_ offset: Int64, _ place: LogEnd) -> Bool {
+        offset == place.offset
+            || gaps.contains { $0.lowerBound <= place.offset && $0.upperBound == offset }
     }
 
     /// Notes damage at `place`, up to the next whole batch or index entry.
@@ -274,12 +311,21 @@ struct VerifiedWalk {
             positions: place.position..<resume.1, reason: reason)
     }
 
+    /// Notes everything between two places as damaged.
+    private mutating func note(_ start: LogEnd, _ end: LogEnd, _ reason: String) {
+        damage = DamagedRange(
+            offsets: start.offset..<max(end.offset, start.offset + 1), base: base,
+            positions: start.position..<end.position, reason: reason)
+    }
+
     /// All checksums hold but the chain of prefixes does not: one of these batches' first 17 bytes
     /// is not what was written.
-    private mutating func blame(_ sound: [Sound], _ suspect: Range<Int>, _ target: LogEnd) {
+    private mutating func blame(_ sound: [Sound], _ suspect: Range<Int>, after start: Int64) {
         guard let first = sound[suspect].first, let last = sound[suspect].last else { return }
+        // A hole before it is a part: that is where readers stand.
+        let from = suspect.lowerBound == 0 ? start : sound[suspect.lowerBound - 1].header.nextOffset
         damage = DamagedRange(
-            offsets: first.header.baseOffset..<last.header.nextOffset, base: base,
+            offsets: min(from, first.header.baseOffset)..<last.header.nextOffset, base: base,
             positions: first.position..<(last.position + Int64(last.header.byteCount)),
             reason: "the first 17 bytes of a batch are not what was written")
     }

@@ -1,5 +1,6 @@
 import MartletFormat
 import MartletSystem
+import MartletTelemetry
 
 /// Finds the segments of a partition's directory, and puts right what a crash left half done.
 struct SegmentListing {
@@ -108,9 +109,35 @@ struct SegmentListing {
                     .tidied, partition: key.partition, from: base,
                     detail: "the segment \(base) was in use before it had its name"))
         } else {
-            try removeIfThere(log)
+            try setAside(log, &events)
         }
         try removeIfThere(index)
+    }
+
+    /// Whatever stands in a prepared segment that cannot be used is kept for a person.
+    private func setAside(
+        _ path: String, _ events: inout [RecoveryEvent]
+    ) throws(StorageError) {
+        let size = try storage("reading \(path)") { () throws(SystemError) in
+            try fileSystem.status(path)?.size ?? 0
+        }
+        if size > 0 {
+            let file = try storage("opening \(path)") { () throws(SystemError) in
+                try fileSystem.open(path, .readOnly)
+            }
+            let kept = try TornTails(directory: directory, context: context)
+                .keep(file, 0, from: 0, to: size)
+            if kept > 0 {
+                context.metrics.tornBytes.add(Int(kept))
+                events.append(
+                    RecoveryEvent(
+                        .tornTail, partition: key.partition, bytes: kept,
+                        detail:
+                            "\(LogFileNames.preparedLog) does not continue the log; kept as a .torn file"
+                    ))
+            }
+        }
+        try removeIfThere(path)
     }
 
     /// The offset of the first batch of a file that begins with a whole one.

@@ -128,6 +128,23 @@ final class SparseIndex: Evictable {
         return entries
     }
 
+    /// Where the file says that its segment ends, however long that is now; nil when it does not.
+    func storedSeal() -> IndexEntry? {
+        do {
+            let open = try file.open()
+            let size = try open.size()
+            let slab = ByteSlab(capacity: IndexHeader.byteCount)
+            guard size >= Int64(IndexHeader.byteCount + IndexEntry.byteCount) else { return nil }
+            try open.readAll(into: slab, at: 0)
+            guard header.matches(slab.bytes) else { return nil }
+            let last = ByteSlab(capacity: IndexEntry.byteCount)
+            try open.readAll(into: last, at: size - Int64(IndexEntry.byteCount))
+            return IndexEntry.read(last.bytes, at: 0).flatMap { $0.isSeal ? $0 : nil }
+        } catch {
+            return nil  // the log itself is read then
+        }
+    }
+
     /// Length of a file with these entries.
     static func length(of entries: [IndexEntry]) -> Int64 {
         entries.isEmpty

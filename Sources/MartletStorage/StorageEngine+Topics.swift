@@ -121,7 +121,8 @@ extension StorageEngine {
         }
     }
 
-    /// Keeps an operator's word that readers pass damaged offsets.
+    /// Keeps an operator's word that readers pass damaged offsets; it outlives a restart. Lists the
+    /// ranges that are, or would be, passed. Housekeeping; blocks.
     package func skipDamage(
         _ id: TopicID, partition: Int32, from: Int64, to: Int64, execute: Bool
     ) throws(StorageError) -> [Range<Int64>] {
@@ -131,7 +132,19 @@ extension StorageEngine {
                 throw StorageError(
                     .offsetOutOfRange, "topic \(topic.name) has no partition \(partition)")
             }
-            return log.markSkipped(from: from, to: to, execute: execute)
+            let ranges = log.damage(from: from, to: to)
+            guard execute, !ranges.isEmpty else { return ranges }
+            var metadata = topic.metadata
+            let start = log.view.logStart
+            metadata.skipped[partition, default: []].removeAll { $0.upperBound <= start }
+            metadata.skipped[partition, default: []] += ranges
+            let changed = metadata
+            if !context.options.has(.forgetSkips) {
+                try guardFatal { () throws(StorageError) in try store.update(changed) }
+            }
+            topic.update(metadata, topic.settings)
+            log.skip(ranges)
+            return ranges
         }
     }
 
@@ -173,7 +186,7 @@ extension StorageEngine {
             let result = try guardFatal { () throws(StorageError) in
                 try LogRecovery(
                     key: key, topicName: metadata.name, directory: directory, settings: settings,
-                    marks: PartitionMarks(), gaps: [], isClean: true, context: context
+                    marks: PartitionMarks(), isClean: true, context: context
                 ).run()
             }
             logs.append(

@@ -39,6 +39,28 @@ package struct PlantedBugs: OptionSet, Sendable {
     package static let dropDirectorySync = PlantedBugs(rawValue: 8)
     /// Recovery truncates at the first bad batch, also below a mark.
     package static let truncateBelowMark = PlantedBugs(rawValue: 16)
+    /// A gap in a producer's sequence is taken.
+    package static let acceptSequenceGaps = PlantedBugs(rawValue: 32)
+    /// A producer's older instance may go on.
+    package static let noFencing = PlantedBugs(rawValue: 64)
+    /// A `written` topic gives offsets again that a power cut may have taken.
+    package static let reuseOffsets = PlantedBugs(rawValue: 128)
+    /// Compaction believes the bytes that no batch's checksum covers.
+    package static let compactUnchecked = PlantedBugs(rawValue: 256)
+    /// An operator's skip is only kept in memory.
+    package static let forgetSkips = PlantedBugs(rawValue: 512)
+
+    private static let names: [String: PlantedBugs] = [
+        "ackBeforeSync": .ackBeforeSync, "noDeduplication": .noDeduplication,
+        "readersAboveDurable": .readersAboveDurable, "dropDirectorySync": .dropDirectorySync,
+        "truncateBelowMark": .truncateBelowMark, "acceptSequenceGaps": .acceptSequenceGaps,
+        "noFencing": .noFencing, "reuseOffsets": .reuseOffsets,
+        "compactUnchecked": .compactUnchecked, "forgetSkips": .forgetSkips,
+    ]
+
+    /// What `scripts/guarantees` asks for by the environment.
+    fileprivate static let asked =
+        CurrentProcess.environment["MARTLET_PLANT"].flatMap { names[$0] } ?? []
 }
 
 /// How storage is set up. Bytes and milliseconds unless the name says otherwise.
@@ -75,7 +97,12 @@ package struct StorageOptions: Sendable {
     package var aheadAfterFlushes = 16
     package var plantedBugs: PlantedBugs = []
 
-    package init(dataDirectory: String) { self.dataDirectory = dataDirectory }
+    package init(dataDirectory: String) {
+        self.dataDirectory = dataDirectory
+        #if DEBUG
+            plantedBugs = .asked
+        #endif
+    }
 
     func has(_ bug: PlantedBugs) -> Bool {
         #if DEBUG

@@ -9,6 +9,8 @@ package struct TopicMetadata: Equatable, Sendable {
     package var overrides: [String: String] = [:]
     /// Offsets that a partition lost or skipped and will never give again.
     package var gaps: [Int32: [Range<Int64>]] = [:]
+    /// Damaged offsets of a partition that readers may pass, by an operator's word.
+    package var skipped: [Int32: [Range<Int64>]] = [:]
 
     package static let nameBytesMax = 249
     package static let reservedPrefix = "$"
@@ -62,9 +64,11 @@ enum TopicMetadataText {
         for (key, value) in metadata.overrides.sorted(by: { $0.key < $1.key }) {
             lines.append("set \(key) \(value)")
         }
-        for (partition, gaps) in metadata.gaps.sorted(by: { $0.key < $1.key }) {
-            for gap in gaps {
-                lines.append("gap \(partition) \(gap.lowerBound) \(gap.upperBound)")
+        for (word, ranges) in [("gap", metadata.gaps), ("skip", metadata.skipped)] {
+            for (partition, ranges) in ranges.sorted(by: { $0.key < $1.key }) {
+                for range in ranges {
+                    lines.append("\(word) \(partition) \(range.lowerBound) \(range.upperBound)")
+                }
             }
         }
         var bytes = Array((lines.joined(separator: "\n") + "\n").utf8)
@@ -97,6 +101,7 @@ enum TopicMetadataText {
         private var partitions: Int32?
         private var overrides: [String: String] = [:]
         private var gaps: [Int32: [Range<Int64>]] = [:]
+        private var skipped: [Int32: [Range<Int64>]] = [:]
 
         init(text: String) { self.text = text }
 
@@ -117,7 +122,8 @@ enum TopicMetadataText {
                 throw StorageError(.corrupt, "id, name or partitions is missing")
             }
             return TopicMetadata(
-                id: id, name: name, partitions: partitions, overrides: overrides, gaps: gaps)
+                id: id, name: name, partitions: partitions, overrides: overrides, gaps: gaps,
+                skipped: skipped)
         }
 
         private mutating func take(_ line: Substring) -> Bool {
@@ -127,13 +133,20 @@ enum TopicMetadataText {
             case ("name", 2): name = String(words[1])
             case ("partitions", 2): partitions = Int32(words[1])
             case ("set", 3): overrides[String(words[1])] = String(words[2])
-            case ("gap", 4):
-                guard let partition = Int32(words[1]), let from = Int64(words[2]),
-                    let to = Int64(words[3]), from >= 0, from < to, to <= LogLimits.offsetMax
-                else { return false }
-                gaps[partition, default: []].append(from..<to)
+            case ("gap", 4): return take(words, into: &gaps)
+            case ("skip", 4): return take(words, into: &skipped)
             default: return false  // a line that no version of ours wrote
             }
+            return true
+        }
+
+        private func take(
+            _ words: [Substring], into ranges: inout [Int32: [Range<Int64>]]
+        ) -> Bool {
+            guard let partition = Int32(words[1]), let from = Int64(words[2]),
+                let to = Int64(words[3]), from >= 0, from < to, to <= LogLimits.offsetMax
+            else { return false }
+            ranges[partition, default: []].append(from..<to)
             return true
         }
     }

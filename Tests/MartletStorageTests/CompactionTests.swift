@@ -1,7 +1,9 @@
 import MartletFormat
-import MartletStorage
 import MartletSystem
+import Synchronization
 import Testing
+
+@testable import MartletStorage
 
 @Suite struct CompactionTests {
     @Test func `the newest value of each key stays, in order, at its offset`() throws {
@@ -56,5 +58,34 @@ import Testing
             Issue.record("a null key was taken")
             return
         }
+    }
+
+    @Test func `compaction leaves alone what is not what was written`() throws {
+        let folder = TemporaryFolder()
+        let disk = PosixFileSystem()
+        let settings = ["segment.bytes": "65536", "cleanup.policy": "compact"]
+        let filler = String(repeating: "x", count: 500)
+        do {
+            let harness = try StorageHarness(folder.path, disk)
+            let log = try #require(try harness.topic("t", settings: settings).partition(0))
+            for round in 0..<400 {
+                _ = try log.appendNow(batch(["\(round)-\(filler)"], key: "key-\(round % 5)"))
+            }
+            try harness.engine.close()
+        }
+        // The leader epoch of the first batch: no checksum of a batch covers it.
+        let name = LogFileNames.log(0, generation: 0)
+        let path = "\(folder.path)/topics/\(TopicID(high: 1, low: 1))/0/\(name)"
+        let epoch = ByteSlab(capacity: 1)
+        epoch.append(UInt8(0x55))
+        try disk.open(path, .readWrite).write(epoch, at: 15)
+        let harness = try StorageHarness(folder.path, disk)
+        let log = try #require(try harness.topic("t").partition(0))
+        harness.engine.tick()
+        #expect(log.state.withLock { $0.segments.allSatisfy { $0.generation == 0 } })
+        var reader = DamageReader(log, isCompacted: true)
+        reader.run(from: 0)
+        #expect(reader.told.contains { $0.contains(0) })
+        #expect(!reader.records.contains { $0.offset == 0 })
     }
 }

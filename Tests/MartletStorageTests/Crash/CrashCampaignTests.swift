@@ -43,7 +43,7 @@ import Testing
         var random = SeededRandom(seed: CampaignSettings.seed &+ 3000 &+ UInt64(index))
         var campaign = FaultCampaign(
             scenario, seed: CampaignSettings.isExact ? CampaignSettings.seed : random.next())
-        campaign.stride = CampaignSettings.isLong ? 1 : 7
+        campaign.stride = CampaignSettings.isLong ? 1 : 11
         campaign.run()
         #expect(campaign.violations.isEmpty, "\(campaign.violations.joined(separator: "\n"))")
         print(
@@ -109,6 +109,8 @@ enum CampaignSettings {
     static let only = Int(CurrentProcess.environment["MARTLET_CAMPAIGN_SCENARIO"] ?? "")
     static let points = Int(CurrentProcess.environment["MARTLET_CAMPAIGN_POINTS"] ?? "") ?? 3000
     static let isLong = points >= 100_000
+    /// Every byte of every file, not a sample.
+    static let damagesAll = CurrentProcess.environment["MARTLET_CAMPAIGN_DAMAGE"] != nil
     static let traces = CurrentProcess.environment["MARTLET_CAMPAIGN_TRACE"] != nil
     static let seed = UInt64(CurrentProcess.environment["MARTLET_SEED"] ?? "") ?? 1
 }

@@ -69,7 +69,7 @@ final class CrashLife {
         options.aheadSliceBytes = 512
         options.aheadAfterFlushes = 2
         options.syncFileSystemThreshold = 0
-        options.plantedBugs = bugs
+        options.plantedBugs.formUnion(bugs)
         scenario.change(&options)
         failedToOpen = true
         disk.forgetFailures()

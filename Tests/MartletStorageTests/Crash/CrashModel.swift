@@ -60,6 +60,7 @@ struct ModelTopic: Sendable {
     var partitions: ClosedRange<Int32>
     /// Was `written` at any time.
     var isWritten: Bool
+    var isCompacted = false
     var retentionBytes: ClosedRange<Int64>
 }
 

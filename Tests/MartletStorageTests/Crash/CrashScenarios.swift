@@ -3,6 +3,7 @@ import MartletStorage
 extension Scenario {
     static let all: [Scenario] = [
         appends, watched, together, rolls, retention, written, topics, restarts, marks, bounded,
+        compaction,
     ]
 
     static let appends = Scenario(
@@ -41,7 +42,7 @@ extension Scenario {
             .send: 10, .pump: 6, .settle: 1, .resend: 1, .read: 4, .tick: 1, .deleteRecords: 1,
             .kill: 1, .restart: 1,
         ],
-        steps: 50, topics: [(2, ["durability": "written"])], producersPerLog: 1, valueBytes: 400)
+        steps: 50, topics: [(2, ["durability": "written"])], producersPerLog: 2, valueBytes: 400)
 
     static let topics = Scenario(
         name: "topics",
@@ -67,6 +68,14 @@ extension Scenario {
             $0.marksRewriteBytes = 240
             $0.marksAheadBytes = 160
         })
+
+    static let compaction = Scenario(
+        name: "compaction",
+        weights: [
+            .send: 12, .pump: 10, .settle: 2, .resend: 1, .read: 2, .tick: 4, .restart: 1, .kill: 1,
+        ],
+        steps: 60, topics: [(1, ["cleanup.policy": "compact"])], producersPerLog: 2,
+        valueBytes: 300, change: { $0.defaults.segmentBytes = 1200 })
 
     static let bounded = Scenario(
         name: "bounded un-synced bytes",

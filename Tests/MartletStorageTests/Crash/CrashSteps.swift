@@ -89,6 +89,8 @@ extension CrashLife {
 
     /// Takes what a reader saw into the model.
     func note(_ reader: ClientReader, _ name: LogName, _ view: LogView) {
+        // On a disk that fails, a partition that cannot be opened is refused with the reason.
+        if view.state == .offline, disk.faultHits > 0 { return }
         let isFatal = world.isFatal
         world.change { model in
             for problem in reader.problems where !isFatal {
@@ -123,7 +125,7 @@ extension CrashLife {
             try body()
             return true
         } catch {
-            if disk.faultHits == 0 {
+            if !disk.isAtFault {
                 world.change { $0.violate("administration", "\(error)") }
             }
             return false
@@ -141,6 +143,7 @@ extension CrashLife {
             model.topics[id] = ModelTopic(
                 name: "t\(number)", phase: .making, partitions: partitions...partitions,
                 isWritten: settings["durability"] == "written",
+                isCompacted: settings["cleanup.policy"] == "compact",
                 retentionBytes: retention...retention)
         }
         guard let engine else { return }
