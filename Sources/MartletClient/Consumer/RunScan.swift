@@ -49,7 +49,7 @@ struct RunScan {
             try follow(header, isFirst: position == 0)
             position += header.byteCount
         }
-        guard checksum == endChecksum else {
+        guard checksum == endChecksum || PlantedBug.noPrefixCheck.isOn else {
             throw .damaged(
                 asked.lowerBound..<max(expected, asked.upperBound),
                 "the batches' prefixes are not the log's")
