@@ -77,10 +77,10 @@ int martlet_epoll_remove(int epoll, int fd) {
     return epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &unused);
 }
 
-int martlet_epoll_ready(int epoll, struct martlet_ready *ready, int count) {
+int martlet_epoll_ready(int epoll, struct martlet_ready *ready, int count, int milliseconds) {
     struct epoll_event events[64];
     int most = count < 64 ? count : 64;
-    int found = epoll_wait(epoll, events, most, 0);
+    int found = epoll_wait(epoll, events, most, milliseconds);
     for (int i = 0; i < found; i++) {
         ready[i].token = events[i].data.u64;
         ready[i].events = (events[i].events & EPOLLIN ? MARTLET_READABLE : 0)

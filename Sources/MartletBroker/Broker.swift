@@ -69,7 +69,7 @@ package final class Broker: Sendable {
         self.state = state
         let address = setup.configuration.listener.listen.description
         do throws(SystemError) {
-            for loop in loops { try loop.queue.preparePolling() }
+            for loop in loops { try loop.queue.preparePolling(lingerMilliseconds: 100) }
             listener = try Self.listen(address, census, setup, limits, metrics, loops)
         } catch {
             // Nothing was accepted, so closing cannot lose anything; its error is not the reason.

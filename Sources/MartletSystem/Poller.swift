@@ -9,9 +9,12 @@ import Glibc
 /// ends the process; it also costs an ioctl, an epoll_ctl and two changes of thread for each event.
 /// An epoll instance never hangs up, and what is ready on many sockets is found by one call.
 ///
-/// Everything here is called on the queue.
+/// While there is traffic the queue's thread waits for the sockets itself, so that an event changes
+/// threads once instead of twice; when there was none for a while it goes back to Dispatch.
+///
+/// Everything here but `ring` is called on the queue.
 final class Poller: @unchecked Sendable {
-    // Sendable: confined to the queue.
+    // Sendable: confined to the queue; `bell` is a descriptor.
 
     private struct Slot {
         var source: ReadinessSource?
@@ -19,27 +22,34 @@ final class Poller: @unchecked Sendable {
         var generation: UInt32 = 0
     }
 
-    /// Ready sockets that are asked for at once, and how often before the queue's timers and other
-    /// blocks have their turn.
+    /// Ready sockets that are asked for at once.
     private static let eventsMax = 64
-    private static let roundsMax = 16
+    private static let bellToken = UInt64.max
 
+    private let bell: Descriptor
+    private let lingerMilliseconds: Int32
     private let epoll: Descriptor
     private let source: any DispatchSourceRead
     private var slots: [Slot] = []
     private var free: [Int] = []
     private var ready: [martlet_ready]
 
-    init(on queue: SerialQueue) throws(SystemError) {
+    init(on queue: SerialQueue, lingerMilliseconds: Int32) throws(SystemError) {
         let number = try SystemCall.check("epoll_create1") { martlet_epoll_create() }
         let epoll = Descriptor(number)
+        let bell = Descriptor(try SystemCall.check("eventfd") { martlet_eventfd() })
+        try SystemCall.check("epoll_ctl") {
+            martlet_epoll_add(number, bell.value, Interest.reading.rawValue, Self.bellToken)
+        }
         self.epoll = epoll
+        self.bell = bell
+        self.lingerMilliseconds = lingerMilliseconds
         ready = Array(repeating: martlet_ready(), count: Self.eventsMax)
         source = DispatchSource.makeReadSource(
             fileDescriptor: number, queue: queue.dispatchQueue)
         // The queue owns the poller, so both are gone or none.
         source.setEventHandler { [weak self, weak queue] in
-            if let self, let queue { self.poll(queue) }
+            if let self, let queue { self.work(for: queue) }
         }
         // Dispatch has let go of the number only then.
         source.setCancelHandler { _ = epoll }
@@ -82,19 +92,41 @@ final class Poller: @unchecked Sendable {
         }
     }
 
-    private func poll(_ queue: SerialQueue) {
-        for _ in 0..<Self.roundsMax {
-            let found = unsafe ready.withUnsafeMutableBufferPointer { buffer in
-                unsafe martlet_epoll_ready(epoll.value, buffer.baseAddress, CInt(buffer.count))
-            }
-            // An interrupted call is repeated by the source, which is still ready.
-            guard found > 0 else { return }
-            for index in 0..<Int(found) { tell(ready[index]) }
+    /// Any thread: ends the wait in `work`.
+    func ring() {
+        var one: UInt64 = 1
+        // EAGAIN means that the bell rings already.
+        _ = SystemCall.retrying { unsafe write(bell.value, &one, 8) }
+    }
+
+    /// Does what there is to do, jobs and sockets, until there was nothing for a while.
+    func work(for queue: SerialQueue) {
+        while true {
             queue.runPendingJobs()
+            let sleeps = lingerMilliseconds > 0 && queue.fallAsleep()
+            let found = find(waiting: sleeps ? lingerMilliseconds : 0)
+            if sleeps { queue.wakeUp() }
+            for index in 0..<found { tell(ready[index]) }
+            // What an interrupted wait has missed brings the source back.
+            if found == 0, sleeps || lingerMilliseconds == 0, queue.rest() { return }
         }
     }
 
+    private func find(waiting milliseconds: Int32) -> Int {
+        let found = unsafe ready.withUnsafeMutableBufferPointer { buffer in
+            unsafe martlet_epoll_ready(
+                epoll.value, buffer.baseAddress, CInt(buffer.count), milliseconds)
+        }
+        return max(0, Int(found))
+    }
+
+    private func silence() {
+        var count: UInt64 = 0
+        _ = SystemCall.retrying { unsafe read(bell.value, &count, 8) }
+    }
+
     private func tell(_ event: martlet_ready) {
+        if event.token == Self.bellToken { return silence() }
         let slot = Int(event.token & 0xffff_ffff)
         guard slots[slot].generation == UInt32(event.token >> 32) else { return }
         slots[slot].source?.happened(Interest(rawValue: event.events))

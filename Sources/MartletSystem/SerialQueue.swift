@@ -1,4 +1,4 @@
-package import Dispatch
+import Dispatch
 import Synchronization
 
 /// An executor over one serial Dispatch queue.
@@ -17,18 +17,28 @@ package final class SerialQueue: Executor, Sendable {
         case background
     }
 
+    /// Who will look at the mailbox next.
+    private enum Worker {
+        case nobody
+        /// Somebody who is at work, or on the way.
+        case awake
+        /// Somebody who waits for sockets: the bell wakes it.
+        case asleep
+    }
+
     private struct Mailbox {
         var jobs: [Job] = []
-        var isScheduled = false
+        var worker = Worker.nobody
+        var poller: Poller?
     }
 
     private static let current = DispatchSpecificKey<ObjectIdentifier>()
 
     package let label: String
     /// For event sources; jobs go through `execute`.
-    package let dispatchQueue: DispatchQueue
+    let dispatchQueue: DispatchQueue
     private let mailbox = Mutex(Mailbox())
-    private let ownPoller = Mutex<Poller?>(nil)
+    private static let timers = DispatchQueue(label: "martlet.timers", qos: .userInitiated)
 
     package init(label: String, priority: Priority = .interactive) {
         self.label = label
@@ -39,18 +49,23 @@ package final class SerialQueue: Executor, Sendable {
     }
 
     package func execute(_ job: @escaping @Sendable () -> Void) {
-        let mustSchedule = mailbox.withLock { mailbox in
+        let (before, poller) = mailbox.withLock { mailbox in
+            let before = mailbox.worker
             mailbox.jobs.append(job)
-            if mailbox.isScheduled { return false }
-            mailbox.isScheduled = true
-            return true
+            mailbox.worker = .awake
+            return (before, mailbox.poller)
         }
-        if mustSchedule { dispatchQueue.async { self.drain() } }
+        switch before {
+        case .nobody: dispatchQueue.async { self.drain() }
+        case .awake: break
+        case .asleep: poller?.ring()
+        }
     }
 
     package func execute(after nanoseconds: Int64, _ job: @escaping @Sendable () -> Void) {
         let delay = Int(clamping: max(0, nanoseconds))
-        dispatchQueue.asyncAfter(deadline: .now() + .nanoseconds(delay), execute: job)
+        // Not on the queue itself: its worker may be waiting for sockets.
+        Self.timers.asyncAfter(deadline: .now() + .nanoseconds(delay)) { self.execute(job) }
     }
 
     /// Whether the caller runs on this queue.
@@ -63,38 +78,59 @@ package final class SerialQueue: Executor, Sendable {
         dispatchPrecondition(condition: .onQueue(dispatchQueue))
     }
 
-    /// What watches this queue's sockets. Made at the first call, which throws when there is no
-    /// descriptor for it.
-    func poller() throws(SystemError) -> Poller {
-        try ownPoller.withLock { own throws(SystemError) in
-            if let poller = own { return poller }
-            let poller = try Poller(on: self)
-            own = poller
+    /// What watches this queue's sockets. Made at the first call, which throws when there are no
+    /// descriptors for it.
+    func poller() throws(SystemError) -> Poller { try poller(lingerMilliseconds: 0) }
+
+    /// Makes the poller now, so that no later want of descriptors can stop the queue from watching.
+    ///
+    /// - Parameter lingerMilliseconds: how long the queue's thread waits for its sockets itself after
+    ///   there was something to do, before it goes back to Dispatch.
+    package func preparePolling(lingerMilliseconds: Int32) throws(SystemError) {
+        _ = try poller(lingerMilliseconds: lingerMilliseconds)
+    }
+
+    private func poller(lingerMilliseconds: Int32) throws(SystemError) -> Poller {
+        try mailbox.withLock { mailbox throws(SystemError) in
+            if let poller = mailbox.poller { return poller }
+            let poller = try Poller(on: self, lingerMilliseconds: lingerMilliseconds)
+            mailbox.poller = poller
             return poller
         }
     }
 
-    /// Makes the poller now, so that no later want of descriptors can stop the queue from watching.
-    package func preparePolling() throws(SystemError) {
-        _ = try poller()
+    private func drain() {
+        if let poller = mailbox.withLock({ $0.poller }) { return poller.work(for: self) }
+        runPendingJobs()
+        if !rest() { dispatchQueue.async { self.drain() } }
     }
 
-    /// Runs the jobs that are there, in the middle of other work on the queue.
+    // MARK: - For whoever works on the queue
+
+    /// Runs the jobs that are there.
     func runPendingJobs() {
         let jobs = mailbox.withLock { mailbox in
             let jobs = mailbox.jobs
             mailbox.jobs = []
+            mailbox.worker = .awake
             return jobs
         }
         for job in jobs { job() }
     }
 
-    private func drain() {
-        runPendingJobs()
-        let hasMore = mailbox.withLock { mailbox in
-            mailbox.isScheduled = !mailbox.jobs.isEmpty
-            return mailbox.isScheduled
+    /// From now on a job rings the poller's bell. False when there are jobs already.
+    func fallAsleep() -> Bool { leave(as: .asleep) }
+
+    func wakeUp() { mailbox.withLock { $0.worker = .awake } }
+
+    /// From now on a job is brought by Dispatch. False when there are jobs already.
+    func rest() -> Bool { leave(as: .nobody) }
+
+    private func leave(as worker: Worker) -> Bool {
+        mailbox.withLock { mailbox in
+            guard mailbox.jobs.isEmpty else { return false }
+            mailbox.worker = worker
+            return true
         }
-        if hasMore { dispatchQueue.async { self.drain() } }
     }
 }

@@ -1,6 +1,6 @@
-import Dispatch
 import MartletFormat
 import MartletSystem
+import MartletTestSupport
 import MartletWire
 import Synchronization
 
@@ -99,7 +99,12 @@ final class ScriptedBroker: @unchecked Sendable {
     /// Runs `body` on the queue and waits for it.
     func onQueue<R: Sendable>(_ body: @escaping @Sendable (ScriptedBroker) -> R) -> R {
         let result = Mutex<R?>(nil)
-        queue.dispatchQueue.sync { result.withLock { $0 = body(self) } }
+        let done = Latch()
+        queue.execute {
+            result.withLock { $0 = body(self) }
+            done.arrive()
+        }
+        guard done.wait() else { preconditionFailure("the queue is stuck") }
         guard let value = result.withLock({ $0 }) else { preconditionFailure("did not run") }
         return value
     }
@@ -183,16 +188,13 @@ final class ScriptedBroker: @unchecked Sendable {
 
     /// Stops listening and breaks all connections; `start` begins again at the same address.
     func stop() {
-        let isClosed = DispatchSemaphore(value: 0)
+        let isClosed = Latch()
         onQueue { broker in
-            guard let listener = broker.listener else {
-                isClosed.signal()
-                return
-            }
-            listener.cancel { isClosed.signal() }
+            guard let listener = broker.listener else { return isClosed.arrive() }
+            listener.cancel { isClosed.arrive() }
             broker.listener = nil
         }
-        isClosed.wait()
+        guard isClosed.wait() else { preconditionFailure("the queue is stuck") }
         disconnectAll()
     }
 

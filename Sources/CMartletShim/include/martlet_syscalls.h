@@ -30,7 +30,7 @@ int martlet_epoll_create(void);
 int martlet_epoll_add(int epoll, int fd, uint32_t events, uint64_t token);
 int martlet_epoll_change(int epoll, int fd, uint32_t events, uint64_t token);
 int martlet_epoll_remove(int epoll, int fd);
-// Fills in at most `count` of what is ready now, without waiting; returns how many.
-int martlet_epoll_ready(int epoll, struct martlet_ready *ready, int count);
+// Waits for at most so long, and fills in at most `count` of what is ready; returns how many.
+int martlet_epoll_ready(int epoll, struct martlet_ready *ready, int count, int milliseconds);
 
 #endif

@@ -203,6 +203,8 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         received(asked, outcome)
     }
 
+    private static let littleBytes = 16 << 10
+
     private func received(_ asked: [Asked], _ outcome: ReplyOutcome) {
         // Without an answer: the link comes back, or the deadline ends it.
         guard case .frame(let frame) = outcome, !isClosed else { return }
@@ -213,8 +215,10 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
                 return
             }
             let runs = receive(reply, attachment, of: frame, asked)
-            // The broker works on the next answer while this one is checked.
-            fetch()
+            // The broker works on the next answer while this one is checked; but for little the
+            // application waits less than a request takes to leave.
+            let bytes = runs.reduce(0) { $0 + $1.range.count }
+            if bytes > Self.littleBytes { fetch() }
             for run in runs { deliver(run) }
             fetch()
         } catch {

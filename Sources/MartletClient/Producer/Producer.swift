@@ -319,7 +319,8 @@ extension ProducerCore {
     /// What has to happen after an append, outside the lock.
     @inline(__always)
     func follow(_ result: AppendResult) {
-        if result.wakes { wake() }
+        // Without linger somebody waits for this record: no change of threads on its way.
+        if result.wakes, configuration.linger > .zero || !drainInline() { wake() }
         if result.armsLinger { armLinger(after: configuration.linger.nanosecondsClamped) }
     }
 
