@@ -273,12 +273,15 @@ struct LogRecovery {
     /// its known gaps, even when its files end before that. What lies between is a gap.
     private func reserve(_ result: inout Result) {
         let end = result.appender.tail.offset
+        let deleted = marks.start?.offset ?? 0
+        let passed = gaps.map(\.upperBound).max() ?? 0
+        let given = max(end, deleted, passed)
         var reserved = marks.reserve?.offset ?? 0
         if context.options.has(.reuseOffsets) { reserved = 0 }
         if settings.durability == .written {
             // Without the mark nobody knows how far the block went, but how long one is.
-            if marks.reserve == nil, !isClean, end > 0, !context.options.has(.reuseOffsets) {
-                reserved = end + 2 * PartitionLog.reserveBlock
+            if marks.reserve == nil, !isClean, given > 0, !context.options.has(.reuseOffsets) {
+                reserved = given + 2 * PartitionLog.reserveBlock
                 var entry = MarkEntry(.reserve)
                 entry.topic = key.topic
                 entry.partition = key.partition
@@ -287,9 +290,7 @@ struct LogRecovery {
             }
             result.appender.reservedUntil = reserved
         }
-        let deleted = marks.start?.offset ?? 0
-        let passed = gaps.map(\.upperBound).max() ?? 0
-        let floor = max(isClean ? 0 : reserved, deleted, passed)
+        let floor = max(isClean ? 0 : reserved, given)
         guard floor > end else { return }
         let gap = end..<floor
         if !gaps.contains(where: { $0.lowerBound <= end && $0.upperBound == floor }) {

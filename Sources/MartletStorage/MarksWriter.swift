@@ -122,7 +122,9 @@ final class MarksWriter: Sendable {
     private func write(_ entries: [MarkEntry], _ state: inout State) throws(StorageError) {
         let slab = ByteSlab(capacity: max(1, entries.count) * MarkEntry.byteCount)
         for var entry in entries {
-            state.table.sequence += 1
+            // A reader takes no number above the bound. Only a foreign file can begin there.
+            let next = state.table.sequence &+ 1
+            state.table.sequence = min(next, UInt64(LogLimits.offsetMax))
             entry.sequence = state.table.sequence
             state.table.apply(entry)
             entry.encode(into: slab)

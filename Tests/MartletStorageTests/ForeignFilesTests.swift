@@ -1,5 +1,6 @@
 import MartletFormat
 import MartletSystem
+import MartletTestSupport
 import Synchronization
 import Testing
 
@@ -40,6 +41,19 @@ import Testing
             change(&entry)
             #expect(Self.readAgain(entry) == nil, "\(entry)")
         }
+    }
+
+    @Test func `marks are read again also after the highest number that is taken`() throws {
+        let loader = MarksLoader(fileSystem: disk, directory: folder.path)
+        var loaded = try loader.load()
+        loaded.table.sequence = UInt64(LogLimits.offsetMax)
+        let writer = try MarksWriter(
+            fileSystem: disk, directory: folder.path, options: MarksOptions(),
+            executor: ManualExecutor(clock: ManualClock()), loaded: loaded, onFatal: { _ in })
+        try writer.recordAndSync([MarkEntry(.clean)])
+        let again = try loader.load()
+        #expect(again.damagedSlots == 0)
+        #expect(again.table.isClean)
     }
 
     private static func readAgain(_ entry: MarkEntry) -> MarkEntry? {
@@ -162,6 +176,21 @@ import Testing
         try harness.engine.close()
     }
 
+    @Test func `a written topic without marks passes its block at the first start`() throws {
+        do {
+            let harness = try StorageHarness(folder.path, disk)
+            _ = try harness.topic("t")
+            try harness.engine.close()
+        }
+        try removeMarks()
+        try writeGap(0..<1, ["durability": "written"])
+        // Dropped, not closed: an unclean stop each time.
+        for _ in 0..<2 {
+            let (_, log) = try openAgain()
+            #expect(log.view.logEnd == 1 + 2 * PartitionLog.reserveBlock)
+        }
+    }
+
     @Test func `an engine that is dropped lets go of its files`() throws {
         let context: StorageContext
         do {
@@ -195,10 +224,14 @@ import Testing
         return (harness, try #require(try harness.topic("t").partition(0)))
     }
 
-    private func writeStartMark(_ offset: Int64) throws {
+    private func removeMarks() throws {
         for name in try disk.list(folder.path) where MarksFileFormat.generation(name) != nil {
             try disk.removeFile("\(folder.path)/\(name)")
         }
+    }
+
+    private func writeStartMark(_ offset: Int64) throws {
+        try removeMarks()
         var entry = MarkEntry(.start)
         entry.topic = TopicID(high: 1, low: 1)
         entry.offset = offset
@@ -209,9 +242,12 @@ import Testing
         try file.write(slab, at: 0)
     }
 
-    private func writeGap(_ gap: Range<Int64>) throws {
+    private func writeGap(
+        _ gap: Range<Int64>, _ overrides: [String: String] = [:]
+    ) throws {
         var metadata = TopicMetadata(id: TopicID(high: 1, low: 1), name: "t", partitions: 1)
         metadata.gaps = [0: [gap]]
+        metadata.overrides = overrides
         let home = "\(folder.path)/topics/\(metadata.id)"
         try disk.replace(
             "\(home)/topic.meta", with: TopicMetadataText.encode(metadata), in: home)

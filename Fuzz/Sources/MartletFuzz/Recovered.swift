@@ -161,7 +161,9 @@ struct Recovered {
         require(view?.logStart == other.view?.logStart, "\(what): start")
         // After a clean stop a reserved block is used up; the next start, an unclean one, passes it.
         if other.appended == nil, !other.isClean {
-            require(view?.logEnd == other.view?.logEnd, "\(what): end")
+            require(
+                view?.logEnd == other.view?.logEnd,
+                "\(what): end \(view as Any), before it was \(other.view as Any)")
             require(served == other.served, Self.difference(what, served, other.served))
         } else {
             // A gap at the end is named on its own only until something follows it.

@@ -138,7 +138,8 @@ enum MarksTarget: FuzzTarget {
             let loader = MarksLoader(fileSystem: disk, directory: "/d")
             let loaded = try loader.load()
             let writer = try MarksWriter(
-                fileSystem: disk, directory: "/d", executor: InlineExecutor(), loaded: loaded,
+                fileSystem: disk, directory: "/d", options: MarksOptions(),
+                executor: InlineExecutor(), loaded: loaded,
                 onFatal: { require(false, "fatal: \($0)") })
             try writer.recordAndSync([MarkEntry(.clean)])
             let again = try loader.load()
