@@ -3,7 +3,8 @@ import MartletConfiguration
 import MartletStorage
 import MartletSystem
 
-/// The queues of one broker: a fixed number, so that its threads are bounded under any load.
+/// The queues of one broker that wait for the disk: a fixed number, with a thread each, so that its
+/// threads are bounded under any load.
 struct BrokerQueues: Sendable {
     let ioCount: Int
     let readers: [any Executor]
@@ -14,14 +15,14 @@ struct BrokerQueues: Sendable {
         ioCount =
             configuration.ioQueues > 0 ? configuration.ioQueues : CurrentProcess.processorCount
         readers = (0..<max(configuration.diskReaders, 1)).map {
-            SerialQueue(label: "martlet.reader.\($0)")
+            ThreadQueue(label: "martlet.reader.\($0)")
         }
-        housekeeping = SerialQueue(label: "martlet.housekeeping", priority: .background)
+        housekeeping = ThreadQueue(label: "martlet.housekeeping")
         storage = StorageExecutors(
             flush: (0..<max(configuration.flushConcurrency, 1)).map {
-                SerialQueue(label: "martlet.flush.\($0)")
+                ThreadQueue(label: "martlet.flush.\($0)")
             }, readers: readers, housekeeping: housekeeping,
-            marks: SerialQueue(label: "martlet.marks"))
+            marks: ThreadQueue(label: "martlet.marks"))
     }
 
     /// Spreads recovery over the cores; returns when all is done.

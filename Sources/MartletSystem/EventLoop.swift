@@ -53,7 +53,8 @@ import Synchronization
         let number = martlet_eventfd()
         precondition(number >= 0, "no event descriptor: errno \(errno)")
         bell = Descriptor(number)
-        startThread()
+        // The thread holds the loop until it ends.
+        DetachedThread.start(label) { self.run() }
     }
 
     // MARK: - Jobs
@@ -157,19 +158,7 @@ import Synchronization
 
     private static var threadNumber: UInt { UInt(pthread_self()) }
 
-    private func startThread() {
-        var attributes = pthread_attr_t()
-        unsafe pthread_attr_init(&attributes)
-        unsafe pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-        var thread = pthread_t()
-        // The thread holds the loop until it ends.
-        let argument = unsafe Unmanaged.passRetained(self).toOpaque()
-        let result = unsafe pthread_create(&thread, &attributes, eventLoopThread, argument)
-        precondition(result == 0, "no thread for \(label): error \(result)")
-        unsafe pthread_attr_destroy(&attributes)
-    }
-
-    fileprivate func run() {
+    private func run() {
         var entries: [pollfd] = []
         var watched: [LoopSource] = []
         var events = 0
@@ -254,13 +243,6 @@ import Synchronization
             if jobs.isEmpty || !isStopped { return }
         }
     }
-}
-
-/// The thread's start: takes over the reference that `startThread` made.
-private func eventLoopThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-    guard let argument = unsafe argument else { return nil }
-    unsafe Unmanaged<EventLoop>.fromOpaque(argument).takeRetainedValue().run()
-    return nil
 }
 
 extension EventLoop.Mailbox {
