@@ -306,8 +306,15 @@ struct VerifiedWalk {
         let resume =
             next.map { ($0.header.baseOffset, $0.position) }
             ?? (target.offset, target.position)
+        // Offsets of a known gap before that were never there.
+        var end = resume.0
+        while let gap = gaps.first(where: {
+            $0.lowerBound > place.offset && $0.lowerBound < end && $0.upperBound >= end
+        }) {
+            end = gap.lowerBound
+        }
         damage = DamagedRange(
-            offsets: place.offset..<max(resume.0, place.offset + 1), base: base,
+            offsets: place.offset..<max(end, place.offset + 1), base: base,
             positions: place.position..<resume.1, reason: reason)
     }
 

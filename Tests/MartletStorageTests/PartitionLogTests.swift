@@ -66,4 +66,23 @@ import Testing
         #expect(try log.values().map(\.1) == expected)
         #expect(try log.values(from: 100, maxBytes: 100).map(\.1) == Array(expected[100...]))
     }
+
+    @Test func `an older epoch of a producer is refused, also after a restart`() throws {
+        let folder = TemporaryFolder()
+        for life in 0..<2 {
+            let harness = try StorageHarness(folder.path, PosixFileSystem())
+            let log = try #require(try harness.topic("t").partition(0))
+            if life == 0 {
+                _ = try log.appendNow(batch(["old"], producer: 7, epoch: 0, sequence: 0))
+                _ = try log.appendNow(batch(["new"], producer: 7, epoch: 1, sequence: 0))
+            }
+            let late = batch(["late"], producer: 7, epoch: 0, sequence: 1)
+            guard case .refused(.staleEpoch(current: 1)) = try log.appendNow(late) else {
+                Issue.record("an older instance goes on")
+                return
+            }
+            #expect(log.view.logEnd == 2)
+            try harness.engine.close()
+        }
+    }
 }

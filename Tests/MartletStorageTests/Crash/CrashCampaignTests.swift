@@ -13,7 +13,8 @@ import Testing
         var random = SeededRandom(seed: Self.seed &+ UInt64(index))
         var points = 0
         var acks = 0
-        let wanted = CampaignSettings.points / Scenario.all.count
+        let scenarios = Scenario.all.count
+        let wanted = (CampaignSettings.points + scenarios - 1) / scenarios
         if let only = CampaignSettings.only, only != index { return }
         if CampaignSettings.isExact {
             var campaign = CrashCampaign(scenario, seed: Self.seed)

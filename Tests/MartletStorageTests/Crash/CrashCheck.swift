@@ -153,7 +153,8 @@ struct CrashCheck {
                     "\(name) offset \(offset) is \(short(there)), was \(short(value))")
             }
         }
-        for (offset, value) in known.read where offset >= view.logStart {
+        for (offset, value) in known.read
+        where offset >= view.logStart && !isRotten(name, offset) {
             if let there = found[offset] {
                 if there != value {
                     violate(
