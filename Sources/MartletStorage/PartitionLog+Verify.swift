@@ -203,7 +203,10 @@ struct VerifiedWalk {
         guard var index = boundaries.dropLast().lastIndex(where: { $0.offset <= from }) else {
             return
         }
-        while index + 1 < boundaries.count, !isFull, output.count < maxBytes, damage == nil {
+        // The first batch is given however little was asked for, or nothing would look like damage.
+        while index + 1 < boundaries.count, !isFull, damage == nil,
+            output.count == 0 || output.count < maxBytes
+        {
             try verifyInterval(boundaries[index], boundaries[index + 1])
             index += 1
         }

@@ -31,7 +31,7 @@ extension StorageEngine {
             guard partitions > 0 else {
                 throw StorageError(.invalidSetting, "partitions: \(partitions) is less than 1")
             }
-            try checkLimits(addingTopics: 1, partitions: Int(partitions))
+            try checkLimits(addingTopics: 1, partitions: Int(partitions), of: partitions)
             let metadata = TopicMetadata(
                 id: id, name: name, partitions: partitions, overrides: settings)
             let typed = try metadata.settings(over: context.options.defaults)
@@ -111,7 +111,8 @@ extension StorageEngine {
                     "partitions: \(total) is not more than the \(metadata.partitions) there are; partitions are never taken away"
                 )
             }
-            try checkLimits(addingTopics: 0, partitions: Int(total - metadata.partitions))
+            try checkLimits(
+                addingTopics: 0, partitions: Int(total - metadata.partitions), of: total)
             let added = metadata.partitions..<total
             metadata.partitions = total
             let changed = metadata
@@ -155,7 +156,17 @@ extension StorageEngine {
         return topic
     }
 
-    private func checkLimits(addingTopics: Int, partitions: Int) throws(StorageError) {
+    /// One topic may not have so many partitions that making them keeps everything else waiting.
+    private static let partitionsPerTopicMax: Int32 = 10_000
+
+    private func checkLimits(
+        addingTopics: Int, partitions: Int, of topicTotal: Int32
+    ) throws(StorageError) {
+        guard topicTotal <= Self.partitionsPerTopicMax else {
+            throw StorageError(
+                .limitReached,
+                "a topic has at most \(Self.partitionsPerTopicMax) partitions, not \(topicTotal)")
+        }
         let (topics, total) = catalog.withLock { catalog in
             (
                 catalog.byID.count,

@@ -87,6 +87,25 @@ import Testing
         try harness.stop()
     }
 
+    @Test(arguments: [UInt32(0), 1])
+    func `a verified fetch of next to nothing gives a batch and blames none`(
+        maxBytes: UInt32
+    ) throws {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        for _ in 0..<4 { _ = try client.produce(topic, makeBatch(5)) }
+        var request = fetchRequest(topic, from: 5, maxBytes: 1_000)
+        request.partitions[0].maxBytes = maxBytes
+        request.verify = true
+        for _ in 0..<2 {
+            let (_, reply, attachment) = try exchange(client, request)
+            #expect(reply.partitions.first?.error == ErrorCode.none)
+            #expect(attachment.count == makeBatch(5).count)
+        }
+        try harness.stop()
+    }
+
     @Test func `thousands of parked fetches are each woken once by their own partition`() throws {
         let harness = try BrokerHarness(
             configure: { $0.listener.requestsInFlightMax = 10_000 })

@@ -61,6 +61,8 @@ import Testing
         add.total = 5
         #expect(try client.ask(add).partitions == 5)
         #expect(try client.ask(add).error == .invalidPartitions)
+        add.total = 10_001
+        #expect(try client.ask(add).error == .limitReached)
         topic = try client.ask(describe)
         #expect(topic.partitions.count == 5)
         #expect(try client.produce(id, makeBatch(), partition: 4).error == .none)
@@ -75,7 +77,7 @@ import Testing
         ("", Int32(1), ErrorCode.invalidTopicName), ("$mine", 1, .invalidTopicName),
         ("a/b", 1, .invalidTopicName), ("..", 1, .invalidTopicName),
         ("t", 0, .invalidPartitions), ("t", -2, .invalidPartitions),
-        ("t", Int32.max, .limitReached),
+        ("t", Int32.max, .limitReached), ("t", 10_001, .limitReached),
     ])
     func `a topic that may not be is refused`(
         name: String, partitions: Int32, error: ErrorCode
