@@ -86,8 +86,8 @@ package final class Broker: Sendable {
         state.move(to: .ready)
     }
 
-    /// Takes what can be changed while it runs: limits of connections, time-outs, and how much of
-    /// the disk must be free.
+    /// Takes what can be changed while it runs: limits of connections, time-outs, how much of
+    /// the disk must be free, and scrubbing.
     package func reload(_ configuration: BrokerConfiguration) {
         var limits = services.limits
         limits.takeReloadable(from: configuration)
@@ -97,6 +97,9 @@ package final class Broker: Sendable {
         services.engine.space.setMarks(
             low: configuration.storage.diskFreeLowBytes,
             high: configuration.storage.diskFreeHighBytes)
+        services.engine.scrubber.set(
+            intervalMilliseconds: configuration.storage.scrubIntervalMilliseconds,
+            bytesPerSecondMax: configuration.storage.scrubBytesPerSecondMax)
     }
 
     // MARK: - Stopping

@@ -103,6 +103,7 @@ extension StorageOptions {
         diskReserve = storage.diskReserveBytes
         producerExpiryMilliseconds = storage.producerExpiryMilliseconds
         scrubMilliseconds = storage.scrubIntervalMilliseconds
+        scrubBytesPerSecondMax = storage.scrubBytesPerSecondMax
         topicsMax = storage.topicsMax
         partitionsMax = storage.partitionsMax
     }

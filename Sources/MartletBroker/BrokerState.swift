@@ -17,7 +17,9 @@ final class BrokerState: Sendable {
         guard readiness == .ready, let engine else { return readiness }
         if !engine.isWritable { return .degraded("read-only: \(engine.space.reason)") }
         let offline = engine.topics().count { !$0.isOnline }
-        return offline == 0 ? .ready : .degraded("\(offline) topics are offline")
+        if offline > 0 { return .degraded("\(offline) topics are offline") }
+        let damaged = engine.topics().flatMap(\.partitions).count { $0.hasOpenDamage }
+        return damaged == 0 ? .ready : .degraded("\(damaged) partitions are damaged")
     }
 
     func attach(engine: StorageEngine) {

@@ -75,13 +75,14 @@ extension BrokerConfiguration {
                 + "be written."
         ),
         .number(
-            ("storage", "disk.check.interval"), \.storage.diskCheckIntervalMilliseconds,
-            .duration(10...hour),
-            "How often the free space is looked at."),
-        .number(
             ("storage", "scrub.interval"), \.storage.scrubIntervalMilliseconds,
             .duration(minute...10 * 366 * day, forever: true), reloadable: true,
             "Within this time every stored batch is read and its checksum verified; -1 never."),
+        .number(
+            ("storage", "scrub.bytes.max"), \.storage.scrubBytesPerSecondMax,
+            .bytes(65_536...gibibyte), reloadable: true,
+            "Bytes a second that are read for it at most. Where that is too little for all that is "
+                + "stored, it takes longer."),
     ]
 
     private static let storageLimitKeys: [ConfigurationKey] = [

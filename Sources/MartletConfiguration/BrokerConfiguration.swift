@@ -55,8 +55,8 @@ package struct BrokerConfiguration: Equatable, Sendable {
         package var diskFreeLowBytes: Int64 = 256 << 20
         package var diskFreeHighBytes: Int64 = 512 << 20
         package var diskReserveBytes: Int64 = 4 << 20
-        package var diskCheckIntervalMilliseconds: Int64 = 1_000
         package var scrubIntervalMilliseconds: Int64 = 7 * 86_400_000
+        package var scrubBytesPerSecondMax: Int64 = 8 << 20
         package var producerExpiryMilliseconds: Int64 = 7 * 86_400_000
         package var topicsMax = 10_000
         package var partitionsMax = 50_000

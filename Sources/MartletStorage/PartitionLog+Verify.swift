@@ -143,6 +143,11 @@ extension PartitionLog {
         return true
     }
 
+    /// Whether there is damage that no operator has let readers pass.
+    package var hasOpenDamage: Bool {
+        state.withLock { state in state.damaged.contains { !state.isSkipped($0.offsets) } }
+    }
+
     /// The damaged ranges within these offsets that readers do not pass yet.
     func damage(from: Int64, to: Int64) -> [Range<Int64>] {
         state.withLock { state in

@@ -29,6 +29,8 @@ extension StorageEngine {
                 log.compactIfDue()
             }
         }
+        scrubber.round(self)
+        context.metrics.housekeepingRounds.add()
     }
 
     private func advanceRetentionClock() {

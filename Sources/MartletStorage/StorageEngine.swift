@@ -25,6 +25,7 @@ package final class StorageEngine: Sendable {
     /// be recovered, so this run must not end as a clean one.
     let isWhole = Atomic<Bool>(true)
     let lastClockSave = Atomic<Int64>(0)
+    package let scrubber: Scrubber
 
     /// Runs `count` calls of a body, in parallel if it can; returns when all are done.
     package typealias Parallel = @Sendable (_ count: Int, _ body: @Sendable (Int) -> Void) -> Void
@@ -116,6 +117,7 @@ package final class StorageEngine: Sendable {
 
     private init(context: StorageContext, store: any MetadataStore, lock: any FileLock) {
         self.context = context
+        scrubber = Scrubber(context.options)
         self.store = store
         self.lock = lock
     }

@@ -11,6 +11,9 @@ struct StorageMetrics: Sendable {
     let tornBytes: Counter
     let deletedSegments: Counter
     let compactedSegments: Counter
+    let scrubbedBytes: Counter
+    let scrubPasses: Counter
+    let housekeepingRounds: Counter
 
     init(_ registry: MetricsRegistry) {
         appendedBatches = registry.counter(
@@ -33,6 +36,13 @@ struct StorageMetrics: Sendable {
             "martlet_storage_deleted_segments_total", "Segments removed by retention.")
         compactedSegments = registry.counter(
             "martlet_storage_compacted_segments_total", "Segments rewritten by compaction.")
+        scrubbedBytes = registry.counter(
+            "martlet_storage_scrubbed_bytes_total", "Stored bytes read again to find damage.")
+        scrubPasses = registry.counter(
+            "martlet_storage_scrub_passes_total", "Times that every stored batch was checked.")
+        housekeepingRounds = registry.counter(
+            "martlet_storage_housekeeping_rounds_total",
+            "Rounds of retention, compaction and scrubbing; one a second.")
     }
 }
 

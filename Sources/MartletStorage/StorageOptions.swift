@@ -79,7 +79,9 @@ package struct StorageOptions: Sendable {
     package var diskFreeHigh: Int64 = 512 << 20
     package var diskReserve: Int64 = 4 << 20
     package var producerExpiryMilliseconds: Int64 = 7 * 86_400_000
-    package var scrubMilliseconds: Int64 = 7 * 86_400_000
+    /// Every stored batch is read and checked within this time; -1 never.
+    package var scrubMilliseconds: Int64 = -1
+    package var scrubBytesPerSecondMax: Int64 = 8 << 20
     package var topicsMax = 10_000
     package var partitionsMax = 50_000
     /// From this many dirty partitions on, one `syncfs` serves them all; 0 never.
