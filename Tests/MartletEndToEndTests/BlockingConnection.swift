@@ -6,9 +6,14 @@ import Testing
 final class BlockingConnection {
     private let descriptor: CInt
 
-    init(to address: SocketAddress) throws {
+    init(to address: SocketAddress, receiveBufferBytes: CInt? = nil) throws {
         descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
         try #require(descriptor >= 0)
+        if var bytes = receiveBufferBytes {
+            let size = socklen_t(MemoryLayout<CInt>.size)
+            let result = unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, size)
+            try #require(result == 0)
+        }
         var peer = sockaddr_in()
         peer.sin_family = sa_family_t(AF_INET)
         peer.sin_port = in_port_t(address.port).bigEndian

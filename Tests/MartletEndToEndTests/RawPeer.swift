@@ -22,13 +22,29 @@ final class RawPeer: @unchecked Sendable {
     private let connection: BlockingConnection
     private var correlation: UInt64 = 0
 
-    init(to address: SocketAddress) throws {
-        connection = try BlockingConnection(to: address)
-        let hello: [UInt8] =
-            RawBytes.integer(UInt32(0x4D52_544C)) + RawBytes.integer(UInt16(1))
-            + RawBytes.integer(UInt16(1)) + RawBytes.integer(UInt64(0)) + RawBytes.string("raw")
-            + RawBytes.string("1") + RawBytes.string("") + RawBytes.string("")
-        try #require(request(1, hello)?.error == 0)
+    init(to address: SocketAddress, receiveBufferBytes: CInt? = nil) throws {
+        connection = try BlockingConnection(to: address, receiveBufferBytes: receiveBufferBytes)
+        try #require(request(1, Self.hello)?.error == 0)
+    }
+
+    private static let hello: [UInt8] =
+        RawBytes.integer(UInt32(0x4D52_544C)) + RawBytes.integer(UInt16(1))
+        + RawBytes.integer(UInt16(1)) + RawBytes.integer(UInt64(0)) + RawBytes.string("raw")
+        + RawBytes.string("1") + RawBytes.string("") + RawBytes.string("")
+
+    /// The whole frame with which a connection begins.
+    static let helloFrame: [UInt8] = frame(1, hello, correlation: 1)
+
+    private static func frame(
+        _ operation: UInt16, _ fields: [UInt8], correlation: UInt64
+    ) -> [UInt8] {
+        RawBytes.integer(UInt32(fields.count + 12)) + RawBytes.integer(operation)
+            + RawBytes.integer(UInt16(1)) + RawBytes.integer(correlation) + fields
+    }
+
+    /// Sends bytes that are no frame.
+    func sendRaw(_ bytes: [UInt8]) {
+        connection.send(bytes)
     }
 
     /// Sends without waiting; returns the correlation. Nobody may be there any more: then no reply
@@ -36,9 +52,7 @@ final class RawPeer: @unchecked Sendable {
     @discardableResult
     func send(_ operation: UInt16, _ fields: [UInt8]) -> UInt64 {
         correlation += 1
-        connection.send(
-            RawBytes.integer(UInt32(fields.count + 12)) + RawBytes.integer(operation)
-                + RawBytes.integer(UInt16(1)) + RawBytes.integer(correlation) + fields)
+        connection.send(Self.frame(operation, fields, correlation: correlation))
         return correlation
     }
 

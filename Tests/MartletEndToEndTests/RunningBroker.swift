@@ -11,10 +11,12 @@ final class RunningBroker: Sendable {
     let admin: SocketAddress
     let readyText: String
 
-    /// - Parameter limits: options of `prlimit`, such as `--nofile=64`.
+    /// - Parameters:
+    ///   - limits: options of `prlimit`, such as `--nofile=64`.
+    ///   - wrapper: a program with arguments that becomes the one that it is given.
     init(
         in folder: TemporaryDirectory, _ flags: [String] = [], limits: [String] = [],
-        environment: [String: String] = [:]
+        wrapper: [String] = [], environment: [String: String] = [:]
     ) throws {
         let ready = folder.path("ready")
         let own = [
@@ -22,12 +24,11 @@ final class RunningBroker: Sendable {
             "--ready-file=\(ready)",
         ]
         let variables = Programs.environment.merging(environment) { $1 }
-        if limits.isEmpty {
-            child = try ChildProcess(Programs.daemon, own + flags, environment: variables)
-        } else {
-            child = try ChildProcess(
-                Programs.limits, limits + [Programs.daemon] + own + flags, environment: variables)
-        }
+        let command =
+            wrapper + (limits.isEmpty ? [] : [Programs.limits] + limits) + [Programs.daemon] + own
+            + flags
+        child = try ChildProcess(
+            command[0], Array(command.dropFirst()), environment: variables)
         let serves = child.waitForErrorOutput("SERVING")
         try #require(serves, "it does not serve: \(child.errorOutput)")
         readyText = try Self.contents(of: ready)
@@ -64,7 +65,8 @@ final class RunningBroker: Sendable {
 
     static func contents(of path: String) throws -> String {
         let file = try PosixFileSystem().open(path, .readOnly)
-        var bytes = [UInt8](repeating: 0, count: Int(try file.size()))
+        // Files of /proc have no size.
+        var bytes = [UInt8](repeating: 0, count: max(Int(try file.size()), 16 << 10))
         let count = try unsafe bytes.withUnsafeMutableBytes { buffer throws(SystemError) in
             try unsafe file.read(into: buffer, at: 0)
         }

@@ -1,0 +1,89 @@
+import MartletFormat
+import MartletSystem
+import MartletTestSupport
+import Testing
+
+@testable import MartletStorage
+
+/// What age takes away, and what a wrong clock does not (fault matrix, rows 20 and 41).
+@Suite struct AgingTests {
+    private static let hour: Int64 = 3_600_000
+
+    @Test func `F-41 a producer that was silent too long is refused, never taken in silence`()
+        throws
+    {
+        let folder = try TemporaryDirectory("expiry")
+        let clock = ManualClock()
+        let path = folder.path("data")
+        func open() throws -> (StorageHarness, PartitionLog) {
+            let harness = try StorageHarness(path, PosixFileSystem(), clock: clock) {
+                $0.producerExpiryMilliseconds = Self.hour / 2
+            }
+            return (harness, try #require(try harness.topic("t").partition(0)))
+        }
+        func send(_ log: PartitionLog, _ sequence: Int32) throws -> AppendOutcome {
+            try log.appendNow(batch(["v"], producer: 7, epoch: 0, sequence: sequence))
+        }
+        do {
+            let (harness, log) = try open()
+            for sequence in Int32(0)..<3 { _ = try send(log, sequence) }
+            guard case .duplicate = try send(log, 2) else {
+                Issue.record("a retry in time is known")
+                return
+            }
+            try harness.engine.close()
+        }
+        clock.advance(seconds: 59 * 60)
+        let (harness, log) = try open()
+        guard case .refused(.unknownProducer) = try send(log, 3) else {
+            Issue.record("taken although nothing is known of it")
+            return
+        }
+        #expect(log.view.logEnd == 3)
+        try harness.engine.close()
+    }
+
+    @Test func `F-20 a clock that jumps ahead deletes nothing until it stood for an hour`() throws {
+        let folder = try TemporaryDirectory("jump")
+        let clock = ManualClock()
+        let harness = try StorageHarness(folder.path("data"), PosixFileSystem(), clock: clock)
+        let topic = try harness.topic(
+            "t",
+            settings: [
+                "segment.bytes": "65536", "batch.bytes.max": "65536",
+                "retention.ms": "\(24 * Self.hour)",
+            ])
+        let log = try #require(topic.partition(0))
+        let value = String(repeating: "x", count: 30_000)
+        for _ in 0..<8 {
+            guard case .appended = try log.appendNow(batch([value])) else {
+                Issue.record("not appended")
+                return
+            }
+        }
+        func wait(minutes: Int64) {
+            for _ in 0..<minutes {
+                clock.advance(seconds: 60)
+                harness.engine.tick()
+            }
+        }
+        let day = 24 * Self.hour
+        clock.setWall(milliseconds: clock.wallMilliseconds() + 30 * day)
+        wait(minutes: 50)
+        #expect(log.view.logStart == 0, "nobody knows yet whether the clock is right")
+        clock.setWall(milliseconds: clock.wallMilliseconds() - 30 * day)
+        wait(minutes: 180)
+        #expect(log.view.logStart == 0, "it was not")
+        clock.setWall(milliseconds: clock.wallMilliseconds() - day)
+        wait(minutes: 10)
+        guard case .appended = try log.appendNow(batch(["back"])) else {
+            Issue.record("an earlier wall clock stops nobody")
+            return
+        }
+        #expect(log.view.logStart == 0 && log.view.logEnd == 9)
+        clock.setWall(milliseconds: clock.wallMilliseconds() + 30 * day)
+        wait(minutes: 70)
+        #expect(log.view.logStart > 0, "it stood for an hour: now it is believed")
+        try harness.engine.close()
+    }
+}
