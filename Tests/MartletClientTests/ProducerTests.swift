@@ -119,6 +119,21 @@ struct ProducerTests {
         }
     }
 
+    /// The topic is looked up while `flush` begins; whichever of them is first, the failure is told.
+    @Test func `flush tells of a record that never came into a batch`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        for _ in 0..<100 {
+            try await Self.withProducer(broker) { producer in
+                try producer.enqueue(ProducerRecord(topic: "t", value: "v", partition: 9))
+                let error = await #expect(throws: MartletError.self) {
+                    try await producer.flush()
+                }
+                #expect(error?.code == .unknownPartition)
+                try await producer.flush()
+            }
+        }
+    }
+
     @Test func `an unknown producer goes on under the next epoch`() async throws {
         let broker = try ScriptedBroker(topics: ["t": 1])
         try await Self.withProducer(broker) { producer in

@@ -297,7 +297,10 @@ public final class Producer: Sendable {
         } else {
             core.follow(result)
         }
-        if result.outcome != .done { throw core.refusal(result.outcome, record) }
+        guard result.outcome == .done else {
+            throw core.refusal(
+                result.outcome, topic: record.topic, partition: record.partition)
+        }
     }
 
     /// The broker's limits, checked here so that one record cannot spoil its whole batch.

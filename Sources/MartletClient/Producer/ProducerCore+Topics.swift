@@ -76,15 +76,13 @@ extension ProducerCore {
         }
         for waiter in moved.space { waiter.succeed(()) }
         for resolver in resolvers { resolver.succeed(()) }
-        for (pending, outcome) in moved.refused {
-            fail([pending], uncounted: true, refusal(outcome, pending.record))
-        }
+        for (pending, error) in moved.refused { tell([pending], error) }
         if moved.armsLinger { armLinger(after: configuration.linger.nanosecondsClamped) }
     }
 
     private struct Moved: Sendable {
         var space: [Promise<Void>] = []
-        var refused: [(PendingRecord, AppendResult.Outcome)] = []
+        var refused: [(PendingRecord, MartletError)] = []
         var armsLinger = false
     }
 
@@ -101,7 +99,11 @@ extension ProducerCore {
                     timestamp: pending.timestamp, promise: pending.promise, force: true)
             }
             moved.armsLinger = moved.armsLinger || result.armsLinger
-            if result.outcome != .done { moved.refused.append((pending, result.outcome)) }
+            guard result.outcome != .done else { continue }
+            let error = refusal(
+                result.outcome, topic: record.topic, partition: record.partition, end: state.end)
+            state.failed([pending], error)
+            moved.refused.append((pending, error))
         }
         return moved
     }
@@ -131,20 +133,21 @@ extension ProducerCore {
     }
 
     func failPending(_ topic: TopicLane, _ error: MartletError) {
-        let (pending, resolvers) = state.withLock { state in
+        let refusal = error.adding(["topic": topic.name], outcome: .notWritten)
+        let (pending, resolvers, space) = state.withLock { state in
             let resolvers = topic.resolvers
             topic.resolvers = []
-            return (topic.pending.removeAll(), resolvers)
+            let pending = topic.pending.removeAll()
+            return (pending, resolvers, state.drop(pending, refusal))
         }
-        fail(pending, error.adding(["topic": topic.name], outcome: .notWritten))
+        for waiter in space { waiter.succeed(()) }
+        tell(pending, refusal)
         for resolver in resolvers { resolver.fail(error) }
     }
 
-    /// - Parameter uncounted: their bytes were given back before.
-    private func fail(
-        _ pending: [PendingRecord], uncounted: Bool = false, _ error: MartletError
-    ) {
-        if pending.isEmpty { return }
+    /// Tells who awaits the records, or who reads the failures. `flush` knows of them already: it
+    /// was told under the lock that took them out, so that none can come in between.
+    private func tell(_ pending: [PendingRecord], _ error: MartletError) {
         var unheard: [ProducerRecord] = []
         for record in pending {
             if let promise = record.promise {
@@ -153,10 +156,7 @@ extension ProducerCore {
                 unheard.append(record.record)
             }
         }
-        let bytes = uncounted ? 0 : pending.reduce(0) { $0 + $1.byteCount }
-        for waiter in state.withLock({ $0.release(bytes) }) { waiter.succeed(()) }
         guard let first = unheard.first else { return }
-        state.withLock { $0.failedUnheard(error) }
         failures.post(
             DeliveryFailure(
                 topic: first.topic, partition: -1, recordCount: unheard.count, error: error,
@@ -164,19 +164,22 @@ extension ProducerCore {
     }
 
     func expirePending(_ topic: TopicLane, before limit: Int64) {
-        let (late, resolvers) = state.withLock { _ in
+        let error = timeout(nil).adding(["topic": topic.name])
+        let (late, resolvers, space) = state.withLock { state in
             var late: [PendingRecord] = []
             while let first = topic.pending.first, first.openedAt <= limit {
                 if let record = topic.pending.popFirst() { late.append(record) }
             }
-            guard !late.isEmpty, topic.pending.isEmpty else { return (late, [Promise<Void>]()) }
+            let space = state.drop(late, error)
+            guard !late.isEmpty, topic.pending.isEmpty else {
+                return (late, [Promise<Void>](), space)
+            }
             let resolvers = topic.resolvers
             topic.resolvers = []
-            return (late, resolvers)
+            return (late, resolvers, space)
         }
-        if late.isEmpty { return }
-        let error = timeout(nil).adding(["topic": topic.name])
-        fail(late, error)
+        for waiter in space { waiter.succeed(()) }
+        tell(late, error)
         for resolver in resolvers { resolver.fail(error) }
     }
 
@@ -264,18 +267,22 @@ extension ProducerCore {
     // MARK: - Errors
 
     /// The error for a record that was not taken.
-    func refusal(_ outcome: AppendResult.Outcome, _ record: ProducerRecord) -> MartletError {
-        refusal(outcome, topic: record.topic, partition: record.partition)
-    }
-
     func refusal(
         _ outcome: AppendResult.Outcome, topic: String, partition: Int32?
+    ) -> MartletError {
+        let end = state.withLock { $0.end }
+        return refusal(outcome, topic: topic, partition: partition, end: end)
+    }
+
+    /// The same for those who hold the lock already.
+    private func refusal(
+        _ outcome: AppendResult.Outcome, topic: String, partition: Int32?, end: MartletError?
     ) -> MartletError {
         var facts = ["topic": topic]
         if let partition { facts["partition"] = String(partition) }
         switch outcome {
         case .done, .closed:
-            return state.withLock { $0.end } ?? .closed("producer")
+            return end ?? .closed("producer")
         case .full:
             return MartletError(
                 .bufferFull,

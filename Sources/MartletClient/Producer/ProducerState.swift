@@ -300,8 +300,19 @@ struct ProducerState {
             space: release(batch.slab.capacity), flushes: done.map { ($0.promise, $0.error) })
     }
 
+    /// Records that never came into a batch failed.
+    mutating func failed(_ pending: [PendingRecord], _ error: any Error) {
+        if pending.contains(where: { $0.promise == nil }) { failedUnheard(error) }
+    }
+
+    /// The same of records that are still counted; returns whoever waited for their memory.
+    mutating func drop(_ pending: [PendingRecord], _ error: any Error) -> [Promise<Void>] {
+        failed(pending, error)
+        return release(pending.reduce(0) { $0 + $1.byteCount })
+    }
+
     /// A record that nobody awaits failed.
-    mutating func failedUnheard(_ error: any Error) {
+    private mutating func failedUnheard(_ error: any Error) {
         if untold == nil { untold = error }
     }
 
