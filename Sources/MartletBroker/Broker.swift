@@ -188,7 +188,7 @@ extension Broker {
             startedMonotonic: startedMonotonic, processID: CurrentProcess.id)
         state.attach(engine: engine)
         return BrokerServices(
-            identity: identity, limits: limits, defaults: setup.configuration.topic,
+            identity: identity, limits: limits, configuration: setup.configuration,
             topicDefaults: options.defaults, clock: setup.clock, engine: engine,
             producers: producers,
             authorizer: AllowEveryone(), pool: pool, readers: ReaderPool(queues.readers),

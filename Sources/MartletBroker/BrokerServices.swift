@@ -10,8 +10,9 @@ import Synchronization
 final class BrokerServices: Sendable {
     let identity: BrokerIdentity
     let limits: BrokerLimits
+    /// As it was at the start; what SIGHUP changed since is in the loops' limits.
+    let configuration: BrokerConfiguration
     /// What a topic gets that does not say otherwise.
-    let defaults: BrokerConfiguration.Topic
     let topicDefaults: TopicSettings
     let clock: any Clock
     let engine: StorageEngine
@@ -29,7 +30,7 @@ final class BrokerServices: Sendable {
     let peerLogger: Logger
 
     init(
-        identity: BrokerIdentity, limits: BrokerLimits, defaults: BrokerConfiguration.Topic,
+        identity: BrokerIdentity, limits: BrokerLimits, configuration: BrokerConfiguration,
         topicDefaults: TopicSettings, clock: any Clock, engine: StorageEngine,
         producers: ProducerRegistry,
         authorizer: any Authorizer, pool: SlabPool, readers: ReaderPool,
@@ -37,7 +38,7 @@ final class BrokerServices: Sendable {
     ) {
         self.identity = identity
         self.limits = limits
-        self.defaults = defaults
+        self.configuration = configuration
         self.topicDefaults = topicDefaults
         self.pool = pool
         self.clock = clock

@@ -1,4 +1,4 @@
-import MartletTelemetry
+package import MartletTelemetry
 
 /// What storage counts. Handles are made once.
 struct StorageMetrics: Sendable {
@@ -56,4 +56,9 @@ extension HistogramBuckets {
                 10_000_000_000,
             ], unitsPerShownUnit: 1_000_000_000)
     }
+}
+
+extension StorageEngine {
+    /// How long syncs of logs took since the start, in nanoseconds.
+    package var flushDurations: Histogram { context.metrics.flushNanoseconds }
 }

@@ -69,6 +69,24 @@ package final class Histogram: Sendable {
         package let counts: [UInt64]
         package let sum: Int64
         package var count: UInt64 { counts.reduce(0, &+) }
+        /// Of all values; 0 when there are none.
+        package var mean: Int64 {
+            let count = Int64(clamping: count)
+            return count == 0 ? 0 : sum / count
+        }
+
+        /// The bound below which at least `percent` of the values lie; nil when there are none, or
+        /// when some of them lie above the last bound.
+        package func bound(percent: UInt64, in buckets: HistogramBuckets) -> Int64? {
+            let total = count
+            guard total > 0 else { return nil }
+            var below: UInt64 = 0
+            for (bound, count) in zip(buckets.upperBounds, counts) {
+                below &+= count
+                if below &* 100 >= total &* percent { return bound }
+            }
+            return nil
+        }
     }
 
     package let buckets: HistogramBuckets

@@ -1,11 +1,15 @@
+import MartletConfiguration
 import MartletStorage
 import MartletSystem
+import MartletTelemetry
 import MartletWire
 
 /// Looks at the whole broker and says what recovery did, what is unhealthy, and what to do about it.
 struct Doctor {
     private static let warning: UInt8 = 1
     private static let critical: UInt8 = 2
+    /// Ten times what an idle disk of today needs for a large sync.
+    private static let slowSyncNanoseconds: Int64 = 102_400_000
 
     private let services: BrokerServices
     private let connections: Int
@@ -19,8 +23,10 @@ struct Doctor {
     consuming func examine() -> DoctorReply {
         recovery()
         disk()
+        syncs()
         topics()
         process()
+        configuration()
         reply.findings.sort { $0.severity > $1.severity }
         if reply.findings.isEmpty {
             find(0, "healthy", "nothing needs attention")
@@ -42,7 +48,7 @@ struct Doctor {
             return item
         }
         figure("start.milliseconds", report.milliseconds, "ms")
-        figure("start.clean", report.isClean ? 1 : 0)
+        figure("start.clean", report.isClean ? 1 : 0, "bool")
         figure("leader.epoch", Int64(report.leaderEpoch))
         for (kind, advice) in [
             ("damage", "see `martlet topic verify`; restore the range or skip it on purpose"),
@@ -71,6 +77,23 @@ struct Doctor {
             }
         }
         figure("unsynced", engine.unsyncedBytes, "bytes")
+    }
+
+    private mutating func syncs() {
+        let histogram = services.engine.flushDurations
+        let syncs = histogram.snapshot
+        figure("syncs", Int64(clamping: syncs.count))
+        guard syncs.count > 0 else { return }
+        figure("sync.mean", syncs.mean / 1_000, "us")
+        let longest = histogram.buckets.upperBounds.last ?? 0
+        let p99 = syncs.bound(percent: 99, in: histogram.buckets) ?? longest
+        // A bucket's bound: the true value lies below it.
+        figure("sync.p99.below", p99 / 1_000, "us")
+        guard p99 > Self.slowSyncNanoseconds else { return }
+        find(
+            Self.warning, "slow-sync",
+            "one sync in a hundred takes longer than \(Self.slowSyncNanoseconds / 1_000_000) ms",
+            "look at what else uses the disk; `martlet bench disk` measures it alone")
     }
 
     private mutating func topics() {
@@ -108,12 +131,35 @@ struct Doctor {
         if let threads = CurrentProcess.threadCount { figure("process.threads", Int64(threads)) }
         let limit = DescriptorLimit.current
         figure("process.descriptors.max", Int64(limit))
-        if limit < services.limits.connectionsMax + 256 {
+        let wanted = services.configuration.listener.connectionsMax
+        if services.limits.connectionsMax < wanted {
             find(
                 Self.warning, "descriptor-limit",
-                "\(limit) descriptors cannot serve connections.max "
-                    + "(\(services.limits.connectionsMax)) and the log files",
+                "\(limit) descriptors serve \(services.limits.connectionsMax) connections beside "
+                    + "the log files, connections.max is \(wanted)",
                 "raise LimitNOFILE, or lower connections.max")
+        }
+    }
+
+    /// Settings that are allowed and still deserve a second look.
+    private mutating func configuration() {
+        let settings = services.configuration
+        for open in settings.openListeners {
+            find(
+                Self.warning, "open-listener",
+                "whoever reaches \(open.name) on \(open.address) may do everything",
+                "keep strangers away with a firewall, or listen on 127.0.0.1")
+        }
+        if settings.storage.diskFreeLowBytes == 0 {
+            find(
+                Self.warning, "no-disk-reserve", "disk.free.low is 0: the disk fills to the end",
+                "leave room for the marks, retention and compaction")
+        }
+        if settings.topic.durability == "written" {
+            find(
+                Self.warning, "written-by-default",
+                "topics that say nothing lose their newest records in a power cut",
+                "set [topic] durability = durable, and `written` for the topics that may")
         }
     }
 

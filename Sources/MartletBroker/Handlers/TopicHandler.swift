@@ -154,7 +154,8 @@ struct TopicHandler: Sendable {
 
     private func create(_ message: CreateTopicRequest) throws(StorageError) -> CreateTopicReply {
         let partitions =
-            message.partitions == -1 ? services.defaults.partitions : message.partitions
+            message.partitions == -1
+            ? services.configuration.topic.partitions : message.partitions
         guard partitions > 0 else {
             return CreateTopicReply(
                 error: .invalidPartitions, message: "\(partitions) partitions are too few")

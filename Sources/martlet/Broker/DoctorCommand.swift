@@ -38,12 +38,25 @@ enum DoctorCommand {
             text += finding.advice.isEmpty ? "" : "; \(Shown.text(finding.advice))"
             text += " (\(finding.code))\n"
         }
-        if !report.recovery.isEmpty { text += "\nthe last start:\n" + recovery(report).text() }
-        var figures = Table([.left("FIGURE"), .right("VALUE"), .left("UNIT")])
+        text += "\nlast start: "
+        text +=
+            report.recovery.isEmpty
+            ? "nothing had to be put right\n" : "what recovery did\n" + recovery(report).text()
+        var figures = Table([.left("FIGURE"), .right("VALUE")])
         for figure in report.figures {
-            figures.add([figure.name, Shown.count(figure.value), figure.unit])
+            figures.add([figure.name, value(figure)])
         }
         return text + (report.figures.isEmpty ? "" : "\n" + figures.text())
+    }
+
+    /// A figure for people; its unit may be one that this program does not know.
+    private static func value(_ figure: HealthFigure) -> String {
+        switch figure.unit {
+        case "bytes": Shown.bytes(figure.value)
+        case "bool": figure.value == 0 ? "no" : "yes"
+        case "": Shown.count(figure.value)
+        case let unit: "\(Shown.count(figure.value)) \(unit)"
+        }
     }
 
     private static func recovery(_ report: DoctorReport) -> Table {
