@@ -65,6 +65,23 @@ struct CompletionScript {
         return (names + node.flags.map { "--\($0.name)" } + ["--help"]).joined(separator: " ")
     }
 
+    /// What may stand behind a flag that takes a value: some words, or anything.
+    private var valueCases: String {
+        let known = [
+            "output": "table json jsonl name raw", "acks": "durable written none",
+            "format": "lines jsonl", "from": "earliest latest", "until": "latest",
+            "at": "earliest latest",
+        ]
+        var names: [String: Set<String>] = [:]
+        for flag in nodes.flatMap(\.flags) where flag.value != nil {
+            names[known[flag.name] ?? "", default: []].insert("--\(flag.name)")
+            if let short = flag.short { names[known[flag.name] ?? ""]?.insert("-\(short)") }
+        }
+        return names.sorted { $0.key < $1.key }.map { words, flags in
+            "        \(flags.sorted().joined(separator: "|"))) words='\(words)' topics=0 ;;\n"
+        }.joined()
+    }
+
     var bash: String {
         var cases = ""
         for node in nodes {
@@ -85,6 +102,8 @@ struct CompletionScript {
                 done
                 case "$path" in
             \(cases)    esac
+                case "${COMP_WORDS[COMP_CWORD-1]}" in
+            \(valueCases)    esac
                 if [[ $topics == 1 && "$current" != -* ]]; then
                     words="$words $(martlet topic list -o name --connect-timeout 1s 2>/dev/null)"
                 fi

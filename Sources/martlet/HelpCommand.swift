@@ -48,7 +48,7 @@ enum HelpCommand {
                 code.outcome.rawValue, code.closesConnection ? "yes" : "no", code.text,
             ])
         }
-        try context.show(table, objects: codes.map(json), otherwise: .table)
+        try context.show(table, objects: codes.map(json))
     }
 
     private static func code(_ name: String) throws -> ErrorCode {

@@ -35,8 +35,10 @@ struct Tool: Sendable {
 
     private func runThrowing(_ words: [String]) async throws {
         let root = CommandTree.root
-        // `martlet` alone is a question, not a mistake worth a riddle.
-        let parsed = try root.spec.parse(words.isEmpty ? ["--help"] : words)
+        // `martlet` alone is a question, not a mistake worth a riddle; and every program is asked
+        // for its version this way.
+        let parsed = try root.spec.parse(
+            words.isEmpty ? ["--help"] : words == ["--version"] ? ["version"] : words)
         switch parsed {
         case .help(let text): try output.write(text)
         case .run(let invocation):

@@ -38,7 +38,9 @@ extension ToolError {
         let facts = ["topic", "partition"].compactMap { name in
             error.context[name].map { "\(name) \($0)" }
         }
-        let isNamed = error.context["topic"].map { message.contains($0) } ?? true
+        // As a word: a topic may be called `t`.
+        let words = message.split { !($0.isLetter || $0.isNumber || "._-".contains($0)) }
+        let isNamed = error.context["topic"].map { words.contains($0[...]) } ?? true
         if !isNamed { message = "\(facts.joined(separator: ", ")): \(message)" }
         if let advice = Self.advice(error) { message += ": \(advice)" }
         self.init(code, "\(message) (\(error.code.name))")

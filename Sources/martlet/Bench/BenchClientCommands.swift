@@ -85,7 +85,7 @@ enum BenchClientCommands {
         _ plan: BenchPlan, _ context: CommandContext,
         _ body: @escaping @Sendable (MartletClient) async throws -> BenchResult
     ) async throws {
-        let format = try context.format(otherwise: .jsonl)
+        let format = try context.format(elsewhere: .jsonl)
         let result = try await Interruption.cancelling {
             try await context.withClient(body)
         }

@@ -64,14 +64,16 @@ struct Output: Sendable {
 }
 
 extension CommandContext {
-    /// The format asked for with `-o`; without it a table on a terminal, else `otherwise`.
+    /// The format asked for with `-o`; without it a table, or what `elsewhere` says when nobody
+    /// watches. Only streams of records have such another form: `martlet status | less` and the
+    /// same in a CI log are still read by people.
     func format(
-        _ allowed: [OutputFormat] = [.table, .json, .jsonl], otherwise: OutputFormat = .json
+        _ allowed: [OutputFormat] = [.table, .json, .jsonl], elsewhere: OutputFormat = .table
     ) throws -> OutputFormat {
         if let word = try invocation.choice("output", allowed.map(\.rawValue)) {
-            return OutputFormat(rawValue: word) ?? otherwise
+            return OutputFormat(rawValue: word) ?? .table
         }
-        return output.isTerminal ? .table : otherwise
+        return output.isTerminal ? .table : elsewhere
     }
 
     /// Whether `-o json` or `-o jsonl` was asked for, for commands whose result is a message.
@@ -82,13 +84,10 @@ extension CommandContext {
     }
 
     /// Shows rows in the format asked for. `rows` and `objects` belong together one by one.
-    func show(
-        _ table: Table, objects: [JSONValue], otherwise: OutputFormat = .json,
-        names: [String]? = nil
-    ) throws {
+    func show(_ table: Table, objects: [JSONValue], names: [String]? = nil) throws {
         var allowed: [OutputFormat] = [.table, .json, .jsonl]
         if names != nil { allowed.append(.name) }
-        switch try format(allowed, otherwise: otherwise) {
+        switch try format(allowed) {
         case .table, .raw:
             try output.write(table.text(hasHeader: !invocation.has("no-headers")))
         case .json: try output.json(.array(objects))
@@ -102,7 +101,7 @@ extension CommandContext {
 enum CommonFlags {
     static let output = FlagSpec(
         "output", short: "o", value: "FORMAT",
-        "table, json or jsonl; without it a table on a terminal and json elsewhere.")
+        "table (default), json or jsonl.")
     static let result = FlagSpec(
         "output", short: "o", value: "FORMAT",
         "json or jsonl prints the result on standard output; without it a message tells it.")

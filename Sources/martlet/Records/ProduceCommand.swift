@@ -1,6 +1,7 @@
 import MartletClient
 import MartletConfiguration
 import MartletJSON
+import MartletSystem
 
 /// `martlet produce`.
 enum ProduceCommand {
@@ -49,6 +50,9 @@ enum ProduceCommand {
         let acks = try acks(context)
         let printsReceipts = context.invocation.has("verbose")
         let receipts = try ReceiptPrinter(context)
+        if StandardStream.input.isTerminal, context.output.errorIsTerminal {
+            context.output.message("one record a line; Ctrl-D ends")
+        }
         let count = try await context.withClient { client in
             // Without this a missing topic is told only after the delivery timeout.
             let topic = try await client.admin.topic(input.topic)
@@ -136,7 +140,7 @@ struct ReceiptPrinter {
     private var isFirst = true
 
     init(_ context: CommandContext) throws {
-        format = try context.format(otherwise: .jsonl)
+        format = try context.format(elsewhere: .jsonl)
         output = context.output
     }
 

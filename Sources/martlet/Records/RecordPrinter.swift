@@ -32,7 +32,7 @@ struct RecordPrinter: ~Copyable {
             }
             return
         }
-        switch try context.format([.table, .json, .jsonl, .raw], otherwise: .jsonl) {
+        switch try context.format([.table, .json, .jsonl, .raw], elsewhere: .jsonl) {
         case .table: form = .table(width: output.isTerminal ? output.width : nil)
         case .json: form = .json
         case .jsonl, .name: form = .jsonLines
@@ -68,6 +68,11 @@ struct RecordPrinter: ~Copyable {
     mutating func finish() throws {
         if case .json = form { buffer += (isFirst ? "[]\n" : "\n]\n").utf8 }
         try flush()
+    }
+
+    /// After an error: what was shown stays valid.
+    mutating func abandon() throws {
+        if isFirst { try flush() } else { try finish() }
     }
 
     static func json(_ record: RecordView) -> JSONValue {

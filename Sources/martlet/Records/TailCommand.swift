@@ -58,7 +58,7 @@ enum TailCommand {
                 try printer.finish()
             } catch {
                 // What came before the error is data all the same.
-                try printer.flush()
+                try printer.abandon()
                 throw error
             }
         }

@@ -11,8 +11,7 @@ enum TopicListCommand {
                 FlagSpec("internal", "The broker's own topics too."),
                 FlagSpec(
                     "output", short: "o", value: "FORMAT",
-                    "table, json, jsonl, or name for the names alone; without it a table on a "
-                        + "terminal and json elsewhere."),
+                    "table (default), json, jsonl, or name for the names alone."),
                 CommonFlags.noHeaders,
             ],
             examples: [

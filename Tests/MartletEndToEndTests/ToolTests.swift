@@ -1,0 +1,194 @@
+import Glibc
+import MartletJSON
+import MartletSystem
+import MartletTestSupport
+import Testing
+
+/// `martlet` as people and scripts use it, against a real broker.
+@Suite struct ToolTests {
+    private let folder: TemporaryDirectory
+    private let broker: RunningBroker
+
+    init() throws {
+        folder = try TemporaryDirectory("tool")
+        broker = try RunningBroker(in: folder)
+    }
+
+    private func start(
+        _ words: [String], program: String = Programs.tool
+    ) throws -> ChildProcess {
+        var environment = Programs.environment
+        environment["MARTLET_SERVER"] = broker.listen.description
+        environment["MARTLET"] = Programs.tool
+        return try ChildProcess(program, words, environment: environment)
+    }
+
+    @discardableResult
+    private func run(
+        _ words: String..., input: String = "", expect code: Int32 = 0,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) throws -> (output: String, errors: String) {
+        let child = try start(words)
+        try child.write(input)
+        child.closeInput()
+        let ending = child.wait()
+        #expect(
+            ending == .exited(code), "\(words): \(child.errorOutput)",
+            sourceLocation: sourceLocation)
+        return (child.output, child.errorOutput)
+    }
+
+    private func lines(_ text: String) -> [String] {
+        text.split(separator: "\n").map(String.init)
+    }
+
+    @Test func `what is produced is read in every form`() throws {
+        try run("topic", "create", "t", "--partitions", "1")
+        try run("produce", "t", "-K", ":", "-H", "source=test", input: "k1:one\nk2:two\nno key\n")
+        try run(
+            "produce", "t", "--format", "jsonl",
+            input: #"{"key":"k3","value":{"n":1},"headers":{"a":"b"},"timestamp":5}"# + "\n")
+        let raw = try run("tail", "t", "--from", "earliest", "-e", "-o", "raw").output
+        #expect(lines(raw) == ["one", "two", "no key", #"{"n":1}"#])
+        let document = try JSONValue(
+            parsing: run("tail", "t", "--from", "earliest", "-o", "json").output)
+        let records = try #require(document.arrayValue)
+        #expect(records.map { $0["key"]?.stringValue } == ["k1", "k2", nil, "k3"])
+        let jsonLines = lines(try run("tail", "t", "--from", "earliest", "-e").output)
+        #expect(try jsonLines.map { try JSONValue(parsing: $0) } == records)
+        let table = lines(try run("tail", "t", "-n", "2", "-o", "table").output)
+        #expect(table.count == 3 && table[0].hasPrefix("TIME"))
+        let format = "%p %o %k %v %h{source}\\n"
+        let custom = try run("tail", "t", "--from", "1", "-c", "1", "--format", format).output
+        #expect(custom == "0 1 k2 two test\n")
+        let last = try run("tail", "t", "--from", "-1", "-e", "-o", "raw").output
+        #expect(last == "{\"n\":1}\n")
+        let empty = try run("tail", "t", "--from", "latest", "-e", "-o", "json").output
+        #expect(try JSONValue(parsing: empty).arrayValue?.isEmpty == true)
+        // What was read can be written again.
+        try run("topic", "create", "again")
+        let copy = jsonLines.joined(separator: "\n")
+        try run("produce", "again", "--format", "jsonl", input: copy)
+        #expect(try run("tail", "again", "--from", "earliest", "-e", "-o", "raw").output == raw)
+    }
+
+    @Test func `a bad line is named and what came before it is written`() throws {
+        try run("topic", "create", "t", "--partitions", "2")
+        let torn = try run(
+            "produce", "t", "--format", "jsonl", input: "{\"value\":\"1\"}\n{\"value\":\n",
+            expect: 2)
+        #expect(torn.errors.hasPrefix("martlet: line 2, column "))
+        let unknown = try run(
+            "produce", "t", "--format", "jsonl", input: "{\"value\":\"2\"}\n\n{\"kee\":\"x\"}\n",
+            expect: 2)
+        #expect(unknown.errors == "martlet: line 3: unknown field 'kee'; did you mean 'key'?\n")
+        let nowhere = try run(
+            "produce", "t", "--format", "jsonl", input: "{\"value\":\"3\",\"partition\":7}\n",
+            expect: 3)
+        #expect(nowhere.errors.contains("partition 7"))
+        let read = try run("tail", "t", "--from", "earliest", "-e", "-o", "raw").output
+        #expect(lines(read).sorted() == ["1", "2"])
+    }
+
+    @Test func `errors have their exit codes and one line each`() throws {
+        #expect(try run("--version").output == run("version").output)
+        try run("topic", "create", "t")
+        for (words, code, text) in [
+            (["topic", "create", "t"], 6, "--if-not-exists"),
+            (["tail", "nosuch"], 3, "martlet topic list"),
+            (["topic", "lits"], 2, "did you mean 'list'?"),
+            (["tail", "t", "--from", "soon"], 2, "@TIME"),
+            (["topic", "delete", "t"], 2, "--yes"),
+            (["topic", "set", "t", "retenton.time=1d"], 2, "did you mean 'retention.time'?"),
+            (["status", "--server", "127.0.0.1:1"], 7, "is martletd running there?"),
+            (["dump", "segment", "/nosuch"], 3, "/nosuch"),
+        ] as [([String], Int32, String)] {
+            let child = try start(words)
+            child.closeInput()
+            #expect(child.wait() == .exited(code), "\(words): \(child.errorOutput)")
+            #expect(child.errorOutput.contains(text), "\(words): \(child.errorOutput)")
+            #expect(lines(child.errorOutput).count == 1)
+            #expect(child.output.isEmpty)
+        }
+    }
+
+    @Test func `JSON is JSON, and without asking for it people get text`() throws {
+        try run("topic", "create", "t", "--partitions", "2")
+        try run("produce", "t", input: "a\n")
+        for words in [
+            ["topic", "list"], ["topic", "describe", "t"], ["topic", "verify", "t"],
+            ["offsets", "t"], ["status"], ["doctor"], ["help", "errors"],
+        ] {
+            let child = try start(words + ["-o", "json"])
+            #expect(child.wait() == .exited(0))
+            #expect(throws: Never.self) { _ = try JSONValue(parsing: child.output) }
+            #expect(!child.errorOutput.contains("martlet:"), "\(child.errorOutput)")
+            let plain = try start(words)
+            #expect(plain.wait() == .exited(0))
+            #expect(!plain.output.hasPrefix("{") && !plain.output.hasPrefix("["))
+            #expect(!plain.output.utf8.contains(0x1B), "no colour where no terminal is")
+        }
+    }
+
+    @Test func `a reader that goes away ends it quietly`() throws {
+        try run("topic", "create", "t")
+        let many = (0..<50_000).map { "line \($0)\n" }.joined()
+        try run("produce", "t", input: many)
+        for flags in ["-e", "-f"] {
+            let script =
+                "\"$MARTLET\" tail t --from earliest \(flags) -o raw | head -n 1; "
+                + "echo \"${PIPESTATUS[*]}\""
+            let child = try start(["-c", script], program: "/bin/bash")
+            #expect(child.wait() == .exited(0))
+            #expect(child.output == "line 0\n0 0\n")
+            #expect(child.errorOutput.isEmpty, "\(child.errorOutput)")
+        }
+    }
+
+    @Test func `Ctrl-C ends a tail in order`() throws {
+        try run("topic", "create", "t")
+        try run("produce", "t", input: "a\n")
+        let child = try start(["tail", "t", "--from", "earliest", "-f", "-o", "json"])
+        #expect(child.waitForOutput("\"a\""))
+        child.kill(SIGINT)
+        #expect(child.wait() == .exited(0))
+        #expect(try JSONValue(parsing: child.output).arrayValue?.count == 1)
+        #expect(child.errorOutput.isEmpty, "\(child.errorOutput)")
+    }
+
+    @Test func `the doctor knows the disk, its syncs and odd settings`() throws {
+        try run("topic", "create", "t")
+        try run("produce", "t", input: "a\n")
+        let report = try JSONValue(parsing: run("doctor", "-o", "json").output)
+        let figures = report["figures"]?.arrayValue?.compactMap { $0["name"]?.stringValue } ?? []
+        for name in ["disk.available", "sync.mean", "sync.p99.below", "process.descriptors"] {
+            #expect(figures.contains(name), "no figure \(name)")
+        }
+        let odd = try TemporaryDirectory("odd")
+        let lenient = try RunningBroker(
+            in: odd, environment: ["MARTLET_TOPIC_DURABILITY": "written"])
+        let server = lenient.listen.description
+        let text = try run("doctor", "--server", server).output
+        #expect(text.contains("(written-by-default)"))
+        #expect(text.contains("last start: nothing had to be put right"))
+        try run("doctor", "--strict", "--server", server, expect: 2)
+    }
+
+    @Test(arguments: ["bash", "zsh", "fish"])
+    func `completions are understood by their shell`(shell: String) throws {
+        let script = try run("completion", shell).output
+        #expect(script.contains("skip-damage") && script.contains("--from"))
+        guard shell == "bash" else { return }
+        let ask = """
+            source <("$MARTLET" completion bash)
+            declare -F _martlet >/dev/null || exit 3
+            COMP_WORDS=(martlet topic cr); COMP_CWORD=2; _martlet martlet cr topic
+            echo "${COMPREPLY[*]}"
+            COMP_WORDS=(martlet tail t --acks dur); COMP_CWORD=4; _martlet martlet dur --acks
+            echo "${COMPREPLY[*]}"
+            """
+        let child = try start(["-c", ask], program: "/bin/bash")
+        #expect(child.wait() == .exited(0), "\(child.errorOutput)")
+        #expect(child.output == "create\ndurable\n", "\(child.output)\(child.errorOutput)")
+    }
+}
