@@ -20,3 +20,34 @@ if ! command -v swift > /dev/null; then
     done
     command -v swift > /dev/null || { echo "no Swift toolchain found: install Swift 6.3 or newer" >&2; exit 1; }
 fi
+
+# run_tests COMMAND...: runs a test runner and exits with its code. After a failure it says again, at
+# the end, what failed: the end of a long output is what people see. `fuzz=1` fails the run too.
+run_tests() {
+    local log="out/test.log" code=0 summary
+    mkdir -p out
+    "$@" 2>&1 | tee "$log" || code="${PIPESTATUS[0]}"
+    [ "$code" != 0 ] || [ "${fuzz:-0}" != 0 ] || return 0
+    summary="$(grep -aE '^. Test run with ' "$log" | tail -n 1 || true)"
+    echo
+    echo "failed:"
+    if [ "${fuzz:-0}" != 0 ]; then
+        grep -aE 'FAILED|oracle:|Fatal error|error:|^SUMMARY|Test unit written' out/test-fuzz.log |
+            head -n 20 || true
+        echo "the fuzzers: see out/test-fuzz.log"
+    fi
+    # Each line of a failure, and the lines that belong to an issue.
+    awk '/^✘ Test run with / { next }
+        /^✘/ { print; detail = /recorded an issue/ ? 4 : 0; next }
+        /^(◇|✔|➜|↩)/ { detail = 0 }
+        detail > 0 { print; detail-- }' "$log" | head -n 100
+    if [ -z "$summary" ]; then
+        # It did not come to its end: say how it ended and in which test.
+        grep -aE 'error:|Fatal error|ThreadSanitizer:|AddressSanitizer' "$log" | head -n 30 || true
+        grep -aE '^◇ Test .* started' "$log" | tail -n 1 || true
+        summary="the test runner ended with code $code"
+    fi
+    echo "$summary"
+    [ "$code" != 0 ] || code=1
+    return "$code"
+}
