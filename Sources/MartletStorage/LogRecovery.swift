@@ -262,7 +262,8 @@ struct LogRecovery {
         var state = LogState(
             segments: segments, logStart: min(logStart, end.offset), appended: end, durable: end,
             visible: end, durability: settings.durability, leaderEpoch: appender.leaderEpoch)
-        state.gaps = gaps.filter { $0.upperBound > state.logStart }
+        // Also those below the log start that the oldest segment still has inside.
+        state.gaps = gaps.filter { $0.upperBound > segments[0].base }
         state.damaged = damaged
         state.skipped = skipped.filter { $0.upperBound > state.logStart }
         return Result(appender: appender, state: state)

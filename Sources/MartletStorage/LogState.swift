@@ -173,7 +173,8 @@ struct LogState {
             leaderEpoch: leaderEpoch, segments: segments.count,
             bytes: segments.reduce(0) { $0 + $1.bytes },
             firstAppendTime: -1,
-            lastAppendTime: visible.appendTime == .min ? -1 : visible.appendTime, gaps: gaps,
+            lastAppendTime: visible.appendTime == .min ? -1 : visible.appendTime,
+            gaps: gaps.filter { $0.upperBound > logStart },
             damaged: damaged.map(\.offsets).filter { !isSkipped($0) })
     }
 

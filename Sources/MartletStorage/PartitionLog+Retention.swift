@@ -50,7 +50,9 @@ extension PartitionLog {
         try context.syncMarks([mark])
         state.withLock { state in
             state.logStart = max(state.logStart, offset)
-            state.gaps.removeAll { $0.upperBound <= offset }
+            // Whoever reads the oldest segment from its beginning crosses the gaps inside it.
+            let stored = min(offset, state.segments.first?.base ?? offset)
+            state.gaps.removeAll { $0.upperBound <= stored }
             state.damaged.removeAll { $0.offsets.upperBound <= offset }
             state.skipped.removeAll { $0.upperBound <= offset }
         }

@@ -169,6 +169,10 @@ import Testing
                 return
             }
             #expect(receipt.baseOffset == expected)
+            guard case .data = try log.verifiedRead(from: 5, maxBytes: 1 << 14) else {
+                Issue.record("offset 5 is not served")
+                return
+            }
             try harness.engine.close()
         }
         let (harness, log) = try openAgain()

@@ -204,7 +204,10 @@ struct Recovered {
                     log.whenDurable(receipt.endOffset, probe)
                     require(probe.isDurable, "an append is never durable")
                     let served = Served.batch(offset: receipt.baseOffset, bytes: slab.array)
-                    require(Self.read(log).contains(served), "appended \(served) is not served")
+                    let all = Self.read(log)
+                    require(
+                        all.contains(served),
+                        "appended \(served) is not served: \(all), \(Self.facts(log))")
                     appended = served
                     return served
                 }
