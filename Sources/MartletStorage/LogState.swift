@@ -81,7 +81,7 @@ package struct ReadPlan: Sendable {
 
 package enum ReadOutcome: Sendable {
     case data(ReadPlan)
-    /// The offset is the high watermark: nothing to read yet.
+    /// Nothing to read yet: the offset is the high watermark, or compaction took what lay before it.
     case atEnd(LogView)
     /// The offset is the start of a gap with nothing behind it yet.
     case gap(Range<Int64>, LogView)

@@ -94,7 +94,12 @@ extension PartitionLog {
             return .refused(.gap(offset..<start, state.view))
         }
         let damaged = state.damaged.map(\.offsets).filter { $0.contains(start) }
-        if !damaged.isEmpty { return .refused(.corrupt(damaged, state.view)) }
+        if !damaged.isEmpty {
+            // Damage is told to who stands at it; who stands before a gap crosses that first.
+            return .refused(
+                start == offset
+                    ? .corrupt(damaged, state.view) : .gap(offset..<start, state.view))
+        }
         return .accepted(ReadRequest(asked: offset, start: start))
     }
 

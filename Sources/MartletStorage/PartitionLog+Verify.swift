@@ -50,6 +50,9 @@ extension PartitionLog {
         switch outcome {
         case .gap(let gap, let view), .lost(let gap, let view):
             .gap(min(asked, gap.lowerBound)..<gap.upperBound, view)
+        case .corrupt(let ranges, let view) where !ranges.contains { $0.contains(asked) }:
+            .corrupt(
+                ranges.map { min(asked, $0.lowerBound)..<$0.upperBound }, view)
         case .data, .atEnd, .outOfRange, .corrupt, .needsDisk, .needsVerification, .offline:
             outcome
         }
