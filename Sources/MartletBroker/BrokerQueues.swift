@@ -13,7 +13,8 @@ struct BrokerQueues: Sendable {
 
     init(_ configuration: BrokerConfiguration.Storage) {
         ioCount =
-            configuration.ioQueues > 0 ? configuration.ioQueues : CurrentProcess.processorCount
+            configuration.ioQueues > 0
+            ? configuration.ioQueues : max(1, CurrentProcess.processorCount / 2)
         readers = (0..<max(configuration.diskReaders, 1)).map {
             ThreadQueue(label: "martlet.reader.\($0)")
         }

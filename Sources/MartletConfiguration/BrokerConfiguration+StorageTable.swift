@@ -13,7 +13,7 @@ extension BrokerConfiguration {
         ),
         .number(
             ("storage", "io.queues"), \.storage.ioQueues, .integer(0...256),
-            "Queues that serve connections; each connection stays on one. 0: one per core."),
+            "Queues that serve connections; each connection stays on one. 0: one per two cores."),
         .number(
             ("storage", "flush.concurrency"), \.storage.flushConcurrency, .integer(1...64),
             "Partitions that are synced to disk at the same time."),

@@ -40,7 +40,7 @@ package struct BrokerConfiguration: Equatable, Sendable {
 
     package struct Storage: Equatable, Sendable {
         package var data = "/var/lib/martlet"
-        /// 0: one per core.
+        /// 0: one per two cores.
         package var ioQueues = 0
         package var flushConcurrency = 4
         package var diskReaders = 4

@@ -47,7 +47,7 @@ import Testing
         let done = DispatchGroup()
         let peers = try (0..<4).map { _ in try RawPeer(to: broker.listen) }
         for peer in peers {
-            // A queue of its own: the shared ones have a thread per core.
+            // A queue of its own: the shared ones have a thread for each core.
             DispatchQueue(label: "producer").async(group: done) {
                 let tally = Self.pump(peer, fields, inFlight: 8)
                 total.withLock {

@@ -35,6 +35,8 @@ final class IOLoop: @unchecked Sendable {
     private var connections: [UInt64: Connection] = [:]
     /// Connections that have something to send at the end of this turn.
     private var dirty: [Connection] = []
+    /// What this turn has brought about.
+    private var own: [LoopEvent] = []
     private var isInTurn = false
     private var tickArmed = false
     /// Monotonic nanoseconds; nil while the broker serves.
@@ -59,9 +61,11 @@ final class IOLoop: @unchecked Sendable {
         }
     }
 
-    /// Any thread.
+    /// Any thread. What a turn of this loop brings about is handled within that turn, before
+    /// anything is sent: a reader that waits is answered by the thread that appended.
     func post(_ event: LoopEvent) {
-        mailbox.post(event)
+        guard queue.isCurrent, isInTurn else { return mailbox.post(event) }
+        own.append(event)
     }
 
     var connectionCount: Int { connections.count }
@@ -74,10 +78,16 @@ final class IOLoop: @unchecked Sendable {
         isInTurn = true
         body()
         // Sending may resume reading, and reading may answer: so until nothing is left.
-        while !dirty.isEmpty {
+        while !own.isEmpty || !dirty.isEmpty {
+            while !own.isEmpty {
+                let now = own
+                own.removeAll(keepingCapacity: true)
+                for event in now { handle(event) }
+            }
             let now = dirty
             dirty.removeAll(keepingCapacity: true)
-            for connection in now { connection.flush() }
+            // The last first: records that were waited for before the acks of who sent them.
+            for connection in now.reversed() { connection.flush() }
         }
         isInTurn = false
     }
@@ -121,15 +131,17 @@ final class IOLoop: @unchecked Sendable {
 
     private func receive(_ events: [LoopEvent]) {
         turn {
-            for event in events {
-                switch event {
-                case .adopt(let socket): adopt(socket)
-                case .produceSettled(let pending): pending.settle()
-                case .appendRetry(let pending): pending.connection.retry(pending)
-                case .fetchWoken(let fetch): fetch.woken()
-                case .run(let job): job()
-                }
-            }
+            for event in events { handle(event) }
+        }
+    }
+
+    private func handle(_ event: LoopEvent) {
+        switch event {
+        case .adopt(let socket): adopt(socket)
+        case .produceSettled(let pending): pending.settle()
+        case .appendRetry(let pending): pending.connection.retry(pending)
+        case .fetchWoken(let fetch): fetch.woken()
+        case .run(let job): job()
         }
     }
 
