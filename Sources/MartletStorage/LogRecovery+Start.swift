@@ -27,15 +27,18 @@ extension LogRecovery {
         if segment.bytes < mark.position {
             // The file is shorter than what was on disk. The log goes on behind it in any case.
             let whole = try endOfWhole(segment)
+            // A start after which nothing was appended has put its mark behind its gap.
+            let lost = max(
+                gaps.end(before: mark.offset, downTo: whole.offset), whole.offset)
             events.append(
                 event(
-                    .damage, from: whole.offset, to: mark.offset,
+                    .damage, from: whole.offset, to: lost,
                     bytes: mark.position - segment.bytes,
                     "segment \(mark.segmentBase) has \(segment.bytes) bytes, its mark says \(mark.position)"
                 ))
             damaged.append(
                 DamagedRange(
-                    offsets: whole.offset..<max(mark.offset, whole.offset),
+                    offsets: whole.offset..<lost,
                     base: mark.segmentBase,
                     positions: whole.position..<max(mark.position, whole.position),
                     reason: "the file is too short"))
@@ -49,13 +52,14 @@ extension LogRecovery {
         _ mark: MarkEntry, _ segments: inout [Segment], _ events: inout [RecoveryEvent],
         _ damaged: inout [DamagedRange]
     ) throws(StorageError) -> Tail {
+        let lost = gaps.end(before: mark.offset, downTo: mark.segmentBase)
         events.append(
             event(
-                .damage, from: mark.segmentBase, to: mark.offset,
+                .damage, from: mark.segmentBase, to: lost,
                 "the log file of segment \(mark.segmentBase) is missing"))
         damaged.append(
             DamagedRange(
-                offsets: mark.segmentBase..<mark.offset, base: mark.segmentBase, positions: 0..<0,
+                offsets: mark.segmentBase..<lost, base: mark.segmentBase, positions: 0..<0,
                 reason: "the log file is missing"))
         let next = try SegmentListing(key: key, directory: directory, context: context)
             .make(base: mark.offset)

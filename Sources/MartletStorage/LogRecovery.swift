@@ -125,7 +125,7 @@ struct LogRecovery {
         while index < segments.count {
             let segment = segments[index]
             let isFirst = index == tail.index
-            if !isFirst, !continues(tail.end.offset, at: segment.base) { break }
+            if !isFirst, !gaps.join(tail.end.offset, to: segment.base) { break }
             let start = isFirst ? tail.end : .first(of: segment.base)
             var scanned = TailScan.Result(end: start, leaderEpoch: tail.leaderEpoch, reason: "")
             if segment.bytes > start.position {
@@ -166,11 +166,6 @@ struct LogRecovery {
         segment.seal(end)
         let file = try segment.log.open()
         try storageFatal("syncing \(file.path)") { () throws(SystemError) in try file.sync() }
-    }
-
-    /// Whether a segment that begins at `base` goes on where the log ended.
-    private func continues(_ offset: Int64, at base: Int64) -> Bool {
-        base == offset || gaps.contains { $0.lowerBound <= offset && $0.upperBound == base }
     }
 
     /// Brings what a scan found whole onto the disk, and cuts what is behind it.
@@ -264,6 +259,7 @@ struct LogRecovery {
             visible: end, durability: settings.durability, leaderEpoch: appender.leaderEpoch)
         // Also those below the log start that the oldest segment still has inside.
         state.gaps = gaps.filter { $0.upperBound > segments[0].base }
+            .sorted { $0.lowerBound < $1.lowerBound }
         state.damaged = damaged
         state.skipped = skipped.filter { $0.upperBound > state.logStart }
         return Result(appender: appender, state: state)
@@ -294,7 +290,7 @@ struct LogRecovery {
         let floor = max(isClean ? 0 : reserved, given)
         guard floor > end else { return }
         let gap = end..<floor
-        if !gaps.contains(where: { $0.lowerBound <= end && $0.upperBound == floor }) {
+        if !gaps.join(end, to: floor) {
             result.newGap = gap
             result.state.gaps.append(gap)
         }

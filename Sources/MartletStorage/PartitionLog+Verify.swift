@@ -282,7 +282,7 @@ struct VerifiedWalk {
             case .bad(_, let reason): return Problem(reason: reason, isOfBatch: true)
             case .zeros: return Problem(reason: "zeros where a batch must be", isOfBatch: true)
             case .end:
-                if mayHaveHoles || follows(target.offset, place) { return nil }
+                if mayHaveHoles || gaps.join(place.offset, to: target.offset) { return nil }
                 return Problem(reason: "the last of these offsets are missing", isOfBatch: true)
             }
         }
@@ -294,15 +294,9 @@ struct VerifiedWalk {
         guard header.nextOffset >= header.baseOffset, header.nextOffset <= target.offset else {
             return "offset \(header.baseOffset) is beyond the next index entry"
         }
-        if follows(header.baseOffset, place) { return nil }
+        if gaps.join(place.offset, to: header.baseOffset) { return nil }
         if header.baseOffset > place.offset, mayHaveHoles { return nil }
         return "offset \(header.baseOffset) where \(place.offset) must be"
-    }
-
-    /// Whether `offset` is the next one, or behind a known gap.
-    private func follows(_ offset: Int64, _ place: LogEnd) -> Bool {
-        offset == place.offset
-            || gaps.contains { $0.lowerBound <= place.offset && $0.upperBound == offset }
     }
 
     /// Notes damage at `place`, up to the next whole batch or index entry.
@@ -318,12 +312,7 @@ struct VerifiedWalk {
             next.map { ($0.header.baseOffset, $0.position) }
             ?? (target.offset, target.position)
         // Offsets of a known gap before that were never there.
-        var end = resume.0
-        while let gap = gaps.first(where: {
-            $0.lowerBound > place.offset && $0.lowerBound < end && $0.upperBound >= end
-        }) {
-            end = gap.lowerBound
-        }
+        let end = gaps.end(before: resume.0, downTo: place.offset + 1)
         damage = DamagedRange(
             offsets: place.offset..<max(end, place.offset + 1), base: base,
             positions: place.position..<resume.1, reason: reason)

@@ -59,13 +59,9 @@ struct TailScan {
         else {
             return "leader epoch \(header.leaderEpoch) after \(so.leaderEpoch)"
         }
-        if header.baseOffset == so.end.offset { return nil }
+        if gaps.join(so.end.offset, to: header.baseOffset) { return nil }
         // Compaction leaves holes; a new leader epoch may follow a gap.
         if segment.generation > 0, header.baseOffset > so.end.offset { return nil }
-        let isGap = gaps.contains {
-            $0.lowerBound <= so.end.offset && $0.upperBound == header.baseOffset
-        }
-        if isGap { return nil }
         if gapsMayFollow, header.baseOffset > so.end.offset,
             header.leaderEpoch > so.leaderEpoch
         {

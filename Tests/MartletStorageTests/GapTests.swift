@@ -1,0 +1,102 @@
+import MartletFormat
+import MartletSystem
+import MartletTestSupport
+import Testing
+
+@testable import MartletStorage
+
+/// A `written` topic over several unclean stops: offsets that were reserved are never given, and
+/// what stands behind them is served.
+@Suite struct GapTests {
+    private let folder = TemporaryFolder()
+    private let disk = PosixFileSystem()
+    private let block = 2 * PartitionLog.reserveBlock
+    /// What a kill leaves after a record at `2 * block`.
+    private var lastGap: String { "gap \(2 * block + 1) to \(3 * block)" }
+
+    @Test func `a batch behind gaps that follow each other is served`() throws {
+        try writeFirst()
+        do {
+            let (harness, log) = try open()
+            #expect(log.view.gaps == [1..<block])
+            // A block more is reserved, and nothing is appended before the broker is killed.
+            log.reserveOffsets()
+            withExtendedLifetime(harness) {}
+        }
+        for round in 1...2 {
+            let (harness, log) = try open()
+            if round == 1 {
+                #expect(log.view.gaps == [1..<block, block..<(2 * block)])
+                try append("second", to: log, at: 2 * block)
+            }
+            let data = ["data 0 to 1", "data 1 to \(2 * block + 1)"]
+            #expect(try Self.verified(log) == data + (round == 1 ? [] : [lastGap]))
+            #expect(try log.values().map(\.1) == ["first", "second"])
+            #expect(!log.hasOpenDamage)
+            withExtendedLifetime(harness) {}
+        }
+    }
+
+    @Test func `what is missing before a gap is told alike at every start`() throws {
+        try writeFirst()
+        let path =
+            "\(folder.path)/topics/\(TopicID(high: 1, low: 1))/0/\(LogFileNames.log(0, generation: 0))"
+        try disk.open(path, .readWrite).truncate(to: 0)
+        for _ in 0..<3 {
+            let (harness, log) = try open()
+            #expect(try Self.verified(log) == ["damaged 0 to 1", "gap 1 to \(block)"])
+            #expect(log.view.damaged == [0..<1])
+            withExtendedLifetime(harness) {}
+        }
+    }
+
+    // MARK: Helpers
+
+    /// One record that is on disk, and a broker that is killed then.
+    private func writeFirst() throws {
+        let harness = try StorageHarness(folder.path, disk)
+        let topic = try harness.topic("t", settings: ["durability": "written"])
+        let log = try #require(topic.partition(0))
+        try append("first", to: log, at: 0)
+        log.flush()
+        withExtendedLifetime(harness) {}
+    }
+
+    private func open() throws -> (StorageHarness, PartitionLog) {
+        let harness = try StorageHarness(folder.path, disk)
+        return (harness, try #require(try harness.topic("t").partition(0)))
+    }
+
+    private func append(_ value: String, to log: PartitionLog, at offset: Int64) throws {
+        guard case .appended(let receipt) = try log.appendNow(batch([value])) else {
+            Issue.record("\(value) is not appended")
+            return
+        }
+        #expect(receipt.baseOffset == offset)
+    }
+
+    /// What a reader who has everything checked is given, from the log start on.
+    private static func verified(_ log: PartitionLog) throws -> [String] {
+        var result: [String] = []
+        var offset = log.view.logStart
+        while offset < log.view.highWatermark {
+            let next: Int64
+            switch try log.verifiedRead(from: offset, maxBytes: 1) {
+            case .data(let plan):
+                next = plan.nextOffset
+                result.append("data \(offset) to \(next)")
+            case .gap(let range, _):
+                next = range.upperBound
+                result.append("gap \(offset) to \(next)")
+            case .corrupt(let ranges, _):
+                next = try #require(ranges.first { $0.contains(offset) }).upperBound
+                result.append("damaged \(offset) to \(next)")
+            case .atEnd, .lost, .outOfRange, .needsDisk, .needsVerification, .offline:
+                Issue.record("nothing to read at \(offset)")
+                return result
+            }
+            offset = next
+        }
+        return result
+    }
+}
