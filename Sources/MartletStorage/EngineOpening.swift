@@ -139,13 +139,9 @@ struct EngineOpening {
             events += result.events
             epoch = max(epoch, result.appender.leaderEpoch)
             marks += result.marks
-            if let gap = result.newGap {
+            if result.hasNewGap {
                 var metadata = gaps[key.topic] ?? job.metadata
-                // Those below the log start are of no use any more.
-                metadata.gaps[job.partition, default: []].removeAll {
-                    $0.upperBound <= result.state.logStart
-                }
-                metadata.gaps[job.partition, default: []].append(gap)
+                metadata.gaps[job.partition] = result.state.gaps
                 gaps[key.topic] = metadata
             }
             return PartitionLog(

@@ -24,8 +24,8 @@ struct LogRecovery {
         var appender: Appender
         var state: LogState
         var events: [RecoveryEvent] = []
-        /// A new gap to be kept in the topic's metadata.
-        var newGap: Range<Int64>?
+        /// The topic's metadata is to hold the gaps of `state`.
+        var hasNewGap = false
         /// The marks to write when all partitions are open; none when nothing changed.
         var marks: [MarkEntry] = []
     }
@@ -291,7 +291,7 @@ struct LogRecovery {
         guard floor > end else { return }
         let gap = end..<floor
         if !gaps.join(end, to: floor) {
-            result.newGap = gap
+            result.hasNewGap = true
             result.state.gaps.append(gap)
         }
         result.appender.tail.offset = floor

@@ -50,6 +50,24 @@ import Testing
         }
     }
 
+    @Test func `a gap below the log start is kept as long as its segment`() throws {
+        try writeFirst()
+        do {
+            let (harness, log) = try open()
+            #expect(try log.deleteRecords(before: block) == block)
+            log.reserveOffsets()
+            withExtendedLifetime(harness) {}
+        }
+        for round in 1...2 {
+            // The first of these starts has one gap more to keep in the topic's metadata.
+            let (harness, log) = try open()
+            if round == 1 { try append("second", to: log, at: 2 * block) }
+            let data = ["data \(block) to \(2 * block + 1)"]
+            #expect(try Self.verified(log) == data + (round == 1 ? [] : [lastGap]))
+            withExtendedLifetime(harness) {}
+        }
+    }
+
     // MARK: Helpers
 
     /// One record that is on disk, and a broker that is killed then.
