@@ -83,7 +83,7 @@ extension PartitionLog {
         }
         var start = offset
         // Gaps and skipped damage may follow each other.
-        for gap in state.gaps + state.skipped where gap.contains(start) {
+        for gap in gaps(from: offset, to: .max, state) where gap.contains(start) {
             if start > gap.lowerBound, start == offset, state.gaps.contains(gap) {
                 return .refused(.lost(gap, state.view))
             }

@@ -11,6 +11,10 @@ import Testing
     private let folder = TemporaryFolder()
     private let disk = PosixFileSystem()
     private let block = 2 * PartitionLog.reserveBlock
+    private var firstSegment: String {
+        let topic = "\(folder.path)/topics/\(TopicID(high: 1, low: 1))"
+        return "\(topic)/0/\(LogFileNames.log(0, generation: 0))"
+    }
     /// What a kill leaves after a record at `2 * block`.
     private var lastGap: String { "gap \(2 * block + 1) to \(3 * block)" }
 
@@ -39,15 +43,23 @@ import Testing
 
     @Test func `what is missing before a gap is told alike at every start`() throws {
         try writeFirst()
-        let path =
-            "\(folder.path)/topics/\(TopicID(high: 1, low: 1))/0/\(LogFileNames.log(0, generation: 0))"
-        try disk.open(path, .readWrite).truncate(to: 0)
+        try disk.open(firstSegment, .readWrite).truncate(to: 0)
         for _ in 0..<3 {
             let (harness, log) = try open()
             #expect(try Self.verified(log) == ["damaged 0 to 1", "gap 1 to \(block)"])
             #expect(log.view.damaged == [0..<1])
             withExtendedLifetime(harness) {}
         }
+    }
+
+    @Test func `a reader who may pass damage before a gap passes both`() throws {
+        try writeFirst()
+        try disk.open(firstSegment, .readWrite).truncate(to: 0)
+        let (harness, log) = try open()
+        log.skip([0..<1])
+        #expect(try Self.verified(log) == ["gap 0 to \(block)"])
+        #expect(log.view.damaged == [])
+        withExtendedLifetime(harness) {}
     }
 
     @Test func `a gap below the log start is kept as long as its segment`() throws {
