@@ -11,7 +11,10 @@ extension LogRecovery {
     ) throws(StorageError) -> Tail {
         guard let mark = marks.end else { return unmarked(segments) }
         guard let index = segments.lastIndex(where: { $0.base == mark.segmentBase }) else {
-            if let last = segments.last, last.base >= mark.offset { return unmarked(segments) }
+            // What is below the mark was on disk, also when the segments there lost their seals.
+            if let above = segments.firstIndex(where: { $0.base >= mark.offset }) {
+                return unmarked(segments, from: above)
+            }
             return try withoutMarked(mark, &segments, &events, &damaged)
         }
         if context.options.has(.truncateBelowMark) {
@@ -57,10 +60,13 @@ extension LogRecovery {
             event(
                 .damage, from: mark.segmentBase, to: lost,
                 "the log file of segment \(mark.segmentBase) is missing"))
-        damaged.append(
-            DamagedRange(
-                offsets: mark.segmentBase..<lost, base: mark.segmentBase, positions: 0..<0,
-                reason: "the log file is missing"))
+        // With another segment inside it, what is missing is found as that one is read.
+        if segments.allSatisfy({ $0.base < mark.segmentBase }) {
+            damaged.append(
+                DamagedRange(
+                    offsets: mark.segmentBase..<lost, base: mark.segmentBase, positions: 0..<0,
+                    reason: "the log file is missing"))
+        }
         let next = try SegmentListing(key: key, directory: directory, context: context)
             .make(base: mark.offset)
         segments.append(next)
@@ -86,9 +92,9 @@ extension LogRecovery {
 
     /// Without a mark everything from the start of the newest segment whose predecessors were
     /// closed is above it. A closed predecessor has a sealed index, written after its sync.
-    private func unmarked(_ segments: [Segment]) -> Tail {
+    private func unmarked(_ segments: [Segment], from first: Int = 0) -> Tail {
         var index = segments.count - 1
-        while index > 0, !isClosed(segments[index - 1]) { index -= 1 }
+        while index > first, !isClosed(segments[index - 1]) { index -= 1 }
         // Earlier ones without a seal stand before a sealed one: they were on disk too.
         return Tail(index: index, end: .first(of: segments[index].base), leaderEpoch: 0)
     }

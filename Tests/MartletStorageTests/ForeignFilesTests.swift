@@ -111,6 +111,27 @@ import Testing
         #expect(plan.nextOffset == bases[1] + 1)
     }
 
+    @Test func `offsets of a missing newest segment are never given again`() throws {
+        let bases = try closedSegments()
+        let last = bases[bases.count - 1]
+        try disk.removeFile("\(partition)/\(LogFileNames.log(last, generation: 0))")
+        for base in bases.suffix(2) {
+            try disk.removeFile("\(partition)/\(LogFileNames.index(base, generation: 0))")
+        }
+        // At the first start its offsets are told as damage; the next finds its place empty.
+        for _ in 0..<2 {
+            let (harness, log) = try openAgain()
+            #expect(log.view.logEnd == 60)
+            guard case .corrupt(let ranges, _) = try log.verifiedRead(from: last, maxBytes: 1)
+            else {
+                Issue.record("a missing segment is not reported")
+                return
+            }
+            #expect(ranges == [last..<60])
+            withExtendedLifetime(harness) {}
+        }
+    }
+
     @Test func `bytes behind a closed segment's last batch cost nothing`() throws {
         let bases = try closedSegments()
         let path = "\(partition)/\(LogFileNames.log(0, generation: 0))"
