@@ -20,7 +20,8 @@ public final class MartletClient: Sendable {
     /// Makes a client; no connection is made yet.
     ///
     /// - Parameter configuration: how to reach the broker.
-    /// - Throws: `INVALID_ARGUMENT` with the field's name.
+    /// - Throws: `INVALID_ARGUMENT` with the field's name; `CONNECTION_FAILED` when the process has
+    ///   no descriptor left.
     public init(_ configuration: ClientConfiguration = ClientConfiguration()) throws {
         try configuration.validate()
         self.configuration = configuration
@@ -28,11 +29,16 @@ public final class MartletClient: Sendable {
         let count = max(1, min(4, CurrentProcess.processorCount / 2))
         let resolver = SerialQueue(label: "martlet.client.resolver")
         let pool = SlabPool(retainedBytesMax: Self.poolBytesMax)
-        contexts = (0..<count).map { index in
-            let loop = EventLoop(label: "martlet.client.\(index)")
-            return ConnectionContext(
-                configuration: configuration, loop: loop, lease: LoopLease(loop),
-                resolver: resolver, pool: pool, clock: SystemClock())
+        do throws(SystemError) {
+            contexts = try (0..<count).map { index throws(SystemError) in
+                let loop = try EventLoop(label: "martlet.client.\(index)")
+                return ConnectionContext(
+                    configuration: configuration, loop: loop, lease: LoopLease(loop),
+                    resolver: resolver, pool: pool, clock: SystemClock())
+            }
+        } catch {
+            throw MartletError(
+                .connectionFailed, "No connection can be made: \(error).", outcome: .notWritten)
         }
         port = RequestPort(contexts[0])
     }

@@ -44,15 +44,13 @@ import Synchronization
     private let baton = Mutex(())
     /// Number of the thread that holds the baton; 0: nobody.
     private let holder = Atomic<UInt>(0)
-    private let bell: Descriptor
+    private let bell: Bell
     private var sources: [LoopSource] = []
 
-    /// Starts the thread, which runs until `stop`.
-    package init(label: String) {
+    /// Starts the thread, which runs until `stop`. Throws when there is no descriptor left.
+    package init(label: String) throws(SystemError) {
         self.label = label
-        let number = martlet_eventfd()
-        precondition(number >= 0, "no event descriptor: errno \(errno)")
-        bell = Descriptor(number)
+        bell = try Bell()
         // The thread holds the loop until it ends.
         DetachedThread.start(label) { self.run() }
     }
@@ -64,7 +62,7 @@ import Synchronization
             mailbox.jobs.append(job)
             return (mailbox.wakes(), mailbox.isStopped)
         }
-        if rings { ring() }
+        if rings { bell.ring() }
         // The thread may be gone.
         if isStopped && !isCurrent { withBaton { runJobs() } }
     }
@@ -78,7 +76,7 @@ import Synchronization
             mailbox.push(Timer(due: due, number: mailbox.lastNumber, job: job))
             return due < mailbox.sleepsUntil && mailbox.wakes()
         }
-        if rings { ring() }
+        if rings { bell.ring() }
     }
 
     /// Runs `body` on the calling thread as if it were the loop's, when nobody else is at work.
@@ -120,7 +118,7 @@ import Synchronization
             body()
             return
         }
-        if rings { ring() }
+        if rings { bell.ring() }
     }
 
     // MARK: - Sources
@@ -140,18 +138,7 @@ import Synchronization
             mailbox.isInterestStale = true
             return mailbox.wakes()
         }
-        if rings { ring() }
-    }
-
-    private func ring() {
-        var one: UInt64 = 1
-        // EAGAIN means that the bell rings already.
-        _ = SystemCall.retrying { unsafe write(bell.value, &one, 8) }
-    }
-
-    private func silence() {
-        var count: UInt64 = 0
-        _ = SystemCall.retrying { unsafe read(bell.value, &count, 8) }
+        if rings { bell.ring() }
     }
 
     // MARK: - The thread
@@ -211,7 +198,7 @@ import Synchronization
     /// nothing now.
     private func interest() -> ([pollfd], [LoopSource]) {
         mailbox.withLock { $0.isInterestStale = false }
-        var entries = [pollfd(fd: bell.value, events: Int16(POLLIN), revents: 0)]
+        var entries = [pollfd(fd: bell.number, events: Int16(POLLIN), revents: 0)]
         for source in sources {
             entries.append(
                 pollfd(fd: source.descriptorToWatch, events: source.wantedEvents, revents: 0))
@@ -220,7 +207,7 @@ import Synchronization
     }
 
     private func handle(_ entries: [pollfd], _ watched: [LoopSource]) {
-        if entries[0].revents != 0 { silence() }
+        if entries[0].revents != 0 { bell.silence() }
         for (entry, source) in zip(entries.dropFirst(), watched) where entry.revents != 0 {
             source.happened(entry.revents)
         }

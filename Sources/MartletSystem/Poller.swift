@@ -14,7 +14,7 @@ import Glibc
 ///
 /// Everything here but `ring` is called on the queue.
 final class Poller: @unchecked Sendable {
-    // Sendable: confined to the queue; `bell` is a descriptor.
+    // Sendable: confined to the queue; any thread may ring the bell.
 
     private struct Slot {
         var source: ReadinessSource?
@@ -26,7 +26,7 @@ final class Poller: @unchecked Sendable {
     private static let eventsMax = 64
     private static let bellToken = UInt64.max
 
-    private let bell: Descriptor
+    private let bell: Bell
     private let lingerMilliseconds: Int32
     private let epoll: Descriptor
     private let source: any DispatchSourceRead
@@ -37,9 +37,9 @@ final class Poller: @unchecked Sendable {
     init(on queue: SerialQueue, lingerMilliseconds: Int32) throws(SystemError) {
         let number = try SystemCall.check("epoll_create1") { martlet_epoll_create() }
         let epoll = Descriptor(number)
-        let bell = Descriptor(try SystemCall.check("eventfd") { martlet_eventfd() })
+        let bell = try Bell()
         try SystemCall.check("epoll_ctl") {
-            martlet_epoll_add(number, bell.value, Interest.reading.rawValue, Self.bellToken)
+            martlet_epoll_add(number, bell.number, Interest.reading.rawValue, Self.bellToken)
         }
         self.epoll = epoll
         self.bell = bell
@@ -93,11 +93,7 @@ final class Poller: @unchecked Sendable {
     }
 
     /// Any thread: ends the wait in `work`.
-    func ring() {
-        var one: UInt64 = 1
-        // EAGAIN means that the bell rings already.
-        _ = SystemCall.retrying { unsafe write(bell.value, &one, 8) }
-    }
+    func ring() { bell.ring() }
 
     /// Does what there is to do, jobs and sockets, until there was nothing for a while.
     func work(for queue: SerialQueue) {
@@ -120,13 +116,8 @@ final class Poller: @unchecked Sendable {
         return max(0, Int(found))
     }
 
-    private func silence() {
-        var count: UInt64 = 0
-        _ = SystemCall.retrying { unsafe read(bell.value, &count, 8) }
-    }
-
     private func tell(_ event: martlet_ready) {
-        if event.token == Self.bellToken { return silence() }
+        if event.token == Self.bellToken { return bell.silence() }
         let slot = Int(event.token & 0xffff_ffff)
         guard slots[slot].generation == UInt32(event.token >> 32) else { return }
         slots[slot].source?.happened(Interest(rawValue: event.events))

@@ -38,7 +38,6 @@ package final class SerialQueue: Executor, Sendable {
     /// For event sources; jobs go through `execute`.
     let dispatchQueue: DispatchQueue
     private let mailbox = Mutex(Mailbox())
-    private static let timers = DispatchQueue(label: "martlet.timers", qos: .userInitiated)
 
     package init(label: String, priority: Priority = .interactive) {
         self.label = label
@@ -63,9 +62,7 @@ package final class SerialQueue: Executor, Sendable {
     }
 
     package func execute(after nanoseconds: Int64, _ job: @escaping @Sendable () -> Void) {
-        let delay = Int(clamping: max(0, nanoseconds))
-        // Not on the queue itself: its worker may be waiting for sockets.
-        Self.timers.asyncAfter(deadline: .now() + .nanoseconds(delay)) { self.execute(job) }
+        Timers.give(job, to: self, after: nanoseconds)
     }
 
     /// Whether the caller runs on this queue.

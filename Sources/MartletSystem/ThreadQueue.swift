@@ -48,8 +48,6 @@ package final class ThreadQueue: Executor, Sendable {
         }
     }
 
-    private static let timers = DispatchQueue(label: "martlet.timers", qos: .userInitiated)
-
     package let label: String
     private let mailbox = Mailbox()
 
@@ -66,7 +64,6 @@ package final class ThreadQueue: Executor, Sendable {
     }
 
     package func execute(after nanoseconds: Int64, _ job: @escaping Job) {
-        let delay = Int(clamping: max(0, nanoseconds))
-        Self.timers.asyncAfter(deadline: .now() + .nanoseconds(delay)) { self.execute(job) }
+        Timers.give(job, to: self, after: nanoseconds)
     }
 }

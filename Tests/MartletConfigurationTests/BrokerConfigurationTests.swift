@@ -1,5 +1,6 @@
 import Glibc
 import MartletConfiguration
+import MartletTestSupport
 import Testing
 
 @Suite struct BrokerConfigurationTests {
@@ -363,7 +364,7 @@ import Testing
     }
 
     @Test func randomTextsNeverTrap() {
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         let words =
             BrokerConfiguration.keys.flatMap { [$0.name, $0.section, $0.defaultText] }
             + [

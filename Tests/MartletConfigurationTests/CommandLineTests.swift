@@ -1,4 +1,5 @@
 import MartletConfiguration
+import MartletTestSupport
 import Testing
 
 @Suite struct CommandLineTests {
@@ -248,7 +249,7 @@ import Testing
     }
 
     @Test func randomWordsNeverTrap() {
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         let words = [
             "topic", "t", "create", "tail", "list", "x", "-", "--", "--help", "-h", "-s",
             "--server",

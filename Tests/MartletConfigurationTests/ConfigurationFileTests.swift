@@ -1,5 +1,6 @@
 import Glibc
 import MartletConfiguration
+import MartletTestSupport
 import Testing
 
 @Suite struct ConfigurationFileTests {
@@ -92,7 +93,7 @@ import Testing
     }
 
     @Test func randomBytesNeverTrap() {
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         let alphabet = Array("[]=#\"\\ \t\r\n\nabc.-_09\u{e9}\u{301}".utf8)
         for _ in 0..<random.iterations(20_000) {
             let bytes = (0..<Int.random(in: 0..<80, using: &random)).map { _ in

@@ -1,4 +1,5 @@
 import MartletConfiguration
+import MartletTestSupport
 import Testing
 
 @Suite struct UnitsTests {
@@ -71,7 +72,7 @@ import Testing
     }
 
     @Test func formattedValuesComeBack() throws {
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         for _ in 0..<random.iterations(2_000) {
             let shift = Int64.random(in: 0...62, using: &random)
             let value = Int64.random(in: 0...Int64.max, using: &random) >> shift

@@ -2,6 +2,7 @@ import Glibc
 import MartletFormat
 import MartletJSON
 import MartletSystem
+import MartletTestSupport
 import Testing
 
 /// Batches written by an independent implementation, and ours written for it to read:
@@ -55,7 +56,7 @@ import Testing
         let folder = unsafe getenv("MARTLET_GOLDEN_OUT").map { unsafe String(cString: $0) }
         let files = PosixFileSystem()
         if let folder { try files.makeDirectory(folder) }
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         for index in 0..<300 {
             let records = random.goldenRecords(index)
             let producer = TestProducer(
@@ -157,7 +158,7 @@ private struct GoldenBatch {
     }
 }
 
-extension TestRandom {
+extension SeededRandom {
     /// The samples of these tests first, then random ones, some with times far apart.
     fileprivate mutating func goldenRecords(_ index: Int) -> [TestRecord] {
         if index == 0 { return SampleBatch.records }

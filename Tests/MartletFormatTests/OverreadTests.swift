@@ -1,5 +1,6 @@
 import Glibc
 import MartletFormat
+import MartletTestSupport
 import Testing
 
 /// Readable memory that ends where an unreadable page begins: one byte read too far ends the process.
@@ -52,7 +53,7 @@ import Testing
 
     @Test func `no damage makes the cursors read too far`() throws {
         let memory = try #require(GuardedMemory())
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         for _ in 0..<random.iterations(5_000) {
             let count = Int.random(in: 1...3, using: &random)
             let records = (0..<count).map { _ in random.record(around: 500) }
@@ -120,7 +121,7 @@ import Testing
 
     @Test func `checksums at the end`() throws {
         let memory = try #require(GuardedMemory())
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         for length in [0..<1000, 4000..<4200, 8170..<8190].flatMap({ $0 }) {
             let bytes = random.bytes(length)
             let same = memory.with(bytes) { CRC32C.checksum($0) == CRC32C.software($0) }

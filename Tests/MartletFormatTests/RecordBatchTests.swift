@@ -1,4 +1,5 @@
 import MartletFormat
+import MartletTestSupport
 import Testing
 
 /// Batches that between them use every part of the format.
@@ -41,7 +42,7 @@ enum SampleBatch {
     }
 
     @Test func `random batches read back as they were`() throws {
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         for _ in 0..<random.iterations(300) {
             let count = Int.random(in: 1...20, using: &random)
             let records = (0..<count).map { _ in random.record() }
@@ -106,7 +107,7 @@ enum SampleBatch {
     }
 
     @Test func `with a right checksum, exactly the well-formed is taken`() throws {
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         var taken = 0
         for _ in 0..<random.iterations(6_000) {
             let count = Int.random(in: 1...3, using: &random)
@@ -289,7 +290,7 @@ enum SampleBatch {
     }
 }
 
-extension TestRandom {
+extension SeededRandom {
     /// Changes a few bytes, mostly where lengths and counts are; sometimes cuts or grows the batch.
     mutating func damage(_ bytes: inout [UInt8]) {
         for _ in 0..<Int.random(in: 1...3, using: &self) {

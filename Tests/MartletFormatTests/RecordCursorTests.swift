@@ -1,4 +1,5 @@
 import MartletFormat
+import MartletTestSupport
 import Testing
 
 @Suite("Record cursor") struct RecordCursorTests {
@@ -195,7 +196,7 @@ import Testing
     }
 
     @Test func `the estimate is never too small`() {
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         for _ in 0..<random.iterations(300) {
             let slab = ByteSlab(capacity: 1 << 16)
             let builder = RecordBatchBuilder(slab: slab)

@@ -1,4 +1,5 @@
 import MartletFormat
+import MartletTestSupport
 
 // The expectation macros cannot hold spans, so tests go through these, which take and give arrays.
 
@@ -155,14 +156,14 @@ func seal(_ bytes: inout [UInt8]) {
     )
 }
 
-extension TestRandom {
+extension SeededRandom {
     mutating func bytes(_ count: Int) -> [UInt8] {
         (0..<count).map { _ in UInt8.random(in: 0...255, using: &self) }
     }
 
     /// Any parts that a record may have; lengths favour the edges of the varints.
     mutating func record(around time: Int64 = 1_700_000_000_000) -> TestRecord {
-        func part(_ random: inout TestRandom) -> [UInt8]? {
+        func part(_ random: inout SeededRandom) -> [UInt8]? {
             switch Int.random(in: 0..<8, using: &random) {
             case 0: nil
             case 1: []

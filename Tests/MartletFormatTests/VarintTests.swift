@@ -1,4 +1,5 @@
 import MartletFormat
+import MartletTestSupport
 import Testing
 
 @Suite("Varint") struct VarintTests {
@@ -100,7 +101,7 @@ import Testing
     }
 
     @Test func `random values read back`() throws {
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         for _ in 0..<random.iterations(20_000) {
             let value = random.next() >> UInt64.random(in: 0...63, using: &random)
             var position = 0

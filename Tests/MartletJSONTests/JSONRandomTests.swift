@@ -1,9 +1,10 @@
 import MartletJSON
+import MartletTestSupport
 import Testing
 
 @Suite struct JSONRandomTests {
     @Test func randomBytesNeverTrap() {
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         let alphabet = Array("{}[]\",:\\u0123456789abdDeE+-.tfnrlsu \n\u{0}\u{e9}".utf8)
         for _ in 0..<random.iterations(20_000) {
             let count = Int.random(in: 0..<64, using: &random)
@@ -19,7 +20,7 @@ import Testing
     }
 
     @Test func randomValuesComeBack() throws {
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         for _ in 0..<random.iterations(3_000) {
             let value = Self.value(depth: 0, &random)
             #expect(try JSONValue(parsing: JSONWriter.bytes(value)) == value)
@@ -38,7 +39,7 @@ import Testing
         }
     }
 
-    private static func value(depth: Int, _ random: inout TestRandom) -> JSONValue {
+    private static func value(depth: Int, _ random: inout SeededRandom) -> JSONValue {
         switch Int.random(in: 0..<(depth < 5 ? 9 : 7), using: &random) {
         case 0: return .null
         case 1: return .boolean(Bool.random(using: &random))
@@ -60,7 +61,7 @@ import Testing
         }
     }
 
-    private static func text(_ random: inout TestRandom) -> String {
+    private static func text(_ random: inout SeededRandom) -> String {
         var text = ""
         for _ in 0..<Int.random(in: 0..<12, using: &random) {
             let code =

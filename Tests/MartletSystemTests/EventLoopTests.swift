@@ -10,8 +10,8 @@ struct EventLoopTests {
         }
     }
 
-    @Test func `jobs run in order, one at a time, on the loop`() async {
-        let loop = EventLoop(label: "test")
+    @Test func `jobs run in order, one at a time, on the loop`() async throws {
+        let loop = try EventLoop(label: "test")
         let seen = Mutex<[Int]>([])
         await withCheckedContinuation { continuation in
             for number in 0..<1_000 {
@@ -27,8 +27,8 @@ struct EventLoopTests {
         await Self.stop(loop)
     }
 
-    @Test func `timers run in the order of their instants`() async {
-        let loop = EventLoop(label: "test")
+    @Test func `timers run in the order of their instants`() async throws {
+        let loop = try EventLoop(label: "test")
         let seen = Mutex<[Int]>([])
         await withCheckedContinuation { continuation in
             loop.execute(after: 20_000_000) {
@@ -42,8 +42,8 @@ struct EventLoopTests {
         await Self.stop(loop)
     }
 
-    @Test func `a caller may run its job itself, but never beside another`() async {
-        let loop = EventLoop(label: "test")
+    @Test func `a caller may run its job itself, but never beside another`() async throws {
+        let loop = try EventLoop(label: "test")
         let counter = OneAtATime()
         await withTaskGroup(of: Void.self) { group in
             for _ in 0..<4 {
@@ -62,8 +62,8 @@ struct EventLoopTests {
         #expect(counter.total == 8_000)
     }
 
-    @Test func `after stop jobs run on their givers' threads`() async {
-        let loop = EventLoop(label: "test")
+    @Test func `after stop jobs run on their givers' threads`() async throws {
+        let loop = try EventLoop(label: "test")
         await Self.stop(loop)
         let count = Mutex(0)
         loop.execute {
@@ -75,7 +75,7 @@ struct EventLoopTests {
     }
 
     @Test func `a socket is told to be writable, readable and ended`() async throws {
-        let loop = EventLoop(label: "test")
+        let loop = try EventLoop(label: "test")
         let listener = try Socket.listen(on: SocketAddress(parsing: "127.0.0.1:0"))
         let client = try Socket.connect(to: listener.localAddress())
         let log = Mutex<[String]>([])

@@ -1,5 +1,6 @@
 import MartletJSON
 import MartletTelemetry
+import MartletTestSupport
 import Synchronization
 import Testing
 
@@ -156,7 +157,7 @@ import Testing
     }
 
     @Test func randomTextsStayOnOneLine() throws {
-        var random = TestRandom()
+        var random = SeededRandom.announced()
         for _ in 0..<random.iterations(2_000) {
             let count = Int.random(in: 0..<20, using: &random)
             let bytes = (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &random) }

@@ -1,4 +1,5 @@
 import MartletFormat
+import MartletTestSupport
 import MartletWire
 import Testing
 
@@ -60,7 +61,7 @@ import Testing
 
     @Test func `F-32 random bytes never trap, and what is accepted is written the same`() throws {
         let seed = UInt64.random(in: 0...UInt64.max)
-        var random = TestRandom(state: seed)
+        var random = SeededRandom(seed: seed)
         for _ in 0..<30_000 {
             let operation = Operation.allCases.randomElement(using: &random) ?? .hello
             let reply = Bool.random(using: &random)

@@ -19,6 +19,18 @@ package struct SeededRandom: RandomNumberGenerator, Sendable {
         return SeededRandom(seed: .random(in: 0...UInt64.max))
     }
 
+    /// `fresh`, with the seed printed beside the name of the test.
+    package static func announced(_ name: String = #function) -> SeededRandom {
+        let random = fresh()
+        print("\(name): MARTLET_SEED=\(random.seed)")
+        return random
+    }
+
+    /// `count`, times `MARTLET_FUZZ_ITERATIONS` when that is set.
+    package func iterations(_ count: Int) -> Int {
+        count * (CurrentProcess.environment["MARTLET_FUZZ_ITERATIONS"].flatMap { Int($0) } ?? 1)
+    }
+
     package mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15
         var mixed = state

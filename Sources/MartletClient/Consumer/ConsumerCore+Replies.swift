@@ -133,20 +133,26 @@ extension ConsumerCore {
             stop(cursor, .corrupt(cursor.name, range, reason))
             return
         }
+        lookUpTopic(of: cursor) { [self] topic in
+            if let topic, topic.error == .none { cursor.isCompacted = topic.compacted }
+            verify(cursor)
+        }
+    }
+
+    /// Asks what the broker knows of the partition's topic now, nothing else of the partition
+    /// meanwhile. `then` is given nil for an answer that says nothing; it is not called at all when
+    /// the connection breaks, since the partition is then asked for again anyway.
+    private func lookUpTopic(
+        of cursor: PartitionCursor, _ then: @escaping (TopicMetadata?) -> Void
+    ) {
         guard let connection else { return }
         cursor.isAsking = true
         var request = MetadataRequest()
         request.ids = [TopicIDItem(cursor.id)]
-        connection.send(request, timeout: context.configuration.requestTimeout) {
-            [weak self] outcome in
+        connection.send(request, timeout: context.configuration.requestTimeout) { outcome in
             cursor.isAsking = false
-            guard let self, case .frame(let frame) = outcome else { return }
-            if let reply = try? frame.decode(MetadataReply.self).message,
-                let topic = reply.topics.first, topic.error == .none
-            {
-                cursor.isCompacted = topic.compacted
-            }
-            self.verify(cursor)
+            guard case .frame(let frame) = outcome else { return }
+            then(try? frame.decode(MetadataReply.self).message.topics.first)
         }
         connection.flush()
     }
@@ -214,24 +220,13 @@ extension ConsumerCore {
 
     /// A partition can be offline because its topic is being deleted: then that is what is told.
     private func failUnlessDeleted(_ cursor: PartitionCursor, _ error: MartletError) {
-        guard let connection else { return }
-        cursor.isAsking = true
-        var request = MetadataRequest()
-        request.ids = [TopicIDItem(cursor.id)]
-        connection.send(request, timeout: context.configuration.requestTimeout) {
-            [weak self] outcome in
-            cursor.isAsking = false
-            guard let self, case .frame(let frame) = outcome else { return }
-            if let reply = try? frame.decode(MetadataReply.self).message,
-                let topic = reply.topics.first, topic.error == .unknownTopicID
-            {
-                self.stop(
-                    cursor, MartletError(topic.error, "", context: cursor.name.context))
+        lookUpTopic(of: cursor) { [self] topic in
+            if let topic, topic.error == .unknownTopicID {
+                stop(cursor, MartletError(topic.error, "", context: cursor.name.context))
             } else {
-                self.stop(cursor, error)
+                stop(cursor, error)
             }
         }
-        connection.flush()
     }
 
     /// The wanted offset is not there.

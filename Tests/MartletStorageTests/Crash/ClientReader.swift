@@ -30,7 +30,8 @@ struct ClientReader {
         var verifies = false
         for _ in 0..<10_000 {
             do {
-                let outcome = try ask(offset, verifies)
+                let outcome = try log.answer(
+                    from: offset, maxBytes: maxBytes, verifies: verifies)
                 switch outcome {
                 case .atEnd: return
                 case .gap(let gap, _):
@@ -78,22 +79,10 @@ struct ClientReader {
         problems.append("does not end, at \(offset)")
     }
 
-    private func ask(_ offset: Int64, _ verifies: Bool) throws -> ReadOutcome {
-        if verifies { return try log.verifiedRead(from: offset, maxBytes: maxBytes) }
-        var outcome = log.plan(from: offset, maxBytes: maxBytes)
-        if case .needsDisk = outcome {
-            outcome = try log.planFromDisk(from: offset, maxBytes: maxBytes)
-        }
-        if case .needsVerification = outcome {
-            outcome = try log.verifiedRead(from: offset, maxBytes: maxBytes)
-        }
-        return outcome
-    }
-
     /// Takes over what a plan holds; returns what is wrong with it, and takes nothing then.
     private mutating func take(_ plan: ReadPlan, _ offset: Int64) -> String? {
         do {
-            let slab = try bytes(plan)
+            let slab = try plan.bytes()
             guard slab.count == plan.length, plan.length > 0 else {
                 return "\(slab.count) bytes of \(plan.length)"
             }
@@ -108,7 +97,7 @@ struct ClientReader {
                 try RecordBatch.checkChecksum(slab.span(range), header)
                 chain = RecordBatch.prefixChecksum(slab.span(range), continuing: chain)
                 if let problem = continuity(header, expected, at == 0, plan) { return problem }
-                try collect(slab, range, header, from: offset, into: &found)
+                found += try slab.records(in: range, header, from: offset)
                 expected = max(expected, header.nextOffset)
                 at = range.upperBound
             }
@@ -137,34 +126,5 @@ struct ClientReader {
             return nil
         }
         return "offset \(header.baseOffset) where \(expected) must be"
-    }
-
-    private func bytes(_ plan: ReadPlan) throws -> ByteSlab {
-        if let slab = plan.slab { return slab }
-        let slab = ByteSlab(capacity: max(1, plan.length))
-        guard let file = plan.file else { return slab }
-        while slab.freeCapacity > 0 {
-            let got = unsafe try slab.fill {
-                (space: UnsafeMutableRawBufferPointer) throws(SystemError) in
-                unsafe try file.read(into: space, at: plan.position + Int64(slab.count))
-            }
-            if got == 0 { break }
-        }
-        return slab
-    }
-
-    private func collect(
-        _ slab: ByteSlab, _ range: Range<Int>, _ header: RecordBatchHeader, from offset: Int64,
-        into found: inout [(offset: Int64, value: String)]
-    ) throws {
-        var cursor = RecordCursor(header)
-        while let record = try cursor.next(in: slab.span(range)) {
-            let recordOffset = header.baseOffset + Int64(record.offsetDelta)
-            guard recordOffset >= offset, let value = record.value else { continue }
-            let start = range.lowerBound + value.lowerBound
-            let bytes = slab.span(start..<(range.lowerBound + value.upperBound))
-            let text = unsafe bytes.withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
-            found.append((recordOffset, text))
-        }
     }
 }

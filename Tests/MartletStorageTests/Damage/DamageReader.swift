@@ -31,25 +31,14 @@ struct DamageReader {
         position = start
         for _ in 0..<10_000 where !isDone {
             do {
-                try take(try ask())
+                try take(
+                    try log.answer(from: position, maxBytes: maxBytes, verifies: verifies))
             } catch {
                 problems.append("at \(position): \(error)")
                 return
             }
         }
         if !isDone { problems.append("does not end, at \(position)") }
-    }
-
-    private func ask() throws -> ReadOutcome {
-        if verifies { return try log.verifiedRead(from: position, maxBytes: maxBytes) }
-        var outcome = log.plan(from: position, maxBytes: maxBytes)
-        if case .needsDisk = outcome {
-            outcome = try log.planFromDisk(from: position, maxBytes: maxBytes)
-        }
-        if case .needsVerification = outcome {
-            outcome = try log.verifiedRead(from: position, maxBytes: maxBytes)
-        }
-        return outcome
     }
 
     private mutating func take(_ outcome: ReadOutcome) throws {
@@ -88,7 +77,7 @@ struct DamageReader {
 
     /// As `ConsumerCore` does with an answer.
     private mutating func take(_ plan: ReadPlan) throws {
-        let slab = try bytes(plan)
+        let slab = try plan.bytes()
         var result = FetchResult()
         result.startChecksum = plan.startChecksum
         result.endChecksum = plan.endChecksum
@@ -105,7 +94,7 @@ struct DamageReader {
             } catch {
                 return suspect(header.baseOffset..<header.nextOffset, "\(error)")
             }
-            try collect(slab, range, header, &found)
+            found += try slab.records(in: range, header, from: position)
             at = range.upperBound
         }
         records += found
@@ -141,34 +130,5 @@ struct DamageReader {
         // The library would stop here for good, without an answer from the broker.
         problems.append("after verify, \(range): \(reason)")
         isDone = true
-    }
-
-    private func bytes(_ plan: ReadPlan) throws -> ByteSlab {
-        if let slab = plan.slab { return slab }
-        let slab = ByteSlab(capacity: max(1, plan.length))
-        guard let file = plan.file else { return slab }
-        while slab.freeCapacity > 0 {
-            let got = unsafe try slab.fill {
-                (space: UnsafeMutableRawBufferPointer) throws(SystemError) in
-                unsafe try file.read(into: space, at: plan.position + Int64(slab.count))
-            }
-            if got == 0 { break }
-        }
-        return slab
-    }
-
-    private func collect(
-        _ slab: ByteSlab, _ range: Range<Int>, _ header: RecordBatchHeader,
-        _ found: inout [(offset: Int64, value: String)]
-    ) throws {
-        var cursor = RecordCursor(header)
-        while let record = try cursor.next(in: slab.span(range)) {
-            let offset = header.baseOffset + Int64(record.offsetDelta)
-            guard offset >= position, let value = record.value else { continue }
-            let start = range.lowerBound
-            let bytes = slab.span((start + value.lowerBound)..<(start + value.upperBound))
-            let text = unsafe bytes.withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
-            found.append((offset, text))
-        }
     }
 }
