@@ -70,6 +70,16 @@ package final class ManualClock: Clock {
         }
     }
 
+    /// Lets go of the timers that wait, and of what they hold.
+    package func forgetTimers() {
+        // What goes with them may set timers of its own: not under the lock.
+        _ = state.withLock { state in
+            let forgotten = state.timers
+            state.timers = []
+            return forgotten
+        }
+    }
+
     private func takeTimer(until end: Int64) -> Timer? {
         state.withLock { state in
             guard let first = state.timers.first, first.deadline <= end else { return nil }

@@ -20,6 +20,16 @@ package final class ManualExecutor: Executor {
         clock.schedule(after: nanoseconds) { self.execute(job) }
     }
 
+    /// Lets go of the jobs that wait, and of what they hold.
+    package func forgetJobs() {
+        // What goes with them may have jobs of its own to give: not under the lock.
+        _ = jobs.withLock { jobs in
+            let forgotten = jobs
+            jobs = []
+            return forgotten
+        }
+    }
+
     package var pendingCount: Int { jobs.withLock { $0.count } }
 
     /// Runs the oldest job; false when there is none.

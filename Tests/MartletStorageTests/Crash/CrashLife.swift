@@ -49,9 +49,18 @@ final class CrashLife {
         clock = ManualClock(wallMilliseconds: model.wall)
     }
 
+    deinit { forgetJobs() }
+
+    /// Jobs and timers of a run that is over are never done. The engine would stay with them:
+    /// timers hold executors, and those hold the clock.
+    private func forgetJobs() {
+        clock.forgetTimers()
+        for executor in executors { executor.forgetJobs() }
+    }
+
     /// Starts the engine on what the disk holds.
     func open() throws {
-        // Jobs and timers of the run before are never done.
+        forgetJobs()
         clock = ManualClock(wallMilliseconds: clock.wallMilliseconds())
         let flush = (0..<2).map { ManualExecutor(clock: clock, label: "flush \($0)") }
         let readers = [ManualExecutor(clock: clock, label: "reader")]
