@@ -13,6 +13,16 @@ need() {
     fi
 }
 
+# need_for_tests: what the tests call that is not of the toolchain.
+need_for_tests() {
+    need promtool prometheus
+    need strace strace
+    need mkfs.ext4 e2fsprogs
+    need gcc gcc
+    need python3 python3
+    need ip iproute2
+}
+
 # A toolchain that is installed but not on the path is found where it usually is.
 if ! command -v swift > /dev/null; then
     for place in /opt/swift/usr/bin /usr/share/swift/usr/bin "$HOME/.local/share/swiftly/bin"; do
@@ -50,4 +60,45 @@ run_tests() {
     echo "$summary"
     [ "$code" != 0 ] || code=1
     return "$code"
+}
+
+# Of scripts/asan and scripts/tsan, which say what `sanitized_swift` is, and where their `reports` go:
+# a file for every process, named PREFIX.PID.
+
+# sanitized_build NAME: builds the tests.
+sanitized_build() {
+    echo "-- building with $1" >&2
+    sanitized_swift build --build-tests > "${reports:?}-build.log" 2>&1 || {
+        grep -aE 'error:' "$reports-build.log" | head -n 40 >&2
+        exit 1
+    }
+}
+
+# sanitized_proof NAME MISTAKE TEXT: runs a test that makes a mistake on purpose. A sanitizer that
+# finds nothing there proves nothing elsewhere.
+sanitized_proof() {
+    rm -f "$reports".[0-9]*
+    MARTLET_PLANTED_MISTAKE="$2" sanitized_swift test --skip-build --disable-xctest \
+        --filter PlantedTests > "$reports-proof.log" 2>&1 || true
+    if ! grep -aqE "$3" "$reports".[0-9]* 2> /dev/null; then
+        echo "$1 does not find the planted mistake ($2): see $reports-proof.log" >&2
+        exit 1
+    fi
+    echo "$1: the planted mistake ($2) is found"
+    rm -f "$reports".[0-9]*
+}
+
+# sanitized_tests NAME ARGUMENT...: runs the tests, without the runner of XCTest, which has no test
+# here and leaks. Ends with a line that sums up; a report fails the run, of whichever process.
+sanitized_tests() {
+    local name="$1" code=0 count
+    shift
+    (run_tests sanitized_swift test --skip-build --disable-xctest --no-parallel "$@") || code=$?
+    count="$(cat "$reports".[0-9]* 2> /dev/null | grep -acE '(WARNING|ERROR): [A-Za-z]+Sanitizer' || true)"
+    if [ "$count" != 0 ]; then
+        echo "findings (all of them in $reports.PID):"
+        cat "$reports".[0-9]* | grep -aE '^SUMMARY' | sort | uniq -c | sort -rn | head -n 40
+    fi
+    echo "$name: $count findings, the tests ended with code $code"
+    [ "$count" = 0 ] && [ "$code" = 0 ]
 }
