@@ -22,6 +22,8 @@ package final class Broker: Sendable {
     private let listener: Listener
     private let admin: AdminEndpoint?
     private let state: BrokerState
+    private let descriptors: DescriptorBudget
+    private let logger: Logger
     private let isStopped = Atomic<Bool>(false)
 
     /// Starts a broker. Blocks while the storage recovers; the admin listener answers meanwhile.
@@ -31,11 +33,12 @@ package final class Broker: Sendable {
         var limits = BrokerLimits(
             setup.configuration, memoryBytes: Int(CurrentProcess.machineMemoryBytes))
         setup.adjustLimits(&limits)
-        limits.fitDescriptors(DescriptorLimit.current, setup)
+        let descriptors = DescriptorBudget(setup.configuration)
+        limits.fit(descriptors, setup.logger)
         let metrics = BrokerMetrics(setup.registry)
         let admin = try startAdmin(setup, limits, metrics, state)
         do throws(BrokerError) {
-            return try Broker(setup, limits, metrics, admin, state)
+            return try Broker(setup, limits, descriptors, metrics, admin, state)
         } catch {
             admin?.stop {}
             throw error
@@ -43,19 +46,25 @@ package final class Broker: Sendable {
     }
 
     private init(
-        _ setup: BrokerSetup, _ limits: BrokerLimits, _ metrics: BrokerMetrics,
-        _ admin: AdminEndpoint?, _ state: BrokerState
+        _ setup: BrokerSetup, _ limits: BrokerLimits, _ descriptors: DescriptorBudget,
+        _ metrics: BrokerMetrics, _ admin: AdminEndpoint?, _ state: BrokerState
     ) throws(BrokerError) {
+        self.descriptors = descriptors
+        logger = setup.logger
         let queues = BrokerQueues(setup.configuration.storage)
         do throws(StorageError) {
-            services = try Self.openServices(setup, limits, metrics, queues, state)
+            services = try Self.openServices(
+                setup, limits, descriptors, metrics, queues, state)
         } catch {
             throw .storage(error)
         }
         let services = services
         let census = ConnectionCensus(
-            totalMax: limits.connectionsMax, perAddressMax: limits.connectionsPerAddressMax)
-        let router = RequestRouter(services, facts: BrokerFacts(connections: { census.total }))
+            totalMax: limits.connectionsMax, totalWanted: limits.connectionsWanted,
+            perAddressMax: limits.connectionsPerAddressMax)
+        let facts = BrokerFacts(
+            connections: { census.total }, connectionsMax: { census.totalMax })
+        let router = RequestRouter(services, facts: facts)
         let numbers = Serial()
         let makeConnection: @Sendable (AcceptedSocket, IOLoop) -> Connection? = {
             Connection(
@@ -91,6 +100,7 @@ package final class Broker: Sendable {
     package func reload(_ configuration: BrokerConfiguration) {
         var limits = services.limits
         limits.takeReloadable(from: configuration)
+        limits.fit(descriptors, logger)
         let changed = limits
         for loop in loops { loop.post(.run { loop.limits = changed }) }
         listener.reload(changed)
@@ -162,13 +172,13 @@ extension Broker {
     }
 
     private static func openServices(
-        _ setup: BrokerSetup, _ limits: BrokerLimits, _ metrics: BrokerMetrics,
-        _ queues: BrokerQueues, _ state: BrokerState
+        _ setup: BrokerSetup, _ limits: BrokerLimits, _ descriptors: DescriptorBudget,
+        _ metrics: BrokerMetrics, _ queues: BrokerQueues, _ state: BrokerState
     ) throws(StorageError) -> BrokerServices {
         let startedAt = setup.clock.wallMilliseconds()
         let startedMonotonic = setup.clock.monotonicNanoseconds()
         var options = try StorageOptions(
-            setup.configuration, descriptors: DescriptorLimit.current)
+            setup.configuration, descriptors: descriptors)
         options.plantedBugs.formUnion(setup.plantedBugs)
         let onFatal = setup.onFatal
         let logger = setup.logger.labelled("broker")

@@ -2,6 +2,8 @@
 /// here, with its unit in the name; configuration fills them.
 package struct BrokerLimits: Sendable {
     package var connectionsMax = 4_096
+    /// `connectionsMax` as it is configured; fewer have descriptors on some machines.
+    package var connectionsWanted = 4_096
     package var connectionsPerAddressMax = 256
     package var acceptsPerSecond = 200
     package var acceptsPerSecondPerAddress = 20

@@ -59,15 +59,14 @@ extension BrokerLimits {
 
     /// Leaves room for the files of the storage: running out of descriptors for connections is a
     /// refusal, running out of them for files would stop partitions.
-    mutating func fitDescriptors(_ descriptors: Int, _ setup: BrokerSetup) {
-        let files = StorageOptions.openFilesMax(setup.configuration, descriptors: descriptors)
-        let room = max(descriptors - files - 128, 16)
+    mutating func fit(_ descriptors: DescriptorBudget, _ logger: Logger) {
+        let room = descriptors.connectionsMax
         guard room < connectionsMax else { return }
-        setup.logger.warning(
+        logger.warning(
             "CONNECTIONS_LIMITED", "fewer connections than connections.max have descriptors",
             [
                 ("connections", LogValue(room)), ("configured", LogValue(connectionsMax)),
-                ("descriptors", LogValue(descriptors)),
+                ("descriptors", LogValue(descriptors.total)),
             ])
         connectionsMax = room
     }
@@ -76,6 +75,7 @@ extension BrokerLimits {
     mutating func takeReloadable(from configuration: BrokerConfiguration) {
         let listener = configuration.listener
         connectionsMax = listener.connectionsMax
+        connectionsWanted = listener.connectionsMax
         connectionsPerAddressMax = listener.connectionsPerAddressMax
         acceptsPerSecond = listener.connectionRateMax
         acceptsPerSecondPerAddress = listener.connectionRatePerAddressMax
@@ -87,11 +87,13 @@ extension BrokerLimits {
 
 extension StorageOptions {
     /// The configured values of `[storage]` and `[topic]`.
-    init(_ configuration: BrokerConfiguration, descriptors: Int) throws(StorageError) {
+    init(
+        _ configuration: BrokerConfiguration, descriptors: DescriptorBudget
+    ) throws(StorageError) {
         let storage = configuration.storage
         self.init(dataDirectory: storage.data)
         defaults = try TopicSettings(configuration.topic)
-        openFilesMax = Self.openFilesMax(configuration, descriptors: descriptors)
+        openFilesMax = descriptors.files
         unsyncedDurableBytesMax = storage.unsyncedDurableBytesMax
         unsyncedDurablePartitionBytesMax = storage.unsyncedDurablePartitionBytesMax
         unsyncedWrittenBytesMax = storage.unsyncedWrittenBytesMax
@@ -106,13 +108,6 @@ extension StorageOptions {
         scrubBytesPerSecondMax = storage.scrubBytesPerSecondMax
         topicsMax = storage.topicsMax
         partitionsMax = storage.partitionsMax
-    }
-
-    /// Connections come first; a quarter of what is left of the descriptors stays free.
-    static func openFilesMax(_ configuration: BrokerConfiguration, descriptors: Int) -> Int {
-        if configuration.storage.openFilesMax > 0 { return configuration.storage.openFilesMax }
-        let spare = descriptors - configuration.listener.connectionsMax - 256
-        return max(spare * 3 / 4, min(256, max(descriptors / 4, 32)))
     }
 }
 

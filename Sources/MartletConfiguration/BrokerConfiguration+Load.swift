@@ -50,8 +50,23 @@ extension BrokerConfiguration {
 
     /// Variables that begin with `MARTLET_` and are no keys.
     static let otherVariables = ["MARTLET_SERVER", "MARTLET_FAILPOINT", "MARTLET_SEED"]
-    /// The last two are made by container platforms for a service that is called `martlet`.
-    static let otherVariablePrefixes = ["MARTLET_FUZZ_", "MARTLET_SERVICE_", "MARTLET_PORT"]
+    static let otherVariablePrefixes = ["MARTLET_FUZZ_"]
+
+    /// Whether a container platform made the variable, for a service whose name begins with
+    /// `martlet`: NAME_SERVICE_HOST, NAME_SERVICE_PORT, NAME_SERVICE_PORT_label, NAME_PORT,
+    /// NAME_PORT_7700_TCP, NAME_PORT_7700_TCP_ADDR (the variables of Docker's links and Kubernetes).
+    static func isOfService(_ name: String) -> Bool {
+        let words = name.split(separator: "_")
+        guard let last = words.last else { return false }
+        if words.suffix(2) == ["SERVICE", "HOST"] || last == "PORT" { return true }
+        return words.indices.dropFirst().contains { index in
+            let rest = words[index...]
+            if rest.starts(with: ["SERVICE", "PORT"]) { return true }
+            guard rest.count >= 3, rest.first == "PORT" else { return false }
+            let number = rest[index + 1]
+            return UInt16(number) != nil && ["TCP", "UDP", "SCTP"].contains(rest[index + 2])
+        }
+    }
 }
 
 private struct Loader {
@@ -90,6 +105,7 @@ private struct Loader {
     private static func isKnownElsewhere(_ name: String) -> Bool {
         BrokerConfiguration.otherVariables.contains(name)
             || BrokerConfiguration.otherVariablePrefixes.contains { name.hasPrefix($0) }
+            || BrokerConfiguration.isOfService(name)
     }
 
     mutating func apply(_ override: ConfigurationOverride) {

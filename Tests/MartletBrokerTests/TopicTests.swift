@@ -106,6 +106,25 @@ import Testing
         try harness.stop()
     }
 
+    @Test func `connections never take the descriptors of files, also after a reload`() throws {
+        var configuration = BrokerConfiguration()
+        configuration.listener.connectionsMax = 100_000_000
+        let harness = try BrokerHarness(configure: {
+            $0.listener.connectionsMax = configuration.listener.connectionsMax
+        })
+        let client = try harness.hello()
+        func isLimited() throws -> Bool {
+            try client.ask(DoctorRequest()).findings.contains { $0.code == "descriptor-limit" }
+        }
+        #expect(try isLimited())
+        harness.broker.reload(configuration)
+        #expect(try isLimited())
+        configuration.listener.connectionsMax = 10
+        harness.broker.reload(configuration)
+        #expect(try !isLimited())
+        try harness.stop()
+    }
+
     @Test func `limits of connections change while it runs`() throws {
         let harness = try BrokerHarness()
         let first = try harness.hello()

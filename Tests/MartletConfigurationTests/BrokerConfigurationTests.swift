@@ -157,7 +157,9 @@ import Testing
             "MARTLET_LISTENER_HELLO_TIMEOUT": "2s", "MARTLET_LISTENER_WRITE_TIMEOUT": "2s",
             "PATH": "/bin", "MARTLET_SERVER": "x", "MARTLET_SEED": "1", "MARTLET_FAILPOINT": "y",
             "MARTLET_FUZZ_ITERATIONS": "3", "MARTLET_SERVICE_HOST": "h",
-            "MARTLET_PORT": "tcp://h:1",
+            "MARTLET_PORT": "tcp://h:1", "MARTLET_ADMIN_SERVICE_HOST": "h",
+            "MARTLET_ADMIN_SERVICE_PORT_METRICS": "7701", "MARTLET_ADMIN_PORT": "tcp://h:1",
+            "MARTLET_ADMIN_PORT_7701_TCP_ADDR": "h",
         ]
         let overrides = [
             ConfigurationOverride(

@@ -44,7 +44,8 @@ final class AdminEndpoint: @unchecked Sendable {
         self.readiness = readiness
         timeoutNanoseconds = BrokerLimits.nanoseconds(limits.adminTimeoutMilliseconds)
         let census = ConnectionCensus(
-            totalMax: limits.adminConnectionsMax, perAddressMax: limits.adminConnectionsMax)
+            totalMax: limits.adminConnectionsMax, totalWanted: limits.adminConnectionsMax,
+            perAddressMax: limits.adminConnectionsMax)
         listener = try Listener(
             address: address, census: census,
             rates: AcceptRates(perSecond: 100, perSecondPerAddress: 100),

@@ -31,24 +31,32 @@ final class ConnectionCensus: Sendable {
         var byHost: [String: Int] = [:]
         var whenEmpty: [@Sendable () -> Void] = []
         var totalMax: Int
+        var totalWanted: Int
         var perAddressMax: Int
     }
 
     private let state: Mutex<State>
 
-    init(totalMax: Int, perAddressMax: Int) {
-        state = Mutex(State(totalMax: totalMax, perAddressMax: perAddressMax))
+    /// - Parameter totalWanted: what `totalMax` was meant to be.
+    init(totalMax: Int, totalWanted: Int, perAddressMax: Int) {
+        state = Mutex(
+            State(totalMax: totalMax, totalWanted: totalWanted, perAddressMax: perAddressMax))
     }
 
     /// New limits; connections that are there stay.
-    func setLimits(totalMax: Int, perAddressMax: Int) {
+    func setLimits(totalMax: Int, totalWanted: Int, perAddressMax: Int) {
         state.withLock { state in
             state.totalMax = totalMax
+            state.totalWanted = totalWanted
             state.perAddressMax = perAddressMax
         }
     }
 
     var total: Int { state.withLock { $0.total } }
+
+    var totalMax: (inForce: Int, wanted: Int) {
+        state.withLock { ($0.totalMax, $0.totalWanted) }
+    }
 
     /// Takes a place; nil when there is one, else the limit that is reached.
     func enter(_ address: SocketAddress) -> RefusalReason? {
@@ -163,7 +171,8 @@ final class Listener: @unchecked Sendable {
     /// New limits; connections that are there stay.
     func reload(_ limits: BrokerLimits) {
         census.setLimits(
-            totalMax: limits.connectionsMax, perAddressMax: limits.connectionsPerAddressMax)
+            totalMax: limits.connectionsMax, totalWanted: limits.connectionsWanted,
+            perAddressMax: limits.connectionsPerAddressMax)
         queue.execute {
             let now = self.clock.monotonicNanoseconds()
             self.total = TokenBucket(perSecond: limits.acceptsPerSecond, now: now)

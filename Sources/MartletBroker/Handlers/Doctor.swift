@@ -12,12 +12,12 @@ struct Doctor {
     private static let slowSyncNanoseconds: Int64 = 102_400_000
 
     private let services: BrokerServices
-    private let connections: Int
+    private let facts: BrokerFacts
     private var reply = DoctorReply()
 
-    init(_ services: BrokerServices, connections: Int) {
+    init(_ services: BrokerServices, _ facts: BrokerFacts) {
         self.services = services
-        self.connections = connections
+        self.facts = facts
     }
 
     consuming func examine() -> DoctorReply {
@@ -119,7 +119,7 @@ struct Doctor {
     }
 
     private mutating func process() {
-        figure("connections", Int64(connections))
+        figure("connections", Int64(facts.connections()))
         figure("producers", Int64(services.producers.count))
         figure("input.memory", Int64(services.inputBudget.heldBytes), "bytes")
         if let resident = CurrentProcess.residentBytes {
@@ -129,13 +129,13 @@ struct Doctor {
             figure("process.descriptors", Int64(open))
         }
         if let threads = CurrentProcess.threadCount { figure("process.threads", Int64(threads)) }
-        let limit = DescriptorLimit.current
+        let limit = DescriptorBudget.limit
         figure("process.descriptors.max", Int64(limit))
-        let wanted = services.configuration.listener.connectionsMax
-        if services.limits.connectionsMax < wanted {
+        let (inForce, wanted) = facts.connectionsMax()
+        if inForce < wanted {
             find(
                 Self.warning, "descriptor-limit",
-                "\(limit) descriptors serve \(services.limits.connectionsMax) connections beside "
+                "\(limit) descriptors serve \(inForce) connections beside "
                     + "the log files, connections.max is \(wanted)",
                 "raise LimitNOFILE, or lower connections.max")
         }

@@ -6,6 +6,8 @@ import MartletWire
 /// What the running broker tells about itself.
 struct BrokerFacts: Sendable {
     let connections: @Sendable () -> Int
+    /// How many there may be, and how many the configuration asks for.
+    let connectionsMax: @Sendable () -> (inForce: Int, wanted: Int)
 }
 
 /// Ping, status and the doctor.
@@ -60,7 +62,7 @@ struct StatusHandler: Sendable {
 
     func doctor(_ request: Request<DoctorRequest>) {
         request.answer(on: services.readers.next()) { _ in
-            Doctor(services, connections: facts.connections()).examine()
+            Doctor(services, facts).examine()
         }
     }
 }
