@@ -1,3 +1,4 @@
+import MartletBroker
 import MartletFormat
 import MartletWire
 import Testing
@@ -19,6 +20,18 @@ import Testing
             let (correlation, reply, _) = try client.receive(ProduceReply.self)
             #expect(correlation == number)
             #expect(reply.results.first?.error == ErrorCode.none)
+        }
+        try harness.stop()
+    }
+
+    /// The first batch of a log is put off until its files are open.
+    @Test func `a batch that was put off is not held back by its own place in the limit`() throws {
+        let harness = try BrokerHarness(limits: { $0.requestsInFlightMax = 1 })
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        for number in Int64(0)..<3 {
+            let result = try client.produce(topic, makeBatch())
+            #expect(result.error == .none && result.baseOffset == number)
         }
         try harness.stop()
     }

@@ -151,7 +151,8 @@ final class Connection: @unchecked Sendable {
                     return
                 case .frame(let header, let payload):
                     frameStarted = nil
-                    guard mayTakeRequest() else { return }
+                    // One that is held was taken already.
+                    guard heldProduce != nil || mayTakeRequest() else { return }
                     guard handle(header, slab, payload) else { return }
                     input.consume(upTo: payload.upperBound)
                 }

@@ -35,8 +35,8 @@ final class IOLoop: @unchecked Sendable {
     private var connections: [UInt64: Connection] = [:]
     /// Connections that have something to send at the end of this turn.
     private var dirty: [Connection] = []
-    /// What this turn has brought about.
-    private var own: [LoopEvent] = []
+    /// Fetches that wait for what this turn has appended.
+    private var woken: [ParkedFetch] = []
     private var isInTurn = false
     private var tickArmed = false
     /// Monotonic nanoseconds; nil while the broker serves.
@@ -61,11 +61,16 @@ final class IOLoop: @unchecked Sendable {
         }
     }
 
-    /// Any thread. What a turn of this loop brings about is handled within that turn, before
-    /// anything is sent: a reader that waits is answered by the thread that appended.
+    /// Any thread. The loop has a turn of its own for it, after those that are under way.
     func post(_ event: LoopEvent) {
-        guard queue.isCurrent, isInTurn else { return mailbox.post(event) }
-        own.append(event)
+        mailbox.post(event)
+    }
+
+    /// Any thread. A reader that waits is answered by the thread that appended, within its turn,
+    /// when both are of this loop.
+    func wake(_ fetch: ParkedFetch) {
+        guard queue.isCurrent, isInTurn else { return mailbox.post(.fetchWoken(fetch)) }
+        woken.append(fetch)
     }
 
     var connectionCount: Int { connections.count }
@@ -78,12 +83,10 @@ final class IOLoop: @unchecked Sendable {
         isInTurn = true
         body()
         // Sending may resume reading, and reading may answer: so until nothing is left.
-        while !own.isEmpty || !dirty.isEmpty {
-            while !own.isEmpty {
-                let now = own
-                own.removeAll(keepingCapacity: true)
-                for event in now { handle(event) }
-            }
+        while !woken.isEmpty || !dirty.isEmpty {
+            let fetches = woken
+            woken.removeAll(keepingCapacity: true)
+            for fetch in fetches { fetch.woken() }
             let now = dirty
             dirty.removeAll(keepingCapacity: true)
             // The last first: records that were waited for before the acks of who sent them.
@@ -131,17 +134,15 @@ final class IOLoop: @unchecked Sendable {
 
     private func receive(_ events: [LoopEvent]) {
         turn {
-            for event in events { handle(event) }
-        }
-    }
-
-    private func handle(_ event: LoopEvent) {
-        switch event {
-        case .adopt(let socket): adopt(socket)
-        case .produceSettled(let pending): pending.settle()
-        case .appendRetry(let pending): pending.connection.retry(pending)
-        case .fetchWoken(let fetch): fetch.woken()
-        case .run(let job): job()
+            for event in events {
+                switch event {
+                case .adopt(let socket): adopt(socket)
+                case .produceSettled(let pending): pending.settle()
+                case .appendRetry(let pending): pending.connection.retry(pending)
+                case .fetchWoken(let fetch): fetch.woken()
+                case .run(let job): job()
+                }
+            }
         }
     }
 

@@ -60,7 +60,8 @@ struct HelloHandler: Sendable {
     private func reply(
         _ version: UInt16, _ state: Authenticated, _ connection: Connection
     ) -> HelloReply {
-        let limits = services.limits
+        // Those in force, which a reload may have changed.
+        let limits = connection.loop.limits
         var reply = HelloReply()
         reply.version = version
         reply.brokerVersion = services.identity.version

@@ -119,6 +119,6 @@ final class ParkedFetch: AdvanceWaiter, WheelEntry, @unchecked Sendable {
 
     func highWatermarkAdvanced(_ log: PartitionLog) {
         guard !isPosted.exchange(true, ordering: .relaxed) else { return }
-        connection.loop.post(.fetchWoken(self))
+        connection.loop.wake(self)
     }
 }
