@@ -4,8 +4,8 @@ import MartletTelemetry
 import Synchronization
 
 extension PartitionLog {
-    /// Syncs what a `written` topic has left in the cache for a second.
-    func syncIfDue() {
+    /// Asks for a sync of what is not on disk yet.
+    func syncIfDirty() {
         let isDirty = state.withLock { !$0.unsynced.isEmpty && $0.failure == nil }
         if isDirty { context.flush.request(self) }
     }

@@ -15,6 +15,21 @@ extension StorageEngine {
         }
     }
 
+    /// Syncs what `written` topics have left in the cache, every `written.sync.interval`. Not with
+    /// the tick: what housekeeping is at work on must not make it late.
+    func scheduleWrittenSync() {
+        let interval = context.options.writtenSyncMilliseconds * 1_000_000
+        context.executors.marks.execute(after: interval) { [weak self] in
+            guard let self, !isClosed.load(ordering: .relaxed), context.failed == nil else {
+                return
+            }
+            for topic in topics() where topic.isOnline {
+                for log in topic.partitions { log.syncIfDirty() }
+            }
+            scheduleWrittenSync()
+        }
+    }
+
     /// What is due once a second. Housekeeping; also called by tests with a manual clock.
     package func tick() {
         guard context.failed == nil else { return }
@@ -23,7 +38,6 @@ extension StorageEngine {
         let now = context.clock.monotonicNanoseconds()
         for topic in topics() where topic.isOnline {
             for log in topic.partitions {
-                log.syncIfDue()
                 log.settleIfQuiet(now: now)
                 log.applyRetention()
                 log.compactIfDue()

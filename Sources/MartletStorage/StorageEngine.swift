@@ -85,6 +85,7 @@ package final class StorageEngine: Sendable {
         context.space.check()
         context.space.makeReserve()
         engine.scheduleTick()
+        engine.scheduleWrittenSync()
         return engine
     }
 

@@ -10,7 +10,7 @@ package struct StorageExecutors: Sendable {
     package var readers: [any Executor]
     /// Creation, removal, renames, retention, compaction.
     package var housekeeping: any Executor
-    /// Syncs the marks file.
+    /// Syncs the marks file, and asks for the syncs of `written` topics in time.
     package var marks: any Executor
 
     package init(

@@ -1,6 +1,7 @@
 import MartletFormat
 import MartletSystem
 import MartletTestSupport
+import Synchronization
 import Testing
 
 @testable import MartletStorage
@@ -40,6 +41,27 @@ import Testing
             return
         }
         #expect(log.view.logEnd == 3)
+        try harness.engine.close()
+    }
+
+    @Test func `a written topic is synced after the interval of the configuration`() throws {
+        let folder = try TemporaryDirectory("interval")
+        let harness = try StorageHarness(folder.path("data"), PosixFileSystem()) {
+            $0.writtenSyncMilliseconds = 50
+        }
+        let topic = try harness.topic("t", settings: ["durability": "written"])
+        let log = try #require(topic.partition(0))
+        for _ in 0..<2 {
+            guard case .appended = try log.appendNow(batch(["x"])) else {
+                Issue.record("not appended")
+                return
+            }
+            #expect(!log.state.withLock { $0.unsynced.isEmpty })
+            harness.executor.fireTimers(upTo: 49_000_000)
+            #expect(!log.state.withLock { $0.unsynced.isEmpty })
+            harness.executor.fireTimers(upTo: 50_000_000)
+            #expect(log.state.withLock { $0.unsynced.isEmpty })
+        }
         try harness.engine.close()
     }
 

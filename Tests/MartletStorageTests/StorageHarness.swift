@@ -6,11 +6,21 @@ import Synchronization
 
 /// Runs jobs at once, on the caller's thread; timers wait until `fireTimers`.
 final class InlineExecutor: Executor {
-    private let timers = Mutex<[@Sendable () -> Void]>([])
+    private let timers = Mutex<[(nanoseconds: Int64, job: @Sendable () -> Void)]>([])
 
     func execute(_ job: @escaping @Sendable () -> Void) { job() }
     func execute(after nanoseconds: Int64, _ job: @escaping @Sendable () -> Void) {
-        timers.withLock { $0.append(job) }
+        timers.withLock { $0.append((nanoseconds, job)) }
+    }
+
+    /// Runs, once, what waits for at most so long.
+    func fireTimers(upTo nanoseconds: Int64) {
+        let due = timers.withLock { timers in
+            let due = timers.filter { $0.nanoseconds <= nanoseconds }
+            timers.removeAll { $0.nanoseconds <= nanoseconds }
+            return due
+        }
+        for timer in due { timer.job() }
     }
 }
 
