@@ -22,7 +22,13 @@ public final class MartletClient: Sendable {
     /// - Parameter configuration: how to reach the broker.
     /// - Throws: `INVALID_ARGUMENT` with the field's name; `CONNECTION_FAILED` when the process has
     ///   no descriptor left.
-    public init(_ configuration: ClientConfiguration = ClientConfiguration()) throws {
+    public convenience init(
+        _ configuration: ClientConfiguration = ClientConfiguration()
+    ) throws {
+        try self.init(configuration, clock: SystemClock())
+    }
+
+    init(_ configuration: ClientConfiguration, clock: any Clock) throws {
         try configuration.validate()
         self.configuration = configuration
         // Few shared threads: one for each connection costs much more in wake-ups than it gains.
@@ -34,7 +40,7 @@ public final class MartletClient: Sendable {
                 let loop = try EventLoop(label: "martlet.client.\(index)")
                 return ConnectionContext(
                     configuration: configuration, loop: loop, lease: LoopLease(loop),
-                    resolver: resolver, pool: pool, clock: SystemClock())
+                    resolver: resolver, pool: pool, clock: clock)
             }
         } catch {
             throw MartletError(

@@ -19,6 +19,8 @@ enum ProduceAct: Sendable {
     case silence
     /// Answers when `releaseHeld` is called.
     case hold
+    /// The same, and reads no more from this connection until `resumeReading` is called.
+    case holdAndStall
 }
 
 /// A broker in memory behind a real socket, that does what a test tells it to. It keeps the rules of
@@ -175,6 +177,13 @@ final class ScriptedBroker: @unchecked Sendable {
             let held = broker.held
             broker.held = []
             for answer in held { answer() }
+        }
+    }
+
+    /// Reads on where it had stopped.
+    func resumeReading() {
+        onQueue { broker in
+            for peer in broker.peers.values { peer.source.resumeReading() }
         }
     }
 
@@ -360,7 +369,7 @@ final class ScriptedBroker: @unchecked Sendable {
             case .close: return close(peer)
             case .refuse(let code):
                 answer.results.append(ProduceResult(error: code, message: "scripted"))
-            case .normal, .appendThenClose, .silence, .hold:
+            case .normal, .appendThenClose, .silence, .hold, .holdAndStall:
                 var result = append(entry, peer.slab, range)
                 if result.error == .none { result.durability = request.acks }
                 answer.results.append(result)
@@ -370,7 +379,9 @@ final class ScriptedBroker: @unchecked Sendable {
         switch act {
         case .appendThenClose: close(peer)
         case .silence: break
-        case .hold: held.append { [self] in reply(peer, header, answer) }
+        case .hold, .holdAndStall:
+            held.append { [self] in reply(peer, header, answer) }
+            if case .holdAndStall = act { peer.source.suspendReading() }
         case .normal, .close, .refuse:
             if request.acks != 0 { reply(peer, header, answer) }
         }

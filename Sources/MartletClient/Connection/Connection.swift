@@ -203,7 +203,7 @@ final class Connection: @unchecked Sendable {
                 into: slab, fieldBytes: fieldBytes, operation: Request.operation.rawValue,
                 version: version, correlation: correlation)
             outbound.append(
-                Outbound.Piece(slab: slab, range: 0..<slab.count, isPooled: true, whenSent: nil))
+                Outbound.Piece(slab: slab, range: 0..<slab.count, lease: nil, whenSent: nil))
             for piece in attachment { outbound.append(piece) }
             if let handler {
                 pipeline.add(
@@ -249,18 +249,19 @@ final class Connection: @unchecked Sendable {
     private func sweep() {
         if case .closed = state { return }
         pipeline.endSweep()
-        for late in pipeline.removeLate() {
-            let error = MartletError(
-                .deadlineExceeded,
-                "The broker did not answer \(late.operation.name) in time.",
-                isRetriable: true, outcome: .unknown, context: context.facts)
-            late.handler(.lost(error))
-            if late.closesOnTimeout {
-                close(error)
-                return
-            }
+        if let spoiling = pipeline.firstLateThatCloses {
+            // Tells all that are open, the late ones among them: none may be left behind.
+            close(tooLate(spoiling))
+            return
         }
+        for late in pipeline.removeLate() { late.handler(.lost(tooLate(late.operation))) }
         if pipeline.count > 0 { scheduleSweep() }
+    }
+
+    private func tooLate(_ operation: Operation) -> MartletError {
+        MartletError(
+            .deadlineExceeded, "The broker did not answer \(operation.name) in time.",
+            isRetriable: true, outcome: .unknown, context: context.facts)
     }
 
     // MARK: - Replies
@@ -329,7 +330,7 @@ final class Connection: @unchecked Sendable {
 
     // MARK: - The end
 
-    /// Closes the connection and tells every open request.
+    /// Closes the connection and tells every open request: it may have been carried out.
     func close(_ error: MartletError) {
         loop.assertCurrent()
         if case .closed = state { return }
@@ -337,7 +338,8 @@ final class Connection: @unchecked Sendable {
         source?.cancel()
         source = nil
         outbound.removeAll()
-        for handler in pipeline.removeAll() { handler(.lost(error)) }
+        let lost = error.adding([:], outcome: .unknown)
+        for handler in pipeline.removeAll() { handler(.lost(lost)) }
         let whenClosed = whenClosed
         self.whenReady = {}
         self.whenClosed = { _ in }

@@ -8,8 +8,9 @@ struct Outbound {
     struct Piece {
         var slab: ByteSlab
         var range: Range<Int>
-        /// True: the slab goes back to the pool once it was sent.
-        var isPooled: Bool
+        /// Keeps the slab from its pool while others use it too; nil: it is the outbound's own and
+        /// goes to the outbound's pool once it was sent.
+        var lease: SlabLease?
         /// For `takeSent`, once the last byte was handed to the kernel.
         var whenSent: (() -> Void)?
     }
@@ -56,7 +57,7 @@ struct Outbound {
 
     /// Forgets everything; nothing of it will be sent.
     mutating func removeAll() {
-        for piece in pieces.removeAll() where piece.isPooled { pool.give(piece.slab) }
+        for piece in pieces.removeAll() where piece.lease == nil { pool.give(piece.slab) }
         sentOfFirst = 0
     }
 
@@ -83,7 +84,7 @@ struct Outbound {
             left -= rest
             sentOfFirst = 0
             _ = pieces.popFirst()
-            if first.isPooled { pool.give(first.slab) }
+            if first.lease == nil { pool.give(first.slab) }
             if let whenSent = first.whenSent { sent.append(whenSent) }
         }
     }

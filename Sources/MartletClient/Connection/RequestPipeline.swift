@@ -56,6 +56,13 @@ struct RequestPipeline {
         abandoned.remove(correlation) != nil
     }
 
+    /// What the oldest late request asked whose lateness ends the connection; nil: there is none.
+    var firstLateThatCloses: Operation? {
+        let now = clock.monotonicNanoseconds()
+        return open.filter { $0.value.closesOnTimeout && $0.value.deadline <= now }
+            .min { $0.key < $1.key }?.value.operation
+    }
+
     mutating func removeLate() -> [Open] {
         let now = clock.monotonicNanoseconds()
         let late = open.filter { $0.value.deadline <= now }

@@ -133,8 +133,12 @@ final class PartitionFlight {
 
     var isEmpty: Bool { inFlight.isEmpty && retries.isEmpty }
 
-    func remove(_ batch: ProducerBatch) {
-        if let index = inFlight.firstIndex(where: { $0 === batch }) { inFlight.remove(at: index) }
+    /// False: it was not in flight, or failed in the meantime.
+    @discardableResult
+    func remove(_ batch: ProducerBatch) -> Bool {
+        guard let index = inFlight.firstIndex(where: { $0 === batch }) else { return false }
+        inFlight.remove(at: index)
+        return true
     }
 
     /// Puts a batch among those to be sent again, at its place in the order.

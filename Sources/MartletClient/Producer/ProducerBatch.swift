@@ -7,6 +7,9 @@ import MartletFormat
 final class ProducerBatch: @unchecked Sendable {
     let lane: PartitionLane
     let slab: ByteSlab
+    /// Who else may still read the slab, such as a socket, holds it too. The last one gives the slab
+    /// back to its pool.
+    private(set) var lease: SlabLease?
     private let builder: RecordBatchBuilder
     /// Number of the batch in the producer, in the order of opening.
     let serial: UInt64
@@ -29,9 +32,11 @@ final class ProducerBatch: @unchecked Sendable {
     var mayBeWritten = false
     var lastError: MartletError?
 
-    init(lane: PartitionLane, slab: ByteSlab, serial: UInt64, openedAt: Int64) {
+    init(lane: PartitionLane, lease: SlabLease, serial: UInt64, openedAt: Int64) {
         self.lane = lane
+        let slab = lease.slab
         self.slab = slab
+        self.lease = lease
         self.serial = serial
         self.openedAt = openedAt
         builder = RecordBatchBuilder(slab: slab)
@@ -63,6 +68,11 @@ final class ProducerBatch: @unchecked Sendable {
         }
         _ = builder.finish(
             producerID: identity.id, producerEpoch: identity.epoch, baseSequence: sequence)
+    }
+
+    /// The batch is done and its records are not needed any more.
+    func letGo() {
+        lease = nil
     }
 
     /// The records again, for whoever has to know which ones failed. The batch must be finished.

@@ -43,22 +43,24 @@ extension ProducerCore {
     /// No answer will come: the batch may be written.
     private func lost(_ batch: ProducerBatch, _ error: MartletError) {
         let flight = batch.lane.flight
-        flight.remove(batch)
-        guard error.outcome != .notWritten, !isClosed else {
-            fail(batch, error)
+        guard flight.remove(batch) else { return }
+        if error.outcome == .notWritten {
+            // It never left.
+            refused(batch, error)
             return
         }
         batch.mayBeWritten = true
         batch.lastError = error
-        flight.retry(batch)
+        if isClosed { fail(batch, error) } else { flight.retry(batch) }
     }
 
     private func settle(_ batch: ProducerBatch, _ result: ProduceResult) {
         let flight = batch.lane.flight
-        // Failed in the meantime, with its topic.
-        guard flight.inFlight.contains(where: { $0 === batch }) else { return }
         let isHead = flight.isHead(batch)
-        flight.remove(batch)
+        // Failed in the meantime, with its topic.
+        guard flight.remove(batch) else { return }
+        if result.error.outcome == .unknown { batch.mayBeWritten = true }
+        let error = error(batch, result)
         switch result.error {
         case .none:
             flight.lastLeaderEpoch = max(flight.lastLeaderEpoch, result.leaderEpoch)
@@ -66,39 +68,37 @@ extension ProducerCore {
         case .duplicateSequence:
             // Behind the window of duplicates: the broker can no longer say whether it is these
             // records that it has, or where. That is no acknowledgement.
-            refused(batch, result)
+            refused(batch, error)
         case .corruptMessage:
             // Changed on its way; here it is as it was.
-            retryLater(batch, result)
+            retryLater(batch, error)
         case .unknownPartition:
             // Look the topic up again with the next tick.
             lastMetadataAt = 0
-            refused(batch, result)
+            refused(batch, error)
         case .outOfOrderSequence, .unknownProducer, .staleProducerEpoch:
             sequenceRefused(batch, result, isHead: isHead)
         case .unknownTopicID, .unknownTopic:
             // Forgotten before anyone hears of it: a send that follows at once finds the new topic.
-            let error = error(batch, result)
             forget(batch.lane.topic, error)
             fail(batch, error)
         default:
             if result.error.isRetriable {
-                retryLater(batch, result)
+                retryLater(batch, error)
             } else {
-                refused(batch, result)
+                refused(batch, error)
             }
         }
     }
 
-    func error(_ batch: ProducerBatch, _ result: ProduceResult) -> MartletError {
+    private func error(_ batch: ProducerBatch, _ result: ProduceResult) -> MartletError {
         MartletError(result.error, result.message, context: batch.lane.context)
     }
 
     /// The broker cannot take it now.
-    private func retryLater(_ batch: ProducerBatch, _ result: ProduceResult) {
+    private func retryLater(_ batch: ProducerBatch, _ error: MartletError) {
         let flight = batch.lane.flight
-        if result.error.outcome == .unknown { batch.mayBeWritten = true }
-        batch.lastError = error(batch, result)
+        batch.lastError = error
         let pause = context.configuration.retry.delay(attempt: batch.failures, using: &random)
         batch.failures += 1
         flight.blockedUntil = max(flight.blockedUntil, now + pause)
@@ -107,12 +107,10 @@ extension ProducerCore {
 
     /// The broker will never take it. Its sequence numbers are free again, but what was sent behind
     /// it counted on them.
-    private func refused(_ batch: ProducerBatch, _ result: ProduceResult) {
+    private func refused(_ batch: ProducerBatch, _ error: MartletError) {
         let flight = batch.lane.flight
-        let error = error(batch, result)
-        let isUnknown = batch.mayBeWritten || result.error.outcome == .unknown
         if let sequence = batch.sequence {
-            if !isUnknown && flight.canAdopt {
+            if !batch.mayBeWritten && flight.canAdopt {
                 flight.nextSequence = sequence
             } else {
                 flight.needsReset = true
@@ -204,19 +202,20 @@ extension ProducerCore {
                     leaderEpoch: result.leaderEpoch))
         }
         finished(batch, nil)
-        pool.give(batch.slab)
+        batch.letGo()
     }
 
-    /// The batch's records are not acknowledged and will not be tried again.
+    /// The batch's records are not acknowledged and will not be tried again. The only place that
+    /// says whether they may be in the log: what is still in flight may, whatever the error says.
     func fail(_ batch: ProducerBatch, _ error: MartletError) {
-        let outcome: DeliveryOutcome =
-            batch.mayBeWritten || error.outcome == .unknown ? .unknown : .notWritten
+        let isInFlight = batch.lane.flight.remove(batch)
+        let outcome: DeliveryOutcome = isInFlight || batch.mayBeWritten ? .unknown : .notWritten
         let error = error.adding(batch.lane.context, outcome: outcome)
         for (_, promise) in batch.waiters { promise.fail(error) }
         let unheard = Int(batch.recordCount) - batch.waiters.count
         finished(batch, error)
         guard unheard > 0 else {
-            pool.give(batch.slab)
+            batch.letGo()
             return
         }
         // The slab stays with the failure, which can tell the records.

@@ -191,7 +191,7 @@ final class ProducerCore: @unchecked Sendable {
         let isSilent = configuration.acks == .none
         let pieces = batches.map { batch in
             Outbound.Piece(
-                slab: batch.slab, range: 0..<batch.slab.count, isPooled: false,
+                slab: batch.slab, range: 0..<batch.slab.count, lease: batch.lease,
                 whenSent: isSilent ? { [weak self] in self?.sent(batch) } : nil)
         }
         // A little longer than the broker may take, so that its own answer comes first.
@@ -203,7 +203,7 @@ final class ProducerCore: @unchecked Sendable {
 
     /// With `acks` none, all that happens to a batch is that it leaves.
     private func sent(_ batch: ProducerBatch) {
-        batch.lane.flight.remove(batch)
+        guard batch.lane.flight.remove(batch) else { return }
         var result = ProduceResult()
         result.durability = AckLevel.none.rawValue
         complete(batch, result)
@@ -257,6 +257,7 @@ final class ProducerCore: @unchecked Sendable {
             return state.takeSpaceWaiters()
         }
         link.close(error)
+        if configuration.acks == .none { takeBackUnsent() }
         failAll(error)
         active = []
         for waiter in space { waiter.fail(error) }
@@ -265,11 +266,7 @@ final class ProducerCore: @unchecked Sendable {
 
     /// Fails every record that is not acknowledged.
     func failAll(_ error: MartletError) {
-        let topics = state.withLock { state in
-            _ = state.sealAll()
-            _ = state.takeReady()
-            return Array(state.topics.values)
-        }
+        let topics = state.withLock { Array($0.topics.values) }
         for topic in topics { fail(topic, error) }
         for topic in unresolved { fail(topic, error) }
     }
@@ -277,14 +274,10 @@ final class ProducerCore: @unchecked Sendable {
     /// Fails every record of a topic that is not acknowledged.
     func fail(_ topic: TopicLane, _ error: MartletError) {
         for lane in topic.partitions {
-            let sealed = state.withLock { state in
-                _ = state.seal(lane)
-                return lane.sealed.removeAll()
-            }
-            let open = lane.flight.inFlight + lane.flight.retries
-            lane.flight.inFlight = []
+            let unsent = state.withLock { $0.takeUnsent(lane) }
+            let retries = lane.flight.retries
             lane.flight.retries = []
-            for batch in open + sealed { fail(batch, error) }
+            for batch in lane.flight.inFlight + retries + unsent { fail(batch, error) }
             laneSettled(lane)
         }
         failPending(topic, error)

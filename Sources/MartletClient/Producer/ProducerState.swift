@@ -166,7 +166,8 @@ struct ProducerState {
         lastSerial += 1
         outstanding += 1
         return ProducerBatch(
-            lane: lane, slab: slab, serial: lastSerial, openedAt: clock.monotonicNanoseconds())
+            lane: lane, lease: SlabLease(slab, pool), serial: lastSerial,
+            openedAt: clock.monotonicNanoseconds())
     }
 
     private mutating func takeSlab(_ bytes: Int, force: Bool) -> ByteSlab? {
@@ -228,6 +229,14 @@ struct ProducerState {
         }
         isLingerArmed = false
         return (wakes, nil)
+    }
+
+    /// Takes everything out that was not sent yet, also what is still open: it is to fail.
+    func takeUnsent(_ lane: PartitionLane) -> [ProducerBatch] {
+        var unsent = lane.sealed.removeAll()
+        if let open = lane.open { unsent.append(open) }
+        lane.open = nil
+        return unsent
     }
 
     /// The queue takes the list of lanes that have something sealed.

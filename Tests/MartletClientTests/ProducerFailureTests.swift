@@ -1,0 +1,108 @@
+import MartletFormat
+import MartletSystem
+import MartletTestSupport
+import MartletWire
+import Synchronization
+import Testing
+
+@testable import MartletClient
+
+/// What a producer tells of records that were not acknowledged, and what it must not hang or end on.
+struct ProducerFailureTests {
+    private typealias Base = ProducerTests
+
+    @Test func `requests that time out together are all sent again`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 2])
+        broker.script.withLock { $0.onProduce = { number, _ in number <= 2 ? .silence : .normal } }
+        let clock = ManualClock()
+        let client = try MartletClient(.testing(broker), clock: clock)
+        let producer = try await client.producer()
+        let first = Task { try await producer.send(topic: "t", value: "a", partition: 0) }
+        while broker.records("t", 0).isEmpty { await Task.yield() }
+        let second = Task { try await producer.send(topic: "t", value: "b", partition: 1) }
+        while broker.records("t", 1).isEmpty { await Task.yield() }
+        clock.advance(seconds: 12)
+        #expect(try await first.value.isDuplicate)
+        #expect(try await second.value.isDuplicate)
+        await client.close()
+        #expect(broker.script.withLock { $0.hellos } == 2)
+    }
+
+    @Test func `a deleted topic takes nothing from the connection that still sends it`()
+        async throws
+    {
+        let broker = try ScriptedBroker(topics: ["t": 16, "u": 1])
+        try await Base.withProducer(broker, .init(linger: .zero)) { producer in
+            _ = try await producer.topic("t")
+            broker.remake("t", 1)
+            broker.script.withLock {
+                $0.onProduce = { number, _ in number == 1 ? .holdAndStall : .normal }
+            }
+            try producer.enqueue(topic: "t", value: "refused", partition: 0)
+            while broker.script.withLock({ $0.produceRequests.isEmpty }) { await Task.yield() }
+            let large = [UInt8](repeating: 7, count: 900_000)
+            for partition in 1..<16 {
+                try producer.enqueue(topic: "t", value: large, partition: Int32(partition))
+            }
+            while await Self.inFlight(producer, "t") < 16 { await Task.yield() }
+            broker.releaseHeld()
+            var failures = producer.failures.makeAsyncIterator()
+            var unknown = 0
+            for _ in 0..<16 {
+                let failure = try #require(await failures.next(isolation: nil))
+                #expect(failure.error.code == .unknownTopicID)
+                if failure.error.outcome == .unknown { unknown += 1 }
+            }
+            // All but the one that was answered.
+            #expect(unknown == 15)
+            broker.resumeReading()
+            try await producer.send(topic: "u", value: "after")
+        }
+        #expect(broker.script.withLock { $0.hellos } == 1)
+        #expect(broker.records("u").map(\.value) == ["after"])
+    }
+
+    @Test func `a record in flight may be written, also when the producer closes`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        broker.script.withLock { $0.onProduce = { _, _ in .hold } }
+        try await Base.withProducer(broker) { producer in
+            let sending = Task { try await producer.send(topic: "t", value: "a") }
+            while broker.records("t").isEmpty { await Task.yield() }
+            let closing = Task { await producer.close() }
+            closing.cancel()
+            await closing.value
+            let error = await #expect(throws: MartletError.self) { try await sending.value }
+            #expect(error?.code == .closed)
+            #expect(error?.outcome == .unknown)
+        }
+    }
+
+    @Test func `a deleted topic with an open batch does not silence the others`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 2, "u": 1])
+        try await Base.withProducer(broker, .init(linger: .seconds(60))) { producer in
+            _ = try await producer.topic("t")
+            broker.remake("t", 2)
+            try producer.enqueue(topic: "t", value: "waits", partition: 0)
+            let error = await #expect(throws: MartletError.self) {
+                try await producer.send(topic: "t", value: "refused", partition: 1)
+            }
+            #expect(error?.code == .unknownTopicID)
+            var failures = producer.failures.makeAsyncIterator()
+            let failure = try #require(await failures.next(isolation: nil))
+            #expect(failure.error.outcome == .notWritten)
+            #expect(failure.records.first?.value == Array("waits".utf8))
+            try await producer.send(topic: "u", value: "goes")
+        }
+    }
+
+    /// Batches of a topic that are on their way.
+    private static func inFlight(_ producer: Producer, _ topic: String) async -> Int {
+        let core = producer.core
+        let count = Promise<Int>()
+        core.context.loop.execute {
+            let lanes = core.state.withLock { $0.topics[topic]?.partitions ?? [] }
+            count.succeed(lanes.reduce(0) { $0 + $1.flight.inFlight.count })
+        }
+        return (try? await count.value()) ?? 0
+    }
+}
