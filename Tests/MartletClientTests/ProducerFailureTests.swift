@@ -95,6 +95,62 @@ struct ProducerFailureTests {
         }
     }
 
+    @Test func `another broker at the address gets nothing under the first one's identity`()
+        async throws
+    {
+        let broker = try ScriptedBroker(topics: ["t": 1, "u": 1])
+        try await Base.withProducer(broker) { producer in
+            try await producer.send(topic: "t", value: "before")
+            try await producer.send(topic: "u", value: "before")
+            broker.script.withLock { $0.onProduce = { _, _ in .silence } }
+            let sending = Task { try await producer.send(topic: "t", value: "in flight") }
+            while broker.records("t").count < 2 { await Task.yield() }
+            broker.script.withLock { $0.onProduce = { _, _ in .normal } }
+            broker.replace(["t": 1, "u": 1])
+            let error = await #expect(throws: MartletError.self) { try await sending.value }
+            #expect(error?.outcome == .unknown)
+            // Takes the id that the first broker had given to this producer.
+            try await Base.withProducer(broker) { try await $0.send(topic: "u", value: "other") }
+            let receipt = try await producer.send(topic: "u", value: "after")
+            #expect(receipt.offset == 1)
+            #expect(!receipt.isDuplicate)
+        }
+        #expect(broker.records("u").map(\.value) == ["other", "after"])
+        #expect(broker.records("t").isEmpty)
+    }
+
+    @Test func `no request is larger than what the broker reads`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 8])
+        broker.script.withLock { $0.frameBytesMax = 65_536 }
+        try await Base.withProducer(broker, .init(linger: .seconds(60))) { producer in
+            let value = [UInt8](repeating: 7, count: 20_000)
+            for partition in 0..<8 {
+                try producer.enqueue(topic: "t", value: value, partition: Int32(partition))
+            }
+            try await producer.flush()
+        }
+        let sizes = broker.script.withLock { $0.produceRequests.compactMap(\.attachmentBytes) }
+        #expect(sizes.reduce(0, +) > 160_000)
+        #expect(sizes.allSatisfy { $0 <= 65_536 - 1_024 }, "\(sizes)")
+    }
+
+    @Test func `a name that no request can carry is refused by itself`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        try await Base.withProducer(broker) { producer in
+            let long = String(repeating: "n", count: 250)
+            let sent = await #expect(throws: MartletError.self) {
+                try await producer.send(topic: long, value: "a")
+            }
+            #expect(sent?.code == .invalidTopicName)
+            #expect(sent?.outcome == .notWritten)
+            let asked = await #expect(throws: MartletError.self) {
+                _ = try await producer.topic(long)
+            }
+            #expect(asked?.code == .invalidTopicName)
+            try await producer.send(topic: "t", value: "goes")
+        }
+    }
+
     /// Batches of a topic that are on their way.
     private static func inFlight(_ producer: Producer, _ topic: String) async -> Int {
         let core = producer.core

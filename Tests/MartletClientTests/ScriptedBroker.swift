@@ -38,6 +38,7 @@ final class ScriptedBroker: @unchecked Sendable {
         var produceRequests: [ProduceRequest] = []
         var fetchRequests: [FetchRequest] = []
         var hellos = 0
+        var frameBytesMax: UInt32 = 16 << 20
         var initProducers: [InitProducerRequest] = []
     }
 
@@ -76,6 +77,7 @@ final class ScriptedBroker: @unchecked Sendable {
     private var topics: [String: Topic] = [:]
     private var lastTopic: UInt64 = 0
     private var lastProducer: Int64 = 0
+    private var clusterID = TopicID(high: 1, low: 1)
     private var held: [() -> Void] = []
 
     init(topics: [String: Int] = [:]) throws {
@@ -119,6 +121,17 @@ final class ScriptedBroker: @unchecked Sendable {
 
     func remake(_ name: String, _ partitions: Int) {
         onQueue { $0.make(name, partitions) }
+    }
+
+    /// Becomes another broker at the same address, with nothing in it but empty topics.
+    func replace(_ topics: [String: Int]) {
+        onQueue { broker in
+            broker.clusterID = TopicID(high: 1, low: broker.clusterID.low + 1)
+            broker.lastProducer = 0
+            broker.topics = [:]
+            for (name, partitions) in topics { broker.make(name, partitions) }
+        }
+        disconnectAll()
     }
 
     /// Changes a partition's log.
@@ -295,9 +308,9 @@ final class ScriptedBroker: @unchecked Sendable {
     }
 
     private func hello(_ peer: Peer, _ header: FrameHeader) {
-        let error = script.withLock { script in
+        let (error, frameBytesMax) = script.withLock { script in
             script.hellos += 1
-            return script.onHello(script.hellos)
+            return (script.onHello(script.hellos), script.frameBytesMax)
         }
         guard error == .none else {
             reply(peer, header, HelloReply(error: error, message: "scripted"))
@@ -305,7 +318,8 @@ final class ScriptedBroker: @unchecked Sendable {
         }
         var hello = HelloReply()
         hello.version = 1
-        hello.frameBytesMax = 16 << 20
+        hello.clusterID = clusterID
+        hello.frameBytesMax = frameBytesMax
         hello.batchBytesMax = 8 << 20
         hello.requestsInFlightMax = 64
         reply(peer, header, hello)

@@ -18,6 +18,8 @@ struct Agreement {
     var batchBytesMax = 0
     var requestsInFlightMax = 1
     var brokerVersion = ""
+    /// Names the broker's data: another one is another broker.
+    var clusterID = TopicID.zero
     /// Silence after which the broker closes the connection; 0: never.
     var idleNanoseconds: Int64 = 0
 }
@@ -151,7 +153,7 @@ final class Connection: @unchecked Sendable {
             agreement = Agreement(
                 frameBytesMax: Int(reply.frameBytesMax), batchBytesMax: Int(reply.batchBytesMax),
                 requestsInFlightMax: max(1, Int(reply.requestsInFlightMax)),
-                brokerVersion: reply.brokerVersion,
+                brokerVersion: reply.brokerVersion, clusterID: reply.clusterID,
                 idleNanoseconds: Int64(reply.idleTimeoutMilliseconds) * 1_000_000)
         } catch {
             close(context.brokenProtocol(error))

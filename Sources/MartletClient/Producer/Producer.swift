@@ -1,5 +1,6 @@
 import MartletFormat
 import MartletSystem
+import MartletWire
 import Synchronization
 
 /// A topic that a producer has looked up: the way to name it without looking it up per record.
@@ -37,8 +38,10 @@ public final class Producer: Sendable {
     ///
     /// - Parameter name: the topic's name.
     /// - Returns: a handle for `enqueue(to:)`.
-    /// - Throws: `UNKNOWN_TOPIC`, `CONNECTION_FAILED` after the delivery timeout.
+    /// - Throws: `UNKNOWN_TOPIC`, `INVALID_TOPIC_NAME`, `CONNECTION_FAILED` after the delivery
+    ///   timeout.
     public func topic(_ name: String) async throws -> TopicHandle {
+        try Self.checkName(name)
         let promise = Promise<Void>()
         let (lane, isNew, isReady) = core.state.withLock { state -> (TopicLane, Bool, Bool) in
             let (lane, isNew) = state.lane(name)
@@ -266,6 +269,7 @@ public final class Producer: Sendable {
     // MARK: - Helpers
 
     private func give(_ record: ProducerRecord, _ promise: Promise<DeliveryReceipt>?) throws {
+        try Self.checkName(record.topic)
         try Self.checkHeaders(record)
         let time = record.timestamp ?? core.context.clock.wallMilliseconds()
         let headers = record.headers.map { ($0.key, $0.value) }
@@ -300,6 +304,16 @@ public final class Producer: Sendable {
         guard result.outcome == .done else {
             throw core.refusal(
                 result.outcome, topic: record.topic, partition: record.partition)
+        }
+    }
+
+    /// A name that no request can carry would hold up the look-ups of all the others.
+    private static func checkName(_ name: String) throws {
+        guard name.utf8.count <= WireLimits.topicNameBytesMax else {
+            throw MartletError(
+                .invalidTopicName,
+                "A topic name has at most \(WireLimits.topicNameBytesMax) bytes.",
+                outcome: .notWritten)
         }
     }
 

@@ -40,7 +40,15 @@ extension ProducerCore {
 
     private func resolved(_ asked: [TopicLane], _ outcome: ReplyOutcome) {
         isResolving = false
-        guard case .frame(let frame) = outcome else { return }
+        let frame: ReplyFrame
+        switch outcome {
+        case .frame(let answer):
+            frame = answer
+        case .lost(let error):
+            // One that was never sent would not be sent the next time either.
+            if error.outcome == .notWritten { for topic in asked { forget(topic, error) } }
+            return
+        }
         do {
             let reply = try frame.decode(MetadataReply.self).message
             guard reply.error == .none, reply.topics.count == asked.count else {

@@ -24,6 +24,8 @@ final class ProducerCore: @unchecked Sendable {
     var identity: ProducerIdentity?
     var isAskingIdentity = false
     var identityFailures = 0
+    /// The broker that `identity` and the topics' ids are from; nil: none was reached yet.
+    private var clusterID: TopicID?
     /// Why the link is down; nil when it is up or was not tried.
     var lastLinkError: MartletError?
     private var isTicking = false
@@ -34,6 +36,8 @@ final class ProducerCore: @unchecked Sendable {
 
     /// Bytes of batches that go into one request; a larger batch goes alone.
     private static let requestBytesMax = 1 << 20
+    /// Room in a frame for what is neither a batch nor its entry, and a little more.
+    private static let requestFieldBytes = 4_096
     private static let requestsInFlightMax = 64
     /// How often delivery timeouts are looked for.
     private static let tickNanoseconds: Int64 = 200_000_000
@@ -98,6 +102,8 @@ final class ProducerCore: @unchecked Sendable {
 
     /// At most one batch of each partition, in as few requests as they fit. True: call again.
     private func sendRound(_ connection: Connection, now: Int64, limit: Int) -> Bool {
+        let frameBytesMax = connection.agreement.frameBytesMax - Self.requestFieldBytes
+        let bytesMax = min(Self.requestBytesMax, frameBytesMax)
         var batches: [ProducerBatch] = []
         var bytes = 0
         var progress = false
@@ -105,8 +111,9 @@ final class ProducerCore: @unchecked Sendable {
             guard connection.openRequests < limit else { break }
             guard let batch = nextBatch(lane, connection, now: now) else { continue }
             progress = true
+            let size = batch.byteCount + ProduceEntry.bytesMin
             let isFull =
-                bytes + batch.byteCount > Self.requestBytesMax
+                bytes + size > bytesMax
                 || batches.count == WireLimits.partitionsPerRequestMax
             if !batches.isEmpty, isFull {
                 send(batches, over: connection)
@@ -114,7 +121,7 @@ final class ProducerCore: @unchecked Sendable {
                 bytes = 0
             }
             batches.append(batch)
-            bytes += batch.byteCount
+            bytes += size
         }
         if !batches.isEmpty { send(batches, over: connection) }
         return progress
@@ -141,7 +148,7 @@ final class ProducerCore: @unchecked Sendable {
             } else {
                 return nil
             }
-            if batch.byteCount + 4_096 > connection.agreement.frameBytesMax {
+            if batch.byteCount + Self.requestFieldBytes > connection.agreement.frameBytesMax {
                 fail(batch, tooLarge(batch, connection))
                 laneSettled(lane)
                 continue
@@ -292,8 +299,26 @@ extension ProducerCore: LinkUser {
 
     func linkIsUp(_ connection: Connection) {
         lastLinkError = nil
+        let found = connection.agreement.clusterID
+        if let clusterID, clusterID != found { brokerChanged() }
+        clusterID = found
         resolveTopics()
         pump()
+    }
+
+    /// Another broker answers at the address. What is known of topics and of this producer is the
+    /// first one's: with its id and sequences, new records would pass here for repeated ones.
+    private func brokerChanged() {
+        identity = nil
+        identityFailures = 0
+        let topics = state.withLock { state in
+            state.topics.values.filter { if case .ready = $0.state { true } else { false } }
+        }
+        let error = MartletError(
+            .unknownTopicID,
+            "Another broker answers at \(context.configuration.server) now: its topics are others.",
+            context: context.facts)
+        for topic in topics { forget(topic, error) }
     }
 
     func linkIsDown(_ error: MartletError, downFor: Int64) {
