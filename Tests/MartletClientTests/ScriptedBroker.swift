@@ -184,12 +184,12 @@ final class ScriptedBroker: @unchecked Sendable {
         }
     }
 
-    /// Answers the produce requests that were held back.
-    func releaseHeld() {
+    /// Answers the produce requests that were held back: all, or the first so many.
+    func releaseHeld(_ count: Int = .max) {
         onQueue { broker in
-            let held = broker.held
-            broker.held = []
-            for answer in held { answer() }
+            let released = broker.held.prefix(count)
+            broker.held.removeFirst(released.count)
+            for answer in released { answer() }
         }
     }
 

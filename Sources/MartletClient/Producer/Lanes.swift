@@ -84,6 +84,8 @@ final class PartitionLane: @unchecked Sendable {
     /// The first batch of a partition is small, so that thousands of partitions need little memory;
     /// each full batch doubles the next one.
     static let slabBytesMin = 16 * 1024
+    /// What a batch with one record has at most beside the record's parts.
+    static let recordOverheadMax = 4 * 1024
 
     unowned let topic: TopicLane
     let topicName: String

@@ -75,16 +75,9 @@ public final class Producer: Sendable {
     ///   `DISK_FULL`, `CONNECTION_FAILED`, `CLOSED`.
     @discardableResult
     public func send(_ record: ProducerRecord) async throws -> DeliveryReceipt {
-        while true {
-            let promise = Promise<DeliveryReceipt>()
-            do {
-                try give(record, promise)
-            } catch let error as MartletError where error.code == .bufferFull {
-                try await waitForSpace()
-                continue
-            }
-            return try await promise.value()
-        }
+        let promise = Promise<DeliveryReceipt>()
+        try give(record, promise)
+        return try await promise.value()
     }
 
     /// Sends a record and waits until it is acknowledged; see `send(_:)`.
@@ -208,10 +201,12 @@ public final class Producer: Sendable {
     // MARK: - Waiting
 
     /// Returns when `enqueue` is worth another try after `BUFFER_FULL`: at once, or when a quarter
-    /// of the buffer is free.
+    /// of the buffer is free and the record that was refused last fits. Calls of `send` and of this
+    /// that wait already come first.
     ///
     /// - Throws: `CLOSED`, `CancellationError`.
     public func waitForSpace() async throws {
+        try Task.checkCancellation()
         let (promise, end) = core.state.withLock { ($0.waitForSpace(), $0.end) }
         if let end { throw end }
         try await promise?.value()
@@ -272,30 +267,12 @@ public final class Producer: Sendable {
         try Self.checkName(record.topic)
         try Self.checkHeaders(record)
         let time = record.timestamp ?? core.context.clock.wallMilliseconds()
-        let headers = record.headers.map { ($0.key, $0.value) }
-        let openedAt = core.now
-        var lane: TopicLane?
-        var mustResolve = false
-        let result = record.withSpans { key, value in
-            core.state.withLock { state in
-                let (topic, isNew) = state.lane(record.topic)
-                (lane, mustResolve) = (topic, isNew)
-                if case .resolving = topic.state {
-                    let pending = PendingRecord(
-                        record: record, timestamp: time, openedAt: openedAt, promise: promise)
-                    guard state.end == nil else { return AppendResult(outcome: .closed) }
-                    guard state.reserve(pending.byteCount) else {
-                        return AppendResult(outcome: .full)
-                    }
-                    topic.pending.append(pending)
-                    return AppendResult(outcome: .done)
-                }
-                return state.append(
-                    topic, partition: record.partition, key: key, value: value, headers: headers,
-                    timestamp: time, promise: promise)
-            }
+        let pending = PendingRecord(
+            record: record, timestamp: time, openedAt: core.now, promise: promise)
+        let result = core.state.withLock { $0.give(pending) }
+        if let lane = result.unresolved {
+            core.context.loop.execute { [core] in core.resolve(lane) }
         }
-        if mustResolve, let lane { core.context.loop.execute { [core] in core.resolve(lane) } }
         if promise != nil, result.wakes, !result.armsLinger, core.drainInline() {
             // Sent by this thread: one change of threads less to wait for.
         } else {

@@ -228,7 +228,7 @@ extension ProducerCore {
 
     private func finished(_ batch: ProducerBatch, _ error: (any Error)?) {
         let kept = state.withLock { $0.completed(batch, error) }
-        for waiter in kept.space { waiter.succeed(()) }
+        if kept.admits { admit() }
         for (promise, error) in kept.flushes {
             if let error { promise.fail(error) } else { promise.succeed(()) }
         }

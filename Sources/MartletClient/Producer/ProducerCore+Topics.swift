@@ -82,14 +82,13 @@ extension ProducerCore {
             topic.resolvers = []
             return (resolvers, movePending(topic, &state))
         }
-        for waiter in moved.space { waiter.succeed(()) }
+        admit()
         for resolver in resolvers { resolver.succeed(()) }
         for (pending, error) in moved.refused { tell([pending], error) }
         if moved.armsLinger { armLinger(after: configuration.linger.nanosecondsClamped) }
     }
 
     private struct Moved: Sendable {
-        var space: [Promise<Void>] = []
         var refused: [(PendingRecord, MartletError)] = []
         var armsLinger = false
     }
@@ -99,12 +98,12 @@ extension ProducerCore {
         var moved = Moved()
         while let pending = topic.pending.popFirst() {
             let record = pending.record
-            moved.space += state.release(pending.byteCount)
+            state.release(pending.byteCount)
             let result = record.withSpans { key, value in
                 state.append(
                     topic, partition: record.partition, key: key, value: value,
                     headers: record.headers.map { ($0.key, $0.value) },
-                    timestamp: pending.timestamp, promise: pending.promise, force: true)
+                    timestamp: pending.timestamp, promise: pending.promise, claim: .counted)
             }
             moved.armsLinger = moved.armsLinger || result.armsLinger
             guard result.outcome != .done else { continue }
@@ -142,13 +141,14 @@ extension ProducerCore {
 
     func failPending(_ topic: TopicLane, _ error: MartletError) {
         let refusal = error.adding(["topic": topic.name], outcome: .notWritten)
-        let (pending, resolvers, space) = state.withLock { state in
+        let (pending, resolvers) = state.withLock { state in
             let resolvers = topic.resolvers
             topic.resolvers = []
             let pending = topic.pending.removeAll()
-            return (pending, resolvers, state.drop(pending, refusal))
+            state.drop(pending, refusal)
+            return (pending, resolvers)
         }
-        for waiter in space { waiter.succeed(()) }
+        admit()
         tell(pending, refusal)
         for resolver in resolvers { resolver.fail(error) }
     }
@@ -173,20 +173,20 @@ extension ProducerCore {
 
     func expirePending(_ topic: TopicLane, before limit: Int64) {
         let error = timeout(nil).adding(["topic": topic.name])
-        let (late, resolvers, space) = state.withLock { state in
+        let (late, resolvers) = state.withLock { state in
             var late: [PendingRecord] = []
             while let first = topic.pending.first, first.openedAt <= limit {
                 if let record = topic.pending.popFirst() { late.append(record) }
             }
-            let space = state.drop(late, error)
+            state.drop(late, error)
             guard !late.isEmpty, topic.pending.isEmpty else {
-                return (late, [Promise<Void>](), space)
+                return (late, [Promise<Void>]())
             }
             let resolvers = topic.resolvers
             topic.resolvers = []
-            return (late, resolvers, space)
+            return (late, resolvers)
         }
-        for waiter in space { waiter.succeed(()) }
+        if !late.isEmpty { admit() }
         tell(late, error)
         for resolver in resolvers { resolver.fail(error) }
     }

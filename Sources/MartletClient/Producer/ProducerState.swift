@@ -17,6 +17,8 @@ struct AppendResult {
     var wakes = false
     /// The linger timer has to be started.
     var armsLinger = false
+    /// A topic that nobody has asked for yet.
+    var unresolved: TopicLane?
 }
 
 /// The part of a producer that application threads and the connection's queue share: the buffers.
@@ -46,12 +48,12 @@ struct ProducerState {
 
     let lingerNanoseconds: Int64
     private let batchBytes: Int
-    private let bufferBytes: Int
+    let bufferBytes: Int
     private let pool: SlabPool
     private let clock: any Clock
 
     var topics: [String: TopicLane] = [:]
-    private(set) var usedBytes = 0
+    var usedBytes = 0
     private(set) var ready: [PartitionLane] = []
     var isDrainScheduled = false
     private var lingering = Fifo<(batch: ProducerBatch, dueAt: Int64)>()
@@ -62,7 +64,10 @@ struct ProducerState {
     private var flushes: [Flush] = []
     /// The first failure of an enqueued record that no flush has told yet.
     private var untold: (any Error)?
-    private var spaceWaiters: [Promise<Void>] = []
+    /// Calls that wait for memory, in their order. New ones queue behind them.
+    var spaceWaiters = Fifo<SpaceWaiter>()
+    /// What the last record that was refused for want of memory needs.
+    private(set) var refusedBytes = 0
     /// Set once: why nothing is taken any more.
     var end: MartletError?
 
@@ -78,11 +83,11 @@ struct ProducerState {
 
     /// Copies a record into its partition's open batch.
     ///
-    /// - Parameter force: take memory beyond the budget, for records that were counted before.
+    /// - Parameter claim: what the record may take.
     mutating func append(
         _ topic: TopicLane, partition: Int32?, key: RawSpan?, value: RawSpan?,
         headers: [(key: String, value: [UInt8]?)], timestamp: Int64,
-        promise: Promise<DeliveryReceipt>?, force: Bool = false
+        promise: Promise<DeliveryReceipt>?, claim: MemoryClaim = .new
     ) -> AppendResult {
         guard end == nil else { return AppendResult(outcome: .closed) }
         guard case .ready = topic.state else { return AppendResult(outcome: .gone) }
@@ -90,6 +95,9 @@ struct ProducerState {
             return AppendResult(outcome: .noPartition)
         }
         let estimate = Self.estimate(key, value, headers)
+        if claim == .new, !spaceWaiters.isEmpty {
+            return refuse(RecordBatch.headerBytes + estimate)
+        }
         var result = AppendResult(outcome: .done)
         if let open = lane.open {
             if open.byteCount + estimate <= topic.batchBytesMax,
@@ -108,8 +116,8 @@ struct ProducerState {
             result.outcome = .tooLarge
             return result
         }
-        guard let batch = openBatch(lane, need: need, force: force) else {
-            result.outcome = .full
+        guard let batch = openBatch(lane, need: need, force: claim == .counted) else {
+            result.outcome = refuse(need).outcome
             return result
         }
         guard batch.append(key: key, value: value, headers: headers, timestamp: timestamp) else {
@@ -171,8 +179,7 @@ struct ProducerState {
     }
 
     private mutating func takeSlab(_ bytes: Int, force: Bool) -> ByteSlab? {
-        // With nothing in use, a record larger than the whole buffer may still pass.
-        guard force || usedBytes == 0 || usedBytes + bytes <= bufferBytes else { return nil }
+        guard force || fits(bytes) else { return nil }
         let slab = pool.take(atLeast: bytes)
         usedBytes += slab.capacity
         return slab
@@ -266,28 +273,10 @@ struct ProducerState {
 
     /// Promises that a completion keeps, to be kept once the lock is released.
     struct Kept: Sendable {
-        var space: [Promise<Void>]
+        /// Somebody waits for the memory that was given back: `admit` has to be called.
+        var admits: Bool
         var flushes: [(promise: Promise<Void>, error: (any Error)?)]
     }
-
-    /// Counts memory of records that wait for their topic; false: no room.
-    mutating func reserve(_ bytes: Int) -> Bool {
-        guard usedBytes == 0 || usedBytes + bytes <= bufferBytes else { return false }
-        usedBytes += bytes
-        return true
-    }
-
-    /// Gives memory back; returns whoever waited for it.
-    mutating func release(_ bytes: Int) -> [Promise<Void>] {
-        usedBytes -= bytes
-        guard !spaceWaiters.isEmpty, hasSpace else { return [] }
-        let waiters = spaceWaiters
-        spaceWaiters = []
-        return waiters
-    }
-
-    /// A quarter is free: waking earlier would only make many small turns.
-    private var hasSpace: Bool { usedBytes <= bufferBytes - bufferBytes / 4 }
 
     /// A batch is done, well or not.
     mutating func completed(
@@ -305,8 +294,9 @@ struct ProducerState {
             if flush.remaining == 0 { done.append(flush) }
         }
         if !done.isEmpty { flushes.removeAll { $0.remaining == 0 } }
+        release(batch.slab.capacity)
         return Kept(
-            space: release(batch.slab.capacity), flushes: done.map { ($0.promise, $0.error) })
+            admits: !spaceWaiters.isEmpty, flushes: done.map { ($0.promise, $0.error) })
     }
 
     /// Records that never came into a batch failed.
@@ -314,10 +304,10 @@ struct ProducerState {
         if pending.contains(where: { $0.promise == nil }) { failedUnheard(error) }
     }
 
-    /// The same of records that are still counted; returns whoever waited for their memory.
-    mutating func drop(_ pending: [PendingRecord], _ error: any Error) -> [Promise<Void>] {
+    /// The same of records that are still counted.
+    mutating func drop(_ pending: [PendingRecord], _ error: any Error) {
         failed(pending, error)
-        return release(pending.reduce(0) { $0 + $1.byteCount })
+        release(pending.reduce(0) { $0 + $1.byteCount })
     }
 
     /// A record that nobody awaits failed.
@@ -342,18 +332,20 @@ struct ProducerState {
         return (promise, wakes)
     }
 
-    /// A promise of space; nil when there is some.
-    mutating func waitForSpace() -> Promise<Void>? {
-        guard !hasSpace, end == nil else { return nil }
-        let promise = Promise<Void>()
-        spaceWaiters.append(promise)
-        return promise
+    // MARK: - Memory
+
+    func fits(_ bytes: Int) -> Bool {
+        // With nothing in use, a record larger than the whole buffer may still pass.
+        usedBytes == 0 || usedBytes + bytes <= bufferBytes
     }
 
-    /// Whoever waits for space, when the producer ends.
-    mutating func takeSpaceWaiters() -> [Promise<Void>] {
-        let waiters = spaceWaiters
-        spaceWaiters = []
-        return waiters
+    /// Gives memory back; `admit` has to follow.
+    mutating func release(_ bytes: Int) {
+        usedBytes -= bytes
+    }
+
+    mutating func refuse(_ bytes: Int) -> AppendResult {
+        refusedBytes = max(bytes, PartitionLane.slabBytesMin)
+        return AppendResult(outcome: .full)
     }
 }
