@@ -32,29 +32,31 @@ struct ProducerFailureTests {
         async throws
     {
         let broker = try ScriptedBroker(topics: ["t": 16, "u": 1])
-        try await Base.withProducer(broker, .init(linger: .zero)) { producer in
+        try await Base.withProducer(broker) { producer in
             _ = try await producer.topic("t")
             broker.remake("t", 1)
             broker.script.withLock {
                 $0.onProduce = { number, _ in number == 1 ? .holdAndStall : .normal }
             }
-            try producer.enqueue(topic: "t", value: "refused", partition: 0)
+            let refused = Task { try await producer.send(topic: "t", value: "a", partition: 0) }
             while broker.script.withLock({ $0.produceRequests.isEmpty }) { await Task.yield() }
+            // More than the socket takes.
             let large = [UInt8](repeating: 7, count: 900_000)
-            for partition in 1..<16 {
-                try producer.enqueue(topic: "t", value: large, partition: Int32(partition))
+            let sending = (1..<16).map { partition in
+                Task {
+                    try await producer.send(topic: "t", value: large, partition: Int32(partition))
+                }
             }
             while await Self.inFlight(producer, "t") < 16 { await Task.yield() }
             broker.releaseHeld()
-            var failures = producer.failures.makeAsyncIterator()
-            var unknown = 0
-            for _ in 0..<16 {
-                let failure = try #require(await failures.next(isolation: nil))
-                #expect(failure.error.code == .unknownTopicID)
-                if failure.error.outcome == .unknown { unknown += 1 }
+            let answered = await #expect(throws: MartletError.self) { try await refused.value }
+            #expect(answered?.code == .unknownTopicID)
+            #expect(answered?.outcome == .notWritten)
+            for task in sending {
+                let error = await #expect(throws: MartletError.self) { try await task.value }
+                #expect(error?.code == .unknownTopicID)
+                #expect(error?.outcome == .unknown)
             }
-            // All but the one that was answered.
-            #expect(unknown == 15)
             broker.resumeReading()
             try await producer.send(topic: "u", value: "after")
         }
@@ -148,6 +150,86 @@ struct ProducerFailureTests {
             }
             #expect(asked?.code == .invalidTopicName)
             try await producer.send(topic: "t", value: "goes")
+        }
+    }
+
+    @Test(arguments: [1_024, 1 << 20])
+    func `a record that is refused takes no neighbour along`(batchBytes: Int) async throws {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        broker.script.withLock { $0.latestTime = 1_000 }
+        let configuration = ProducerConfiguration(linger: .seconds(60), batchBytes: batchBytes)
+        try await Base.withProducer(broker, configuration) { producer in
+            for number in 0..<200 {
+                try producer.enqueue(
+                    topic: "t", value: "v\(number)", timestamp: number == 37 ? 1_001 : 1_000)
+            }
+            let error = await #expect(throws: MartletError.self) { try await producer.flush() }
+            #expect(error?.code == .invalidTimestamp)
+            #expect(error?.outcome == .notWritten)
+            var failures = producer.failures.makeAsyncIterator()
+            let failure = try #require(await failures.next(isolation: nil))
+            #expect(failure.records.map(\.value) == [Array("v37".utf8)])
+            try await producer.send(topic: "t", value: "after", timestamp: 1_000)
+        }
+        let expected = (0..<200).filter { $0 != 37 }.map { "v\($0)" } + ["after"]
+        #expect(broker.records("t").map(\.value) == expected)
+    }
+
+    @Test func `sends that share a batch are refused one by one`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        broker.script.withLock {
+            $0.latestTime = 1_000
+            $0.onProduce = { number, _ in number == 1 ? .hold : .normal }
+        }
+        try await Base.withProducer(broker) { producer in
+            let first = Task {
+                try await producer.send(topic: "t", value: "first", timestamp: 1_000)
+            }
+            while broker.records("t").isEmpty { await Task.yield() }
+            // These wait for the first one's answer, in one batch.
+            let others = (0..<10).map { number in
+                Task {
+                    try await producer.send(
+                        topic: "t", value: "v\(number)", timestamp: number == 7 ? 1_001 : 1_000)
+                }
+            }
+            while Self.openRecords(producer, "t") < 10 { await Task.yield() }
+            broker.releaseHeld()
+            _ = try await first.value
+            for (number, task) in others.enumerated() {
+                if number == 7 {
+                    await #expect(throws: MartletError.self) { try await task.value }
+                } else {
+                    _ = try await task.value
+                }
+            }
+        }
+        #expect(broker.records("t").count == 10)
+    }
+
+    @Test func `a topic that takes smaller batches than before gets smaller ones`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        try await Base.withProducer(broker, .init(linger: .seconds(60))) { producer in
+            _ = try await producer.topic("t")
+            broker.script.withLock { $0.batchBytesMax = 1_500 }
+            for number in 0..<300 { try producer.enqueue(topic: "t", value: "v\(number)") }
+            try await producer.flush()
+            func batchBytesMax() -> Int? {
+                producer.core.state.withLock { $0.topics["t"]?.batchBytesMax }
+            }
+            while batchBytesMax() != 1_500 { await Task.yield() }
+            let before = broker.script.withLock { $0.produceRequests.count }
+            for number in 300..<320 { try producer.enqueue(topic: "t", value: "v\(number)") }
+            try await producer.flush()
+            #expect(broker.script.withLock { $0.produceRequests.count } == before + 1)
+        }
+        #expect(broker.records("t").map(\.value) == (0..<320).map { "v\($0)" })
+    }
+
+    /// Records of a topic's first partition that are in no sealed batch yet.
+    private static func openRecords(_ producer: Producer, _ topic: String) -> Int {
+        producer.core.state.withLock { state in
+            Int(state.topics[topic]?.partitions.first?.open?.recordCount ?? 0)
         }
     }
 

@@ -100,14 +100,14 @@ struct ProducerTests {
     @Test func `a batch that is never taken fails alone`() async throws {
         let broker = try ScriptedBroker(topics: ["t": 1])
         broker.script.withLock {
-            $0.onProduce = { number, _ in number == 2 ? .refuse(.invalidTimestamp) : .normal }
+            $0.onProduce = { number, _ in number == 2 ? .refuse(.notAuthorized) : .normal }
         }
         try await Self.withProducer(broker, .init(batchBytes: 1_024)) { producer in
             for number in 0..<300 { try producer.enqueue(topic: "t", value: "v\(number)") }
             await #expect(throws: MartletError.self) { try await producer.flush() }
             var failures = producer.failures.makeAsyncIterator()
             let failure = try #require(await failures.next(isolation: nil))
-            #expect(failure.error.code == .invalidTimestamp)
+            #expect(failure.error.code == .notAuthorized)
             #expect(failure.error.outcome == .notWritten)
             let lost = failure.records.compactMap {
                 $0.value.map { String(decoding: $0, as: UTF8.self) }

@@ -39,6 +39,9 @@ final class ScriptedBroker: @unchecked Sendable {
         var fetchRequests: [FetchRequest] = []
         var hellos = 0
         var frameBytesMax: UInt32 = 16 << 20
+        var batchBytesMax: UInt32 = 1 << 20
+        /// Batches with a later event time are refused.
+        var latestTime = Int64.max
         var initProducers: [InitProducerRequest] = []
     }
 
@@ -341,7 +344,7 @@ final class ScriptedBroker: @unchecked Sendable {
                 item.id = topic.id
                 item.partitions = Int32(topic.logs.count)
                 item.durability = 1
-                item.batchBytesMax = 1 << 20
+                item.batchBytesMax = script.withLock { $0.batchBytesMax }
                 item.compacted = topic.isCompacted
             } else {
                 item.error = .unknownTopic
@@ -410,6 +413,13 @@ final class ScriptedBroker: @unchecked Sendable {
         let log = topic.logs[Int(entry.partition)]
         guard let header = try? RecordBatch.validateForAppend(slab.span(range)) else {
             return ProduceResult(error: .invalidRecord, message: "")
+        }
+        let (bytesMax, latest) = script.withLock { ($0.batchBytesMax, $0.latestTime) }
+        guard range.count <= Int(bytesMax) else {
+            return ProduceResult(error: .messageTooLarge, message: "")
+        }
+        guard header.maxTimestamp <= latest else {
+            return ProduceResult(error: .invalidTimestamp, message: "")
         }
         var result = ProduceResult()
         result.leaderEpoch = log.leaderEpoch

@@ -117,7 +117,8 @@ final class PartitionFlight {
     var inFlight: [ProducerBatch] = []
     /// To be sent again, before anything new; in the order of the first sending.
     var retries: [ProducerBatch] = []
-    var lastOrder: UInt64 = 0
+    /// Records that were sent at least once.
+    var recordsSent: UInt64 = 0
     /// Who sent the batches that have a sequence.
     var identity: ProducerIdentity?
     var nextSequence: Int32 = 0
@@ -153,6 +154,12 @@ final class PartitionFlight {
     func isHead(_ batch: ProducerBatch) -> Bool {
         !inFlight.contains { $0.order < batch.order }
             && !retries.contains { $0.order < batch.order }
+    }
+
+    /// Whether what is sent next has to wait until everything before it is answered: the parts of a
+    /// batch go one by one, so that another refusal does not upset what follows.
+    var goesAlone: Bool {
+        retries.first?.isPart == true || inFlight.contains { $0.isPart }
     }
 
     /// Whether another identity can be taken: nothing here carries the old one any more.

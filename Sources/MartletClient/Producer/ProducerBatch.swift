@@ -20,8 +20,11 @@ final class ProducerBatch: @unchecked Sendable {
 
     // What follows belongs to the queue.
 
-    /// Number of the batch in its partition, in the order of the first sending; 0: not sent yet.
+    /// Number of its first record in the partition, in the order of the first sending, from 1; 0: not
+    /// sent yet.
     var order: UInt64 = 0
+    /// Whether it was part of a batch that the broker refused.
+    var isPart = false
     /// nil: none was given, or it has to be given anew.
     var sequence: Int32?
     private(set) var isFinished = false
@@ -51,6 +54,40 @@ final class ProducerBatch: @unchecked Sendable {
         key: RawSpan?, value: RawSpan?, headers: [(key: String, value: [UInt8]?)], timestamp: Int64
     ) -> Bool {
         builder.append(key: key, value: value, headers: headers, timestamp: timestamp)
+    }
+
+    /// Builds batches of the same records, with half of them in each; more when a half cannot say
+    /// its event times. They hold memory beyond the budget. The batch must be finished.
+    func halves(_ pool: SlabPool) -> [ProducerBatch] {
+        var parts: [ProducerBatch] = []
+        let records = records()
+        let awaited = Dictionary(uniqueKeysWithValues: waiters.map { (Int($0.index), $0.promise) })
+        // In another batch the event time of a record may need up to ten bytes more.
+        let bytes = byteCount + records.count * 10
+        for (index, record) in records.enumerated() {
+            let time = record.timestamp ?? 0
+            if index == records.count / 2 || parts.last?.append(record, timestamp: time) != true {
+                let part = ProducerBatch(
+                    lane: lane, lease: SlabLease(pool.take(atLeast: bytes), pool), serial: serial,
+                    openedAt: openedAt)
+                part.isPart = true
+                part.order = order + UInt64(index)
+                guard part.append(record, timestamp: time) else {
+                    preconditionFailure("a record does not fit a slab that held it before")
+                }
+                parts.append(part)
+            }
+            if let promise = awaited[index] { parts.last?.addWaiter(promise) }
+        }
+        return parts
+    }
+
+    private func append(_ record: ProducerRecord, timestamp: Int64) -> Bool {
+        record.withSpans { key, value in
+            append(
+                key: key, value: value, headers: record.headers.map { ($0.key, $0.value) },
+                timestamp: timestamp)
+        }
     }
 
     /// Someone awaits the record that was appended last.

@@ -76,6 +76,14 @@ extension ProducerCore {
             // Look the topic up again with the next tick.
             lastMetadataAt = 0
             refused(batch, error)
+        case .messageTooLarge, .invalidTimestamp, .invalidRecord:
+            // The topic may take less than it did.
+            if result.error == .messageTooLarge { lastMetadataAt = 0 }
+            if batch.recordCount > 1, !batch.mayBeWritten {
+                divide(batch)
+            } else {
+                refused(batch, error)
+            }
         case .outOfOrderSequence, .unknownProducer, .staleProducerEpoch:
             sequenceRefused(batch, result, isHead: isHead)
         case .unknownTopicID, .unknownTopic:
@@ -108,15 +116,28 @@ extension ProducerCore {
     /// The broker will never take it. Its sequence numbers are free again, but what was sent behind
     /// it counted on them.
     private func refused(_ batch: ProducerBatch, _ error: MartletError) {
-        let flight = batch.lane.flight
-        if let sequence = batch.sequence {
-            if !batch.mayBeWritten && flight.canAdopt {
-                flight.nextSequence = sequence
-            } else {
-                flight.needsReset = true
-            }
-        }
+        freeSequence(batch)
         fail(batch, error)
+    }
+
+    private func freeSequence(_ batch: ProducerBatch) {
+        let flight = batch.lane.flight
+        guard let sequence = batch.sequence else { return }
+        if !batch.mayBeWritten && flight.canAdopt {
+            flight.nextSequence = sequence
+        } else {
+            flight.needsReset = true
+        }
+    }
+
+    /// The broker refused a batch as a whole, for its size or for one of its records: its halves go
+    /// again, and halves of them, until only what it does not take is left.
+    private func divide(_ batch: ProducerBatch) {
+        freeSequence(batch)
+        let parts = batch.halves(pool)
+        state.withLock { $0.divided(batch, into: parts) }
+        batch.letGo()
+        for part in parts { batch.lane.flight.retry(part) }
     }
 
     /// The broker's idea of the producer's sequence differs from ours.

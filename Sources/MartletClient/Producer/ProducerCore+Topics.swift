@@ -208,6 +208,8 @@ extension ProducerCore {
             else { return }
             for (topic, found) in zip(topics, reply.topics) where found.error == .none {
                 self.state.withLock { _ in
+                    topic.batchBytesMax = min(
+                        self.configuration.batchBytes, Int(found.batchBytesMax))
                     let count = Int32(topic.partitions.count)
                     guard count < found.partitions else { return }
                     topic.partitions += (count..<found.partitions).map { PartitionLane(topic, $0) }

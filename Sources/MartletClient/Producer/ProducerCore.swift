@@ -132,8 +132,8 @@ final class ProducerCore: @unchecked Sendable {
         _ lane: PartitionLane, _ connection: Connection, now: Int64
     ) -> ProducerBatch? {
         let flight = lane.flight
-        guard flight.inFlight.count < configuration.inFlightPerPartition, !flight.needsReset
-        else { return nil }
+        let inFlightMax = flight.goesAlone ? 1 : configuration.inFlightPerPartition
+        guard flight.inFlight.count < inFlightMax, !flight.needsReset else { return nil }
         if flight.blockedUntil > now {
             scheduleWake(at: flight.blockedUntil)
             return nil
@@ -170,8 +170,8 @@ final class ProducerCore: @unchecked Sendable {
     /// Gives the batch its order, identity and sequence, once; a repeated batch keeps them.
     private func prepare(_ batch: ProducerBatch, _ flight: PartitionFlight) {
         if batch.order == 0 {
-            flight.lastOrder += 1
-            batch.order = flight.lastOrder
+            batch.order = flight.recordsSent + 1
+            flight.recordsSent += UInt64(batch.recordCount)
         }
         guard sendsIdentity else {
             if !batch.isFinished { batch.finish(nil, sequence: nil) }

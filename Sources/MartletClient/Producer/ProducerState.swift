@@ -299,6 +299,15 @@ struct ProducerState {
             admits: !spaceWaiters.isEmpty, flushes: done.map { ($0.promise, $0.error) })
     }
 
+    /// The batch goes on as `parts`.
+    mutating func divided(_ batch: ProducerBatch, into parts: [ProducerBatch]) {
+        outstanding += parts.count - 1
+        for flush in flushes where batch.serial <= flush.serialLimit {
+            flush.remaining += parts.count - 1
+        }
+        usedBytes += parts.reduce(0) { $0 + $1.slab.capacity } - batch.slab.capacity
+    }
+
     /// Records that never came into a batch failed.
     mutating func failed(_ pending: [PendingRecord], _ error: any Error) {
         if pending.contains(where: { $0.promise == nil }) { failedUnheard(error) }
