@@ -136,6 +136,8 @@ extension PartitionLog {
     }
 
     private func swap(_ old: Segment, _ new: Segment) {
+        // First: a reader who meets a hole asks whether the topic is a compacted one.
+        noteCompacted()
         state.withLock { state in
             guard let index = state.segments.firstIndex(where: { $0 === old }) else { return }
             state.segments[index] = new

@@ -154,7 +154,7 @@ extension PartitionLog {
         // A closed segment that a reader finished: it goes on in the next one.
         guard start.position < bound.position else {
             guard let next = state.segments.first(where: { $0.base > start.base }) else {
-                return .atEnd(state.view)
+                return endOfLog(from: request.asked, state)
             }
             return plan(request, .start(of: next), maxBytes, &state)
         }
@@ -171,6 +171,15 @@ extension PartitionLog {
                 file: file, position: start.position, length: Int(end.position - start.position),
                 startChecksum: start.checksum, endChecksum: end.checksum, nextOffset: end.offset,
                 gaps: gaps(from: request.asked, to: end.offset, state), view: state.view))
+    }
+
+    /// Nothing can be read from `asked` on, up to the high watermark: compaction took what was
+    /// there, or a gap covers it, which is told first.
+    func endOfLog(from asked: Int64, _ state: LogState) -> ReadOutcome {
+        guard let gap = gaps(from: asked, to: state.visible.offset, state).first else {
+            return .atEnd(state.view)
+        }
+        return .gap(asked..<gap.upperBound, state.view)
     }
 
     /// The last known batch boundary within `maxBytes` of `start`, or the first behind it.

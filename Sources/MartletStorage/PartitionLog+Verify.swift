@@ -20,8 +20,8 @@ extension PartitionLog {
         while let next = goesOn(verification) {
             // What begins there may be known as damaged, or passed.
             let start: Int64
-            switch state.withLock({ admit(next, $0) }) {
-            case .refused(let outcome): return Self.outcome(outcome, for: offset)
+            switch state.withLock({ admit(next, asked: offset, $0) }) {
+            case .refused(let outcome): return outcome
             case .accepted(let accepted): start = accepted.start
             }
             guard let walk = try startWalk(start, maxBytes) else { return .needsDisk }
@@ -30,9 +30,10 @@ extension PartitionLog {
         }
         return state.withLock { state in
             guard verification.output.count > 0 else {
-                switch admit(verification.from, state) {
-                case .refused(let outcome): return Self.outcome(outcome, for: offset)
-                case .accepted: return .atEnd(state.view)
+                switch admit(verification.from, asked: offset, state) {
+                case .refused(let outcome): return outcome
+                // The log changed meanwhile. That it ends here would make a reader pass what came.
+                case .accepted: return .needsDisk
                 }
             }
             return .data(
@@ -42,6 +43,15 @@ extension PartitionLog {
                     endChecksum: verification.outputChecksum, nextOffset: verification.nextOffset,
                     gaps: gaps(from: request.asked, to: verification.nextOffset, state),
                     view: state.view))
+        }
+    }
+
+    /// Judges a place behind holes of a compacted segment, for a reader who stands before them.
+    private func admit(_ offset: Int64, asked: Int64, _ state: LogState) -> Admission {
+        switch admit(offset, state) {
+        case .refused(.atEnd): .refused(endOfLog(from: asked, state))
+        case .refused(let outcome): .refused(Self.outcome(outcome, for: asked))
+        case .accepted(let request): .accepted(request)
         }
     }
 
@@ -63,30 +73,32 @@ extension PartitionLog {
     /// it (the next walk knows it and passes), or in the next segment.
     private func goesOn(_ walk: VerifiedWalk) -> Int64? {
         guard let damage = walk.damage else {
-            return walk.output.count == 0 ? passEmpty(walk.from) : nil
+            return walk.output.count == 0 ? passEmpty(walk) : nil
         }
         let isNew = quarantine(damage)
         let isBefore = isNew && damage.offsets.upperBound <= walk.from
         return walk.output.count == 0 && isBefore ? walk.from : nil
     }
 
-    /// Nothing wrong was found from `start` on, and nothing at all: the segment ends there. Where it
-    /// was compacted, reading goes on in the next one, whose base is returned; otherwise the offsets
-    /// up to there are missing, and that is damage too.
-    private func passEmpty(_ start: Int64) -> Int64? {
-        let missing = state.withLock { state -> (range: Range<Int64>, segment: Segment, Bool)? in
+    /// Nothing wrong was found in a walk, and nothing at all: the segment ends there. Where it was
+    /// compacted, reading goes on in the next one, or at what was the end of the log; otherwise the
+    /// offsets up to there are missing, and that is damage too.
+    private func passEmpty(_ walk: VerifiedWalk) -> Int64? {
+        let start = walk.from
+        let missing = state.withLock { state -> (range: Range<Int64>, segment: Segment)? in
             // A segment that was found to be damaged when it was opened is not just empty.
             if state.damaged.contains(where: { $0.offsets.contains(start) }) { return nil }
             guard let index = state.segmentIndex(for: start) else { return nil }
             let segment = state.segments[index]
-            let isLast = index + 1 == state.segments.count
-            let next = isLast ? state.visible.offset : state.segments[index + 1].base
+            let following = index + 1 < state.segments.count ? state.segments[index + 1].base : nil
+            // What was appended since the walk began was not looked at.
+            let next = walk.openEnd ?? following ?? state.visible.offset
             let gap = state.gaps.map(\.lowerBound).filter { $0 > start }.min() ?? next
             guard start < min(next, gap) else { return nil }
-            return (start..<min(next, gap), segment, segment.generation > 0 && !isLast)
+            return (start..<min(next, gap), segment)
         }
-        guard let (range, segment, isCompacted) = missing else { return nil }
-        if isCompacted { return range.upperBound }
+        guard let (range, segment) = missing else { return nil }
+        if segment.generation > 0 { return range.upperBound }
         quarantine(
             DamagedRange(
                 offsets: range, base: segment.base, positions: segment.bytes..<segment.bytes,
@@ -114,7 +126,7 @@ extension PartitionLog {
             return VerifiedWalk(
                 file: file, base: segment.base, boundaries: boundaries, known: damaged,
                 from: offset, maxBytes: maxBytes, mayHaveHoles: segment.generation > 0,
-                gaps: state.gaps)
+                openEnd: segment.base == state.visible.base ? end.offset : nil, gaps: state.gaps)
         }
     }
 
@@ -177,6 +189,8 @@ struct VerifiedWalk {
     let maxBytes: Int
     /// A compacted segment: offsets may be missing between batches.
     let mayHaveHoles: Bool
+    /// Where the log ended when the walk began, if that is in this segment.
+    let openEnd: Int64?
     let gaps: [Range<Int64>]
 
     private(set) var output = ByteSlab(capacity: 64 << 10)
@@ -187,7 +201,7 @@ struct VerifiedWalk {
 
     init(
         file: any File, base: Int64, boundaries: [LogEnd], known: [DamagedRange], from: Int64,
-        maxBytes: Int, mayHaveHoles: Bool, gaps: [Range<Int64>]
+        maxBytes: Int, mayHaveHoles: Bool, openEnd: Int64?, gaps: [Range<Int64>]
     ) {
         self.file = file
         self.base = base
@@ -196,6 +210,7 @@ struct VerifiedWalk {
         self.from = from
         self.maxBytes = maxBytes
         self.mayHaveHoles = mayHaveHoles
+        self.openEnd = openEnd
         self.gaps = gaps
         nextOffset = from
     }

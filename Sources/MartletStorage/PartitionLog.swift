@@ -53,6 +53,7 @@ package final class PartitionLog: Sendable {
     let flushPhase = Atomic<UInt8>(FlushScheduler.Phase.idle)
     /// Held while files get their names and are synced; taken before the other two.
     let flushLock = Mutex<Void>(())
+    private let compacted: Atomic<Bool>
 
     init(
         key: PartitionKey, directory: String, context: StorageContext, appender: consuming Appender,
@@ -63,12 +64,19 @@ package final class PartitionLog: Sendable {
         self.key = key
         self.directory = directory
         self.context = context
+        compacted = Atomic(state.segments.contains { $0.generation > 0 })
         self.appender = Mutex(appender)
         self.state = Mutex(state)
     }
 
     /// What the partition is now, from one consistent read.
     package var view: LogView { state.withLock { $0.view } }
+
+    /// Whether a segment was ever rewritten by compaction, so that offsets may be missing whatever
+    /// the topic's settings say now. Stays until the log is opened without such a segment.
+    package var wasCompacted: Bool { compacted.load(ordering: .acquiring) }
+
+    func noteCompacted() { compacted.store(true, ordering: .releasing) }
 
     /// Names the partition in messages.
     var name: String { "\(topicID)/\(partition)" }

@@ -1,8 +1,11 @@
 import MartletConfiguration
 import MartletFormat
+import MartletStorage
 import MartletTelemetry
 import MartletWire
 import Testing
+
+@testable import MartletBroker
 
 @Suite struct FetchTests {
     @Test func `a parked fetch is woken by a produce and never holds other replies back`() throws {
@@ -71,6 +74,22 @@ import Testing
         #expect(reply.partitions.first?.highWatermark == 5)
         // The whole batch although more than a byte, from below the asked offset.
         #expect(attachment.count == makeBatch(5).count)
+        try harness.stop()
+    }
+
+    @Test func `a reader before the end of a compacted log is told at once`() throws {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        _ = try client.produce(topic, makeBatch(5))
+        let log = try #require(harness.broker.engine.topic(named: "t")?.partition(0))
+        let limits = BrokerLimits(BrokerConfiguration(), memoryBytes: 1 << 30)
+        for offset: Int64 in [3, 5] {
+            var answer = FetchAnswer(fetchRequest(topic, from: offset), limits)
+            answer.add(0, .atEnd(log.view), log, at: offset)
+            #expect(answer.mustWait == (offset == 5))
+            #expect(answer.finished().reply.partitions.map(\.highWatermark) == [5])
+        }
         try harness.stop()
     }
 

@@ -1,7 +1,8 @@
 import MartletBroker
-import MartletStorage
 import MartletWire
 import Testing
+
+@testable import MartletStorage
 
 /// Topic settings as people write them, and as programs do.
 @Suite struct TopicSettingTests {
@@ -43,6 +44,29 @@ import Testing
             let name = TopicSettingText.configured(key.name)
             #expect(try TopicSettingText.canonical(name, nil).key == key.name)
         }
+    }
+
+    @Test func `a topic that was compacted stays one with holes, whatever its policy becomes`()
+        throws
+    {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        let id = try harness.makeTopic(client, partitions: 2)
+        var metadata = MetadataRequest()
+        metadata.ids = [TopicIDItem(id)]
+        func isCompacted() throws -> Bool? { try client.ask(metadata).topics.first?.compacted }
+        #expect(try isCompacted() == false)
+        var alter = AlterTopicRequest()
+        alter.id = id
+        for policy in ["compact", "delete"] {
+            alter.changes = [TopicSettingChange("cleanup.policy", policy)]
+            #expect(try client.ask(alter).error == .none)
+            #expect(try isCompacted() == (policy == "compact"))
+        }
+        // As when a segment is rewritten; `CompactionTests` sees to it that it is noted then.
+        harness.broker.engine.topic(named: "t")?.partition(1)?.noteCompacted()
+        #expect(try isCompacted() == true)
+        try harness.stop()
     }
 
     @Test func `a topic is made and changed with times and sizes, and shows numbers`() throws {

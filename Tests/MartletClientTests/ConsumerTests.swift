@@ -336,6 +336,12 @@ struct ConsumerTests {
                 _ = try await client.consumer(.init([.partition("t", 3)]))
             }
             #expect(other?.code == .unknownPartition)
+            for number in [Int32.max, -1, .min] {
+                let none = await #expect(throws: MartletError.self) {
+                    _ = try await client.consumer(.init([.partition("t", number)]))
+                }
+                #expect(none?.code == .unknownPartition)
+            }
             let twice = await #expect(throws: MartletError.self) {
                 _ = try await client.consumer(.init([.partition("t", 0), .topic("t")]))
             }

@@ -35,6 +35,8 @@ final class ScriptedBroker: @unchecked Sendable {
             _, _, _, _ in
         }
         var onHello: @Sendable (Int) -> ErrorCode = { _ in .none }
+        /// True holds the answer back until `releaseHeld` is called.
+        var onMetadata: @Sendable (MetadataRequest) -> Bool = { _ in false }
         var produceRequests: [ProduceRequest] = []
         var fetchRequests: [FetchRequest] = []
         var hellos = 0
@@ -151,6 +153,10 @@ final class ScriptedBroker: @unchecked Sendable {
         topics[name]?.logs.first
     }
 
+    func addPartition(_ name: String) {
+        onQueue { $0.topics[name]?.logs.append(Log()) }
+    }
+
     func setCompacted(_ name: String) {
         onQueue { $0.topics[name]?.isCompacted = true }
     }
@@ -187,7 +193,7 @@ final class ScriptedBroker: @unchecked Sendable {
         }
     }
 
-    /// Answers the produce requests that were held back: all, or the first so many.
+    /// Answers the requests that were held back: all, or the first so many.
     func releaseHeld(_ count: Int = .max) {
         onQueue { broker in
             let released = broker.held.prefix(count)
@@ -351,7 +357,11 @@ final class ScriptedBroker: @unchecked Sendable {
             }
             return item
         }
-        reply(peer, header, answer)
+        if script.withLock({ $0.onMetadata })(request) {
+            held.append { [self, answer] in reply(peer, header, answer) }
+        } else {
+            reply(peer, header, answer)
+        }
     }
 
     private func initProducer(_ peer: Peer, _ header: FrameHeader, _ payload: Range<Int>) {

@@ -1,5 +1,6 @@
 import MartletFormat
 import MartletSystem
+import MartletTestSupport
 import Synchronization
 import Testing
 
@@ -39,6 +40,67 @@ import Testing
             return
         }
         #expect(receipt.baseOffset == 1000)
+    }
+
+    /// The last records were tombstones, and their time is over: nothing lies before the end.
+    @Test func `where compaction took the last records, the log ends and nothing is damaged`()
+        throws
+    {
+        let folder = TemporaryFolder()
+        let clock = ManualClock()
+        let settings = ["cleanup.policy": "compact", "tombstone.retention.ms": "0"]
+        do {
+            let harness = try StorageHarness(folder.path, PosixFileSystem(), clock: clock)
+            let log = try #require(try harness.topic("t", settings: settings).partition(0))
+            #expect(!log.wasCompacted)
+            for tombstone in [tombstone("gone"), batch(["stays"], key: "k"), tombstone("gone")] {
+                _ = try log.appendNow(tombstone)
+            }
+            log.closeSegment()
+            clock.advance(seconds: 1)
+            harness.engine.tick()
+            #expect(log.wasCompacted)
+            #expect(try log.values().map(\.0) == [1])
+            #expect(try ends(of: log, at: 2) == [3, 3, 3])
+            try harness.engine.close()
+        }
+        let harness = try StorageHarness(folder.path, PosixFileSystem(), clock: clock)
+        let log = try #require(try harness.topic("t").partition(0))
+        #expect(log.wasCompacted)
+        #expect(try ends(of: log, at: 2) == [3, 3, 3])
+        // As after a start that found the empty segment behind it gone.
+        log.state.withLock { state in
+            guard state.segments.count == 2, let end = state.segments[0].end else { return }
+            state.segments.removeLast()
+            let place = LogEnd(end, in: state.segments[0])
+            (state.appended, state.durable, state.visible) = (place, place, place)
+            state.cursors.forget()
+        }
+        #expect(log.state.withLock { $0.segments.map(\.generation) } == [1])
+        #expect(try ends(of: log, at: 2) == [3, 3, 3])
+        #expect(log.view.damaged.isEmpty)
+    }
+
+    private func tombstone(_ key: String) -> ByteSlab {
+        let slab = ByteSlab(capacity: 256)
+        let builder = RecordBatchBuilder(slab: slab)
+        let bytes = Array(key.utf8)
+        _ = unsafe builder.append(
+            key: bytes.span.bytes, value: nil, headers: [], timestamp: 1_000)
+        _ = builder.finish()
+        return slab
+    }
+
+    /// Where the log ends, from the three ways to read it.
+    private func ends(of log: PartitionLog, at offset: Int64) throws -> [Int64?] {
+        let outcomes = [
+            log.plan(from: offset, maxBytes: 1 << 20),
+            try log.planFromDisk(from: offset, maxBytes: 1 << 20),
+            try log.verifiedRead(from: offset, maxBytes: 1 << 20),
+        ]
+        return outcomes.map { outcome in
+            if case .atEnd(let view) = outcome { view.highWatermark } else { nil }
+        }
     }
 
     private func check(_ log: PartitionLog, _ last: [String: (Int64, String)]) throws {
@@ -87,5 +149,17 @@ import Testing
         reader.run(from: 0)
         #expect(reader.told.contains { $0.contains(0) })
         #expect(!reader.records.contains { $0.offset == 0 })
+    }
+}
+
+extension PartitionLog {
+    /// Begins a new segment, as the next append would that does not fit.
+    func closeSegment() {
+        prepareNextSegment()
+        appender.withLock { appender in
+            guard let prepared = appender.prepared else { return }
+            roll(to: prepared, &appender)
+        }
+        flush()
     }
 }

@@ -159,6 +159,23 @@ import Testing
         }
     }
 
+    @Test(arguments: [Int32.min, -1, 0, 1, 50_000, 50_001, .max])
+    func `a topic has no number of partitions that cannot be`(partitions: Int32) throws {
+        var topic = TopicMetadata()
+        topic.partitions = partitions
+        var reply = MetadataReply()
+        reply.topics = [topic]
+        let slab = ByteSlab(capacity: 1_024)
+        try reply.encode(into: slab, version: 1)
+        guard !(0...50_000).contains(partitions) else {
+            #expect(try MetadataReply.decode(slab, 0..<slab.count, version: 1).message == reply)
+            return
+        }
+        #expect(throws: WireError.self) {
+            _ = try MetadataReply.decode(slab, 0..<slab.count, version: 1)
+        }
+    }
+
     @Test func `limits of strings hold in both directions`() throws {
         var request = CreateTopicRequest()
         request.name = String(repeating: "x", count: 250)

@@ -34,6 +34,9 @@ struct FieldFiller: FieldCoder, ~Copyable {
     mutating func int32(_ name: String, _ value: inout Int32, _ meaning: String) {
         value = Int32(truncatingIfNeeded: draw())
     }
+    mutating func count(_ name: String, _ value: inout Int32, max: Int32, _ meaning: String) {
+        value = Int32(draw() % UInt64(max))
+    }
     mutating func uint32(_ name: String, _ value: inout UInt32, _ meaning: String) {
         value =
             name == "recordsLength"

@@ -45,8 +45,13 @@ struct FetchAnswer: Sendable {
     }
 
     /// Adds what is not data.
-    mutating func add(_ index: Int, _ outcome: ReadOutcome, _ log: PartitionLog) {
+    mutating func add(
+        _ index: Int, _ outcome: ReadOutcome, _ log: PartitionLog, at offset: Int64
+    ) {
         switch outcome {
+        // Compaction took the rest: the reader learns at once that it stands at the end.
+        case .atEnd(let view) where offset < view.highWatermark:
+            answer(result(index, view))
         case .atEnd(let view):
             quiet.append(result(index, view))
             waiting.append((log, view.highWatermark))

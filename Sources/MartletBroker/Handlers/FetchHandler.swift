@@ -59,7 +59,7 @@ final class FetchHandler: Sendable {
                     guard let part = residentPart(plan) else { return false }
                     answer.add(index, plan, part, log)
                 case .atEnd, .gap, .outOfRange, .lost, .corrupt, .offline:
-                    answer.add(index, outcome, log)
+                    answer.add(index, outcome, log, at: entry.offset)
                 }
             } catch {
                 answer.add(index, error)
@@ -155,7 +155,7 @@ final class FetchHandler: Sendable {
                 outcome = try log.verifiedRead(from: entry.offset, maxBytes: limit)
             }
             guard case .data(let plan) = outcome else {
-                return answer.add(index, outcome, log)
+                return answer.add(index, outcome, log, at: entry.offset)
             }
             if let slab = plan.slab {
                 answer.add(index, plan, .slab(slab), log)

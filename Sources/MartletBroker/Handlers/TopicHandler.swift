@@ -47,7 +47,9 @@ struct TopicHandler: Sendable {
         entry.partitions = Int32(clamping: topic.partitions.count)
         entry.durability = settings.durability.rawValue
         entry.batchBytesMax = UInt32(clamping: settings.batchBytesMax)
-        entry.compacted = settings.cleanup.compacts
+        // What compaction took stays away when the policy is another one again.
+        entry.compacted =
+            settings.cleanup.compacts || topic.partitions.contains { $0.wasCompacted }
         if !topic.isOnline {
             refuse(&entry, TopicCatalog.Refusal(.storageError, "topic \(topic.name) is offline"))
         }

@@ -53,11 +53,24 @@ extension AdminClient {
     ///   - name: of the topic.
     ///   - before: by partition: records below this offset go; -1 for all that readers see.
     /// - Returns: by partition: the first offset that can be read now.
-    /// - Throws: `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `OFFSET_OUT_OF_RANGE`.
+    /// - Throws: `UNKNOWN_TOPIC`; `UNKNOWN_PARTITION` or `OFFSET_OUT_OF_RANGE` of the first partition
+    ///   that was refused (`error.context` names it): the others have lost their records all the same.
     @discardableResult
     public func deleteRecords(
         _ name: String, before: [Int32: Int64]
     ) async throws -> [Int32: Int64] {
+        let results = try await deleteRecordsOfEach(name, before: before)
+        var starts: [Int32: Int64] = [:]
+        for (partition, result) in results.sorted(by: { $0.key < $1.key }) {
+            starts[partition] = try result.get()
+        }
+        return starts
+    }
+
+    /// As `deleteRecords`, with what became of each partition.
+    package func deleteRecordsOfEach(
+        _ name: String, before: [Int32: Int64]
+    ) async throws -> [Int32: Result<Int64, MartletError>] {
         let id = try await metadata(name).id
         let asked = before.sorted { $0.key < $1.key }
         var request = DeleteRecordsRequest()
@@ -72,15 +85,15 @@ extension AdminClient {
         guard reply.results.count == asked.count else {
             throw MartletError.protocolError("The delete-records reply has another length.")
         }
-        var starts: [Int32: Int64] = [:]
+        var results: [Int32: Result<Int64, MartletError>] = [:]
         for (entry, found) in zip(asked, reply.results) {
-            guard found.error == .none else {
-                throw MartletError(
-                    found.error, found.message, context: TopicPartition(name, entry.key).context)
-            }
-            starts[entry.key] = found.logStart
+            let facts = TopicPartition(name, entry.key).context
+            results[entry.key] =
+                found.error == .none
+                ? .success(found.logStart)
+                : .failure(MartletError(found.error, found.message, context: facts))
         }
-        return starts
+        return results
     }
 
     /// Lets readers pass damaged offsets: a person's decision that their records are lost.

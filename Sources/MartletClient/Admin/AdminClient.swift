@@ -129,7 +129,7 @@ public struct AdminClient: Sendable {
     ///
     /// - Parameters:
     ///   - name: of the topic.
-    ///   - total: the number afterwards; not less than now.
+    ///   - total: the number afterwards; more than now.
     /// - Returns: the number afterwards.
     /// - Throws: `UNKNOWN_TOPIC`, `INVALID_PARTITIONS`.
     @discardableResult

@@ -5,13 +5,14 @@ import Synchronization
 final class BatchShelf: Sendable {
     /// What the application takes, in the order in which it came.
     private enum Entry {
-        case batch(ConsumerBatch)
+        /// With where the partition goes on behind it, when nothing follows at its end.
+        case batch(ConsumerBatch, passedTo: Int64?)
         /// One partition stopped; the others go on behind it.
         case stopped(TopicPartition, MartletError)
 
         var partition: TopicPartition {
             switch self {
-            case .batch(let batch): batch.run.partition
+            case .batch(let batch, _): batch.run.partition
             case .stopped(let partition, _): partition
             }
         }
@@ -69,9 +70,9 @@ final class BatchShelf: Sendable {
         let step = state.withLock { state -> Step in
             if state.isClosed { return .closed }
             switch state.entries.popFirst() {
-            case .batch(let batch):
+            case .batch(let batch, let passedTo):
                 state.bytes -= batch.byteCount
-                state.positions[batch.run.partition] = batch.nextOffset
+                state.positions[batch.run.partition] = passedTo ?? batch.nextOffset
                 let wakes = state.isStalled && state.bytes < bytesMax
                 if wakes { state.isStalled = false }
                 return .batch(batch, wakes: wakes)
@@ -94,9 +95,18 @@ final class BatchShelf: Sendable {
         case .closed:
             return nil
         case .wait(let promise):
-            return try await promise.value()
+            do {
+                return try await promise.value()
+            } catch {
+                // Cancelled: nobody else would take it out of the line before the next batch comes.
+                state.withLock { _ = $0.waiters.removeAll(unless: { $0 !== promise }) }
+                throw error
+            }
         }
     }
+
+    /// For tests.
+    var waiterCount: Int { state.withLock { $0.waiters.count } }
 
     var positions: [TopicPartition: Int64] { state.withLock { $0.positions } }
 
@@ -112,33 +122,32 @@ final class BatchShelf: Sendable {
     }
 
     func put(_ batch: ConsumerBatch) {
-        hand(.batch(batch)) { $0.succeed(batch) }
+        hand(.batch(batch, passedTo: nil), .success(batch))
     }
 
     /// The sequence throws this once, where the partition stopped, and goes on with the others.
     func stop(_ partition: TopicPartition, _ error: MartletError) {
-        hand(.stopped(partition, error)) { $0.fail(error) }
+        hand(.stopped(partition, error), .failure(error))
     }
 
     /// Gives an entry to whoever waits longest, or keeps it.
-    private func hand(_ entry: Entry, _ give: (Promise<ConsumerBatch?>) -> Bool) {
-        let before = positions[entry.partition]
-        while true {
-            let waiter = state.withLock { state -> Promise<ConsumerBatch?>? in
-                if state.isClosed { return nil }
-                let waiter = state.waiters.popFirst()
-                if waiter == nil { state.entries.append(entry) }
-                if case .batch(let batch) = entry {
-                    if waiter == nil { state.bytes += batch.byteCount }
-                    // Before the waiter wakes: it may ask for positions at once.
-                    state.positions[entry.partition] = waiter == nil ? before : batch.nextOffset
+    private func hand(_ entry: Entry, _ result: Result<ConsumerBatch?, any Error>) {
+        let wake = state.withLock { state -> Promise<ConsumerBatch?>.Wake? in
+            if state.isClosed { return nil }
+            while let waiter = state.waiters.popFirst() {
+                // A task that was cancelled while it waited takes nothing: on to the next one.
+                guard let wake = waiter.settle(result) else { continue }
+                // Before the task wakes: it may ask for positions at once.
+                if case .batch(let batch, _) = entry {
+                    state.positions[entry.partition] = batch.nextOffset
                 }
-                return waiter
+                return wake
             }
-            guard let waiter else { return }
-            // A task that was cancelled while it waited takes nothing: on to the next one.
-            if give(waiter) { return }
+            state.entries.append(entry)
+            if case .batch(let batch, _) = entry { state.bytes += batch.byteCount }
+            return nil
         }
+        wake?()
     }
 
     /// The sequence throws this from now on, after what is here already.
@@ -154,18 +163,21 @@ final class BatchShelf: Sendable {
     func moved(_ partition: TopicPartition, to offset: Int64) {
         state.withLock { state in
             for entry in state.entries.removeAll(unless: { $0.partition != partition }) {
-                if case .batch(let batch) = entry { state.bytes -= batch.byteCount }
+                if case .batch(let batch, _) = entry { state.bytes -= batch.byteCount }
             }
             state.failure = nil
             state.positions[partition] = offset
         }
     }
 
-    /// There is nothing to hand out below `offset`. Kept only when nothing is waiting before it.
+    /// There is nothing to hand out below `offset`: the position moves on behind the batches that
+    /// still wait.
     func skipped(_ partition: TopicPartition, to offset: Int64) {
         state.withLock { state in
-            if state.entries.elements.contains(where: { $0.partition == partition }) { return }
-            state.positions[partition] = offset
+            let isBehind = state.entries.changeLast(where: { $0.partition == partition }) { entry in
+                if case .batch(let batch, _) = entry { entry = .batch(batch, passedTo: offset) }
+            }
+            if !isBehind { state.positions[partition] = offset }
         }
     }
 

@@ -39,7 +39,7 @@ public enum ConsumerEvent: Sendable {
 /// Records are fetched ahead while the application works, up to `prefetchBytes`. The sequences may
 /// be read by several tasks: each batch goes to one of them.
 public final class Consumer: Sendable {
-    private let core: ConsumerCore
+    let core: ConsumerCore
     private let shelf: BatchShelf
     private let admin: AdminClient
     private let members: ClientMembers
@@ -124,7 +124,7 @@ public final class Consumer: Sendable {
         var seen: Set<TopicPartition> = []
         for assignment in configuration.assignments {
             guard let topic = topics[assignment.topic] else { continue }
-            for number in assignment.partition.map({ $0..<($0 + 1) }) ?? 0..<topic.partitions {
+            for number in assignment.partition.map({ [$0] }) ?? Array(0..<topic.partitions) {
                 let name = TopicPartition(assignment.topic, number)
                 guard number >= 0, number < topic.partitions else {
                     throw MartletError(.unknownPartition, "", context: name.context)

@@ -88,6 +88,8 @@ public struct ConsumerConfiguration: Sendable {
     /// How long a lost broker is waited for before the sequence throws `CONNECTION_FAILED`; nil
     /// takes the client's.
     public var deadline: Duration?
+    /// How often topics are looked at for new partitions.
+    var refreshInterval = Duration.seconds(30)
 
     /// - Parameters:
     ///   - assignments: what to read.

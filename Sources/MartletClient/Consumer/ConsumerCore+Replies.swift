@@ -50,8 +50,7 @@ extension ConsumerCore {
                 if let run = scan(result, lease, range, asked) { runs.append(run) }
             } else {
                 asked.cursor.failures = 0
-                cross(result, asked.cursor)
-                noteProgress(asked.cursor, highWatermark: result.highWatermark)
+                pass(result, asked)
             }
         }
         return runs
@@ -159,15 +158,33 @@ extension ConsumerCore {
 
     // MARK: - Gaps
 
-    /// A result without records: the broker may name offsets to pass.
+    /// A result without records and without error.
+    private func pass(_ result: FetchResult, _ asked: Asked) {
+        let cursor = asked.cursor
+        if !result.gaps.isEmpty || !result.damaged.isEmpty {
+            cross(result, cursor)
+        } else if cursor.position < result.highWatermark {
+            // Compaction took all records up to the end.
+            guard cursor.isCompacted else {
+                let missing = cursor.position..<result.highWatermark
+                suspect(asked, missing, "the batches of these offsets are missing")
+                return
+            }
+            cursor.position = result.highWatermark
+            shelf.skipped(cursor.name, to: cursor.position)
+        }
+        noteProgress(cursor, highWatermark: result.highWatermark)
+    }
+
+    /// Passes the offsets that the broker names. The event comes last: who waits for it looks where
+    /// the consumer stands.
     private func cross(_ result: FetchResult, _ cursor: PartitionCursor) {
         let named = Crossed.named(by: result)
         while let gap = named.first(where: { $0.range.contains(cursor.position) }) {
-            post(
-                Crossed(range: cursor.position..<gap.range.upperBound, reason: gap.reason),
-                cursor.name)
-            cursor.position = gap.range.upperBound
+            let passed = cursor.position..<gap.range.upperBound
+            cursor.position = passed.upperBound
             shelf.skipped(cursor.name, to: cursor.position)
+            post(Crossed(range: passed, reason: gap.reason), cursor.name)
         }
     }
 
@@ -200,7 +217,7 @@ extension ConsumerCore {
             cross(result, cursor)
             if cursor.position == before { reset(result, cursor, error) }
         case .storageError:
-            failUnlessDeleted(cursor, error)
+            failUnlessDeleted(asked, error)
         case .corruptMessage:
             let damaged = result.damaged.compactMap(\.range)
             let range =
@@ -219,8 +236,14 @@ extension ConsumerCore {
     }
 
     /// A partition can be offline because its topic is being deleted: then that is what is told.
-    private func failUnlessDeleted(_ cursor: PartitionCursor, _ error: MartletError) {
+    private func failUnlessDeleted(_ asked: Asked, _ error: MartletError) {
+        let cursor = asked.cursor
         lookUpTopic(of: cursor) { [self] topic in
+            // Moved in the meantime: the error is that of another place.
+            guard asked.generation == cursor.generation else {
+                fetch()
+                return
+            }
             if let topic, topic.error == .unknownTopicID {
                 stop(cursor, MartletError(topic.error, "", context: cursor.name.context))
             } else {
@@ -242,24 +265,28 @@ extension ConsumerCore {
             stop(cursor, error.adding(facts))
             return
         }
-        events.post(.reset(cursor.name, from: cursor.position, to: target))
+        let before = cursor.position
         cursor.position = target
         cursor.generation += 1
         cursor.wasCaughtUp = false
         shelf.skipped(cursor.name, to: target)
+        events.post(.reset(cursor.name, from: before, to: target))
     }
 
     // MARK: - New partitions
 
     func scheduleRefresh() {
-        context.loop.execute(after: Self.refreshNanoseconds) { [weak self] in
+        let interval = configuration.refreshInterval.nanosecondsClamped
+        context.loop.execute(after: interval) { [weak self] in
             self?.refresh()
         }
     }
 
     private func refresh() {
-        if isFailed { return }
+        if isClosed { return }
         scheduleRefresh()
+        // Until a seek starts it again.
+        if isFailed { return }
         let names = Set(configuration.assignments.filter { $0.partition == nil }.map(\.topic))
         let topics = names.compactMap { topicIDs[$0] }
         guard let connection, !topics.isEmpty else { return }

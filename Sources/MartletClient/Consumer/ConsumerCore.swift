@@ -51,14 +51,11 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
     var cursors: [PartitionCursor]
     private var turn = 0
     private var isFetching = false
-    private var isClosed = false
+    private(set) var isClosed = false
     private(set) var isFailed = false
     private var isDown = false
     private var wakeAt: Int64 = .max
     var random = SystemRandomNumberGenerator()
-
-    /// How often topics are looked at for new partitions.
-    static let refreshNanoseconds: Int64 = 30_000_000_000
 
     init(
         _ configuration: ConsumerConfiguration, _ context: ConnectionContext,

@@ -11,6 +11,9 @@ final class EventBuffer<Event: Sendable>: Sendable {
     }
 
     private let state = Mutex(State())
+
+    /// For tests.
+    var waiterCount: Int { state.withLock { $0.waiters.count } }
     private let capacity: Int
 
     init(capacity: Int) {
@@ -56,6 +59,7 @@ final class EventBuffer<Event: Sendable>: Sendable {
             return try await promise.value()
         } catch {
             // Only a cancellation fails this promise.
+            state.withLock { _ = $0.waiters.removeAll(unless: { $0 !== promise }) }
             return nil
         }
     }

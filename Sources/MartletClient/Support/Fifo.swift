@@ -45,6 +45,19 @@ struct Fifo<Element> {
         return removed
     }
 
+    /// Changes the last element that is wanted; false when there is none.
+    mutating func changeLast(
+        where isWanted: (Element) -> Bool, _ change: (inout Element) -> Void
+    ) -> Bool {
+        for index in storage[head...].indices.reversed() {
+            guard var element = storage[index], isWanted(element) else { continue }
+            change(&element)
+            storage[index] = element
+            return true
+        }
+        return false
+    }
+
     /// The first `count` elements, fewer when there are fewer.
     func prefix(_ count: Int) -> [Element] {
         storage[head..<min(storage.count, head + count)].compactMap { $0 }

@@ -28,24 +28,36 @@ final class Promise<Value: Sendable>: Sendable {
 
     private let state = Mutex(State.empty)
 
+    /// The task that has to be woken for a result, if one waits already.
+    struct Wake: Sendable {
+        fileprivate let waiting: Waiting<Value>?
+        fileprivate let result: Result<Value, any Error>
+
+        func callAsFunction() { waiting?.resume(with: result) }
+    }
+
     /// Sets the result; returns false when there was one already.
     @discardableResult
     func resolve(_ result: Result<Value, any Error>) -> Bool {
-        let (won, continuation) = state.withLock {
-            state -> (Bool, Waiting<Value>?) in
+        guard let wake = settle(result) else { return false }
+        wake()
+        return true
+    }
+
+    /// As `resolve`, for who holds a lock: what it returns is called when the lock is given back.
+    func settle(_ result: Result<Value, any Error>) -> Wake? {
+        state.withLock { state in
             switch state {
             case .empty:
                 state = .resolved(result)
-                return (true, nil)
+                return Wake(waiting: nil, result: result)
             case .waiting(let continuation):
                 state = .finished
-                return (true, continuation)
+                return Wake(waiting: continuation, result: result)
             case .resolved, .finished:
-                return (false, nil)
+                return nil
             }
         }
-        continuation?.resume(with: result)
-        return won
     }
 
     @discardableResult

@@ -16,6 +16,10 @@ package protocol FieldCoder: ~Copyable {
         _ name: String, _ value: inout UInt16, _ meaning: String)
         throws(WireError)
     mutating func int32(_ name: String, _ value: inout Int32, _ meaning: String) throws(WireError)
+    /// An `int32` from 0 to `max`.
+    mutating func count(
+        _ name: String, _ value: inout Int32, max: Int32, _ meaning: String)
+        throws(WireError)
     mutating func uint32(
         _ name: String, _ value: inout UInt32, _ meaning: String)
         throws(WireError)
@@ -49,6 +53,13 @@ package protocol FieldCoder: ~Copyable {
 extension FieldCoder where Self: ~Copyable {
     /// The length that stands for null.
     package static var nullLength: UInt16 { UInt16.max }
+
+    // Who reads what another peer wrote has to check it.
+    package mutating func count(
+        _ name: String, _ value: inout Int32, max: Int32, _ meaning: String
+    ) throws(WireError) {
+        try int32(name, &value, meaning)
+    }
 
     /// An error code. One that this build does not know is read as `internalError`.
     package mutating func errorCode(_ value: inout ErrorCode) throws(WireError) {

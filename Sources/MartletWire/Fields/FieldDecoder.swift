@@ -54,6 +54,16 @@ package struct FieldDecoder: FieldCoder, ~Copyable {
         value = try integer(name)
     }
 
+    package mutating func count(
+        _ name: String, _ value: inout Int32, max: Int32, _ meaning: String
+    ) throws(WireError) {
+        try int32(name, &value, meaning)
+        guard value >= 0, value <= max else {
+            let reason = "\(value) is not within 0 and \(max)"
+            throw .invalid(field: name, at: position - 4, reason: reason)
+        }
+    }
+
     package mutating func uint32(
         _ name: String, _ value: inout UInt32, _ meaning: String
     ) throws(WireError) {

@@ -66,7 +66,8 @@ package struct TopicMetadata: WireItem {
         try c.errorMessage(&message)
         try c.identifier("id", &id, "topic id; zero with UNKNOWN_TOPIC")
         try c.string("name", &name, max: WireLimits.topicNameBytesMax, "topic name")
-        try c.int32("partitions", &partitions, "count")
+        try c.count(
+            "partitions", &partitions, max: Int32(WireLimits.partitionsPerTopicMax), "count")
         try c.uint8("durability", &durability, "1 durable, 2 written")
         try c.uint32("batchBytesMax", &batchBytesMax, "largest batch the topic takes")
         try c.bool("compacted", &compacted, "older records of a key may be gone")
