@@ -24,7 +24,8 @@ enum CommandTree {
             FlagSpec("timeout", value: "TIME", "How long to wait for an answer; 30s."),
             FlagSpec(
                 "connect-timeout", value: "TIME",
-                "How long to keep trying to reach the broker; 3s."),
+                "How long to keep trying to reach the broker; 3s, and 60s for a broker that is lost "
+                    + "while 'tail' follows it."),
         ],
         commands: [
             TopicCommands.group, ProduceCommand.command, TailCommand.command,

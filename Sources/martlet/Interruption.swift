@@ -8,21 +8,28 @@ enum Interruption {
         _ body: @escaping @Sendable () async throws -> Result
     ) async throws -> Result {
         let task = Task { try await body() }
-        let hasCancelled = Mutex(false)
+        return try await stopping({ task.cancel() }) { try await task.value }
+    }
+
+    /// Runs `body`; the first signal calls `stop`, the second ends the process.
+    static func stopping<Result>(
+        _ stop: @escaping @Sendable () -> Void, _ body: () async throws -> Result
+    ) async throws -> Result {
+        let hasStopped = Mutex(false)
         let queue = SerialQueue(label: "martlet.signals")
         let handler: @Sendable () -> Void = {
-            let isSecond = hasCancelled.withLock { flag in
+            let isSecond = hasStopped.withLock { flag in
                 defer { flag = true }
                 return flag
             }
             // What the shell reports for a program that SIGINT ended.
             if isSecond { CurrentProcess.exitNow(130) }
-            task.cancel()
+            stop()
         }
         let sources = [SignalSource.Kind.interrupt, .terminate].map {
             SignalSource($0, queue: queue, handler: handler)
         }
         defer { withExtendedLifetime(sources) {} }
-        return try await task.value
+        return try await body()
     }
 }

@@ -5,17 +5,15 @@ import MartletSystem
 extension CommandContext {
     /// Runs `body` with a client of the broker that the flags and the environment name.
     func withClient<Result>(
-        deadline: Duration? = nil, _ body: (MartletClient) async throws -> Result
+        _ body: (MartletClient) async throws -> Result
     ) async throws -> Result {
-        try await Martlet.withClient(try clientConfiguration(deadline: deadline), body)
+        try await Martlet.withClient(try clientConfiguration(), body)
     }
 
-    /// - Parameter deadline: how long a broker that cannot be reached is waited for, when the
-    ///   user does not say.
-    func clientConfiguration(deadline: Duration? = nil) throws -> ClientConfiguration {
+    func clientConfiguration() throws -> ClientConfiguration {
         let timeout = try invocation.milliseconds("timeout", in: 1...86_400_000)
         let connect = try invocation.milliseconds("connect-timeout", in: 0...86_400_000)
-        let patience = connect.map { Duration.milliseconds($0) } ?? deadline ?? .seconds(3)
+        let patience = connect.map { Duration.milliseconds($0) } ?? .seconds(3)
         return ClientConfiguration(
             server: try server, clientName: "martlet-cli",
             connectTimeout: max(.milliseconds(500), min(.seconds(5), patience)),

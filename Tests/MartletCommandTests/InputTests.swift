@@ -19,6 +19,40 @@ import Testing
             output: Output(isTerminal: false, errorIsTerminal: false, width: nil))
     }
 
+    /// A topic of which all is followed is read as a whole, so that partitions may be added.
+    @Test func `where a tail begins and ends`() throws {
+        let view = LogView(
+            topic: "t",
+            partitions: [
+                LogView.Place(partition: 0, earliest: 5, latest: 100),
+                LogView.Place(partition: 1, earliest: 0, latest: 0),
+            ])
+        let starts: [Int32: Int64] = [0: 90, 1: 0]
+        let ends: [Int32: Int64] = [0: 100, 1: 0]
+        let first = TopicPartition("t", 0)
+        let second = TopicPartition("t", 1)
+
+        let follow = try TailPlan(Self.context(["tail", "t", "-f"]))
+        let whole = try #require(follow.range(of: view, isWhole: true, starts, ends))
+        #expect(whole.configuration.assignments == [.topic("t", start: .earliest)])
+        #expect(whole.starts == [first: 90, second: 0] && whole.ends == nil)
+        #expect(whole.configuration.deadline == .seconds(60))
+        let chosen = try #require(follow.range(of: view, isWhole: false, starts, ends))
+        #expect(
+            chosen.configuration.assignments == [
+                .partition("t", 0, start: .offset(90)), .partition("t", 1, start: .offset(0)),
+            ])
+        #expect(chosen.starts.isEmpty && chosen.ends == nil)
+
+        let once = try TailPlan(Self.context(["tail", "t"]))
+        let bounded = try #require(once.range(of: view, isWhole: true, starts, ends))
+        #expect(bounded.configuration.assignments == [.partition("t", 0, start: .offset(90))])
+        #expect(bounded.starts.isEmpty && bounded.ends == [first: 100])
+        #expect(bounded.configuration.deadline == nil)
+        let patient = try TailPlan(Self.context(["tail", "t", "-f", "--connect-timeout", "5s"]))
+        #expect(patient.deadline == nil)
+    }
+
     private static func record(_ text: String, _ words: [String] = []) throws -> ProducerRecord? {
         try input(words).record(Array(text.utf8), number: 7)
     }

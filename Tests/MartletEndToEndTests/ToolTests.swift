@@ -90,6 +90,55 @@ import Testing
         #expect(lines(read).sorted() == ["1", "2"])
     }
 
+    @Test func `the first record that is refused ends the input`() throws {
+        try run("topic", "create", "t", "--set", "cleanup=compact", "--partitions", "1")
+        for flags in [[], ["-v", "-o", "json"]] {
+            let child = try start(["produce", "t", "-K", ":"] + flags)
+            // Its input stays open. Without a key nothing can be kept of the second.
+            try child.write("k:1\nno key\n")
+            #expect(child.wait() == .exited(4), "\(child.errorOutput)")
+            #expect(child.errorOutput.contains(" not\n"), "\(child.errorOutput)")
+            #expect(child.errorOutput.contains("(INVALID_RECORD)"))
+            if !flags.isEmpty {
+                #expect(try JSONValue(parsing: child.output).arrayValue != nil)
+            }
+        }
+    }
+
+    @Test func `Ctrl-C ends a produce with what was read sent and counted`() throws {
+        try run("topic", "create", "t", "--partitions", "1")
+        let child = try start(["produce", "t", "-v", "-o", "json"])
+        // The receipts come before the input ends.
+        try child.write("a\n")
+        #expect(child.waitForOutput("\"offset\":0"))
+        try child.write("b\nc without an end")
+        #expect(child.waitForOutput("\"offset\":1"))
+        child.kill(SIGINT)
+        #expect(child.wait() == .exited(1))
+        #expect(
+            child.errorOutput == "martlet: interrupted: 2 records acknowledged, 0 not\n")
+        #expect(try JSONValue(parsing: child.output).arrayValue?.count == 2)
+        let read = try run("tail", "t", "--from", "earliest", "-e", "-o", "raw").output
+        #expect(read == "a\nb\n")
+    }
+
+    @Test func `a trim that one partition refuses tells what became of each`() throws {
+        try run("topic", "create", "t", "--partitions", "2")
+        try run("produce", "t", "-p", "0", input: "a\nb\nc\n")
+        try run("produce", "t", "-p", "1", input: "a\n")
+        let (output, errors) = try run(
+            "topic", "trim", "t", "--before", "2", "--yes", "-o", "json", expect: 3)
+        let rows = try #require(try JSONValue(parsing: output).arrayValue)
+        #expect(rows.map { $0["after"]?.integerValue } == [2, 0])
+        #expect(rows.map { $0["error"]?.stringValue } == [nil, "OFFSET_OUT_OF_RANGE"])
+        #expect(errors.contains("martlet: partition 1 is not trimmed\n"))
+    }
+
+    @Test func `a follower of a broker that is not there is told`() throws {
+        let child = try start(["tail", "t", "-f", "--server", "127.0.0.1:1"])
+        #expect(child.wait(seconds: 40) == .exited(7), "\(child.errorOutput)")
+    }
+
     @Test func `errors have their exit codes and one line each`() throws {
         #expect(try run("--version").output == run("version").output)
         try run("topic", "create", "t")
@@ -100,6 +149,7 @@ import Testing
             (["tail", "t", "--from", "soon"], 2, "@TIME"),
             (["topic", "delete", "t"], 2, "--yes"),
             (["topic", "set", "t", "retenton.time=1d"], 2, "did you mean 'retention.time'?"),
+            (["topic", "add-partitions", "t", "--total", "1", "--dry-run"], 2, "1 partition"),
             (["status", "--server", "127.0.0.1:1"], 7, "is martletd running there?"),
             (["dump", "segment", "/nosuch"], 3, "/nosuch"),
         ] as [([String], Int32, String)] {
@@ -184,11 +234,24 @@ import Testing
             declare -F _martlet >/dev/null || exit 3
             COMP_WORDS=(martlet topic cr); COMP_CWORD=2; _martlet martlet cr topic
             echo "${COMPREPLY[*]}"
-            COMP_WORDS=(martlet tail t --acks dur); COMP_CWORD=4; _martlet martlet dur --acks
+            COMP_WORDS=(martlet produce t --acks dur); COMP_CWORD=4; _martlet martlet dur --acks
+            echo "${COMPREPLY[*]}"
+            COMP_WORDS=(martlet t cr); COMP_CWORD=2; _martlet martlet cr t
+            echo "${COMPREPLY[*]}"
+            COMP_WORDS=(martlet tail t --format ''); COMP_CWORD=4; _martlet martlet '' --format
+            echo "${#COMPREPLY[@]}"
+            martlet() { "$MARTLET" "$@"; }
+            server="$MARTLET_SERVER"; unset MARTLET_SERVER
+            COMP_LINE="martlet -s $server t describe na"
+            COMP_WORDS=(martlet -s "$server" t describe na); COMP_CWORD=5
+            _martlet martlet na describe
             echo "${COMPREPLY[*]}"
             """
+        try run("topic", "create", "named")
         let child = try start(["-c", ask], program: "/bin/bash")
         #expect(child.wait() == .exited(0), "\(child.errorOutput)")
-        #expect(child.output == "create\ndurable\n", "\(child.output)\(child.errorOutput)")
+        #expect(
+            child.output == "create\ndurable\ncreate\n0\nnamed\n",
+            "\(child.output)\(child.errorOutput)")
     }
 }

@@ -9,14 +9,18 @@ final class InputPieces: Sendable {
 
     private let queue = SerialQueue(label: "martlet.input")
 
-    /// The next bytes of standard input; nil at its end.
+    /// The next bytes of standard input; nil at its end. A cancelled task does not wait for them.
     private func chunk() async throws -> [UInt8]? {
-        let result = await withCheckedContinuation {
-            (continuation: CheckedContinuation<Result<[UInt8], SystemError>, Never>) in
-            queue.execute { continuation.resume(returning: Self.read()) }
+        let (results, one) = AsyncStream.makeStream(of: Result<[UInt8], SystemError>.self)
+        queue.execute {
+            one.yield(Self.read())
+            one.finish()
         }
-        let bytes = try result.get()
-        return bytes.isEmpty ? nil : bytes
+        for await result in results {
+            let bytes = try result.get()
+            return bytes.isEmpty ? nil : bytes
+        }
+        throw CancellationError()
     }
 
     private static func read() -> Result<[UInt8], SystemError> {

@@ -12,7 +12,10 @@ enum ProduceCommand {
                 "Each line is the value of a record. With --format jsonl each line is an object "
                     + "with any of key, value, headers, partition and timestamp (milliseconds or "
                     + "ISO 8601); keyBase64 and valueBase64 carry bytes that are no text. What "
-                    + "'martlet tail -o jsonl' prints can be produced again."
+                    + "'martlet tail -o jsonl' prints can be produced again.",
+                "Ends with the input, with the first record that cannot be written, and with "
+                    + "Ctrl-C; what was read until then is sent and told. With -v each receipt is "
+                    + "printed as soon as it is there, in the order of the input.",
             ],
             arguments: [TopicCommands.topicArgument], flags: flags,
             examples: [
@@ -66,11 +69,10 @@ enum ProduceCommand {
             if let timeout = try context.invocation.milliseconds("timeout", in: 1...86_400_000) {
                 configuration.deliveryTimeout = .milliseconds(timeout)
             }
-            return try await client.withProducer(configuration) { producer in
-                printsReceipts
-                    ? try await send(producer, input, receipts)
-                    : try await enqueue(producer, input)
-            }
+            let run = ProduceRun(
+                try await client.producer(configuration), input, context.output,
+                receipts: printsReceipts ? receipts : nil)
+            return try await run.run()
         }
         if context.output.errorIsTerminal {
             context.output.message("\(Shown.plural(count, "record")) written to \(input.topic)")
@@ -80,56 +82,6 @@ enum ProduceCommand {
     private static func acks(_ context: CommandContext) throws -> AckLevel {
         let word = try context.invocation.choice("acks", AckLevel.allCases.map(\.name))
         return word.flatMap { AckLevel(name: $0) } ?? .durable
-    }
-
-    /// As fast as it goes; the first failure ends it.
-    private static func enqueue(_ producer: Producer, _ input: RecordInput) async throws -> Int {
-        var pieces = 0
-        var records = 0
-        try await InputPieces().forEach(delimiter: input.delimiter) { piece in
-            pieces += 1
-            guard let record = try input.record(piece, number: pieces) else { return }
-            try await enqueue(record, producer)
-            records += 1
-        }
-        try await producer.flush()
-        return records
-    }
-
-    private static func enqueue(_ record: ProducerRecord, _ producer: Producer) async throws {
-        while true {
-            do {
-                return try producer.enqueue(record)
-            } catch let error as MartletError where error.code == .bufferFull {
-                try await producer.waitForSpace()
-            }
-        }
-    }
-
-    /// With receipts in the order of the input; many on their way at once.
-    private static func send(
-        _ producer: Producer, _ input: RecordInput, _ receipts: ReceiptPrinter
-    ) async throws -> Int {
-        var pieces = 0
-        var records = 0
-        var underWay: [Task<DeliveryReceipt, any Error>] = []
-        var receipts = receipts
-        defer { for task in underWay { task.cancel() } }
-        try await InputPieces().forEach(delimiter: input.delimiter) { piece in
-            pieces += 1
-            guard let record = try input.record(piece, number: pieces) else { return }
-            // Begins at once, so that the records keep the order of the lines.
-            underWay.append(Task.immediate { try await producer.send(record) })
-            records += 1
-            if underWay.count >= 1024 {
-                try await receipts.show(underWay)
-                underWay.removeAll()
-            }
-        }
-        try await receipts.show(underWay)
-        underWay.removeAll()
-        try receipts.finish()
-        return records
     }
 }
 
@@ -144,11 +96,7 @@ struct ReceiptPrinter {
         output = context.output
     }
 
-    mutating func show(_ tasks: [Task<DeliveryReceipt, any Error>]) async throws {
-        for task in tasks { try show(try await task.value) }
-    }
-
-    private mutating func show(_ receipt: DeliveryReceipt) throws {
+    mutating func show(_ receipt: DeliveryReceipt) throws {
         let value: JSONValue = [
             "topic": .string(receipt.topic), "partition": JSONValue(receipt.partition),
             "offset": receipt.offset < 0 ? .null : .integer(receipt.offset),

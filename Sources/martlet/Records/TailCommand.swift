@@ -50,7 +50,7 @@ enum TailCommand {
         try await Interruption.cancelling {
             var printer = try RecordPrinter(context)
             do {
-                try await context.withClient(deadline: plan.deadline) { client in
+                try await context.withClient { client in
                     try await read(client, plan, context, &printer)
                 }
                 try printer.finish()
@@ -73,6 +73,9 @@ enum TailCommand {
         else { return }
         let output = context.output
         try await client.withConsumer(range.configuration) { consumer in
+            for (partition, start) in range.starts {
+                try await consumer.seek(partition, to: .offset(start))
+            }
             let reading = BoundedReading(consumer, ends: range.ends) { event in
                 if let text = describe(event) { output.message("martlet: \(text)") }
             }
@@ -117,6 +120,9 @@ struct TailPlan: Sendable {
     let until: LogPlace?
     let follows: Bool
     let count: Int64?
+    /// A broker that restarts is waited for by those who follow it, unless they say how long. That
+    /// there is none at all is told as soon as ever.
+    let deadline: Duration?
     private let key: [UInt8]?
     private let text: [UInt8]?
 
@@ -138,12 +144,10 @@ struct TailPlan: Sendable {
         }
         let isBounded = invocation.has("exit") || until != nil
         follows = invocation.has("follow") || (!isBounded && (count != nil || start == .latest))
+        deadline = follows && !invocation.has("connect-timeout") ? .seconds(60) : nil
         key = invocation.value("key").map { Array($0.utf8) }
         text = invocation.value("grep").map { Array($0.utf8) }
     }
-
-    /// A broker that restarts is waited for by those who follow it.
-    var deadline: Duration? { follows ? .seconds(60) : nil }
 
     func accepts(_ record: ConsumedRecord) -> Bool {
         if let key, record.keyBytes != key { return false }
@@ -160,36 +164,56 @@ struct TailPlan: Sendable {
         if follows, chosen == nil, from == .earliest || from == .latest {
             // The whole topic, so that partitions that are added later are read too.
             let start: StartPosition = from == .earliest ? .earliest : .latest
-            return TailRange([.topic(topic, start: start)], ends: nil)
+            return TailRange(self, [.topic(topic, start: start)])
         }
         let view = try await LogView.load(admin, topic, chosen ?? info.allPartitions)
         let starts = try await from.offsets(in: view, admin)
         let ends = try await (until ?? .latest).offsets(in: view, admin)
+        return range(of: view, isWhole: chosen == nil, starts, ends)
+    }
+
+    func range(
+        of view: LogView, isWhole: Bool, _ starts: [Int32: Int64], _ ends: [Int32: Int64]
+    ) -> TailRange? {
         var assignments: [Assignment] = []
+        var begins: [TopicPartition: Int64] = [:]
         var wanted: [TopicPartition: Int64] = [:]
         for place in view.partitions {
             let start = min(max(starts[place.partition] ?? 0, place.earliest), place.latest)
             let end = min(ends[place.partition] ?? 0, place.latest)
+            begins[TopicPartition(topic, place.partition)] = start
             if !follows {
                 guard start < end else { continue }
                 wanted[TopicPartition(topic, place.partition)] = end
             }
             assignments.append(.partition(topic, place.partition, start: .offset(start)))
         }
-        return assignments.isEmpty ? nil : TailRange(assignments, ends: follows ? nil : wanted)
+        if assignments.isEmpty { return nil }
+        if !follows { return TailRange(self, assignments, ends: wanted) }
+        // The whole topic again, each partition from its own place.
+        return isWhole
+            ? TailRange(self, [.topic(topic, start: .earliest)], starts: begins)
+            : TailRange(self, assignments)
     }
 }
 
 /// Partitions with where to begin and where to end.
 struct TailRange: Sendable {
     let configuration: ConsumerConfiguration
+    /// Where to go before the first record is taken, in a topic that is read as a whole.
+    let starts: [TopicPartition: Int64]
     let ends: [TopicPartition: Int64]?
 
-    init(_ assignments: [Assignment], ends: [TopicPartition: Int64]?) {
+    init(
+        _ plan: TailPlan, _ assignments: [Assignment], starts: [TopicPartition: Int64] = [:],
+        ends: [TopicPartition: Int64]? = nil
+    ) {
         var configuration = ConsumerConfiguration(assignments)
         // What retention takes away while we read is told and passed.
         configuration.resetPolicy = .earliest
+        configuration.deadline = plan.deadline
         self.configuration = configuration
+        self.starts = starts
         self.ends = ends
     }
 }

@@ -29,9 +29,10 @@ enum TopicAddPartitionsCommand {
         let isDryRun = context.invocation.has("dry-run")
         let (before, after) = try await context.withClient { client in
             let before = try await client.admin.topic(name).partitions
-            guard Int(total) >= before else {
+            guard Int(total) > before else {
+                let refusal = Int(total) == before ? " already" : ", and none can be taken away"
                 throw ToolError.usage(
-                    "topic \(name) has \(before) partitions, and none can be taken away")
+                    "topic \(name) has \(Shown.plural(before, "partition"))\(refusal)")
             }
             guard !isDryRun else { return (before, Int(total)) }
             return (before, try await client.admin.addPartitions(name, total: Int(total)))

@@ -9,7 +9,8 @@ enum TopicTrimCommand {
             "trim", aliases: ["delete-records"], "Delete the records of a topic below an offset.",
             discussion: [
                 "--before takes an offset, @TIME for the first record of that event time or later, "
-                    + "or 'end' for everything there is."
+                    + "or 'end' for everything there is. Partitions that refuse it are named, and "
+                    + "the others are trimmed."
             ],
             arguments: [TopicCommands.topicArgument],
             flags: [
@@ -38,28 +39,52 @@ enum TopicTrimCommand {
             if !isDryRun {
                 try context.confirm(name, "this deletes records of topic \(name) below \(word)")
             }
-            let starts =
+            let results: [Int32: Result<Int64, MartletError>] =
                 isDryRun
-                ? targets : try await client.admin.deleteRecords(name, before: targets)
-            try show(view, starts, context)
+                ? targets.mapValues { .success($0) }
+                : try await client.admin.deleteRecordsOfEach(name, before: targets)
+            try show(view, results, context)
+            try tell(results, context)
         }
     }
 
+    /// Names the partitions that were refused; the command fails with the first.
+    private static func tell(
+        _ results: [Int32: Result<Int64, MartletError>], _ context: CommandContext
+    ) throws {
+        var first: MartletError?
+        for (partition, result) in results.sorted(by: { $0.key < $1.key }) {
+            guard case .failure(let error) = result else { continue }
+            context.output.message("martlet: partition \(partition) is not trimmed")
+            first = first ?? error
+        }
+        if let first { throw first }
+    }
+
     private static func show(
-        _ view: LogView, _ starts: [Int32: Int64], _ context: CommandContext
+        _ view: LogView, _ results: [Int32: Result<Int64, MartletError>],
+        _ context: CommandContext
     ) throws {
         var table = Table([
             .right("PARTITION"), .right("START BEFORE"), .right("START AFTER"), .right("END"),
         ])
         var objects: [JSONValue] = []
         for place in view.partitions {
-            let after = max(place.earliest, starts[place.partition] ?? place.earliest)
+            let result = results[place.partition] ?? .success(place.earliest)
+            let after: Int64
+            var refusal = JSONValue.null
+            switch result {
+            case .success(let start): after = max(place.earliest, start)
+            case .failure(let error):
+                after = place.earliest
+                refusal = .string(error.code.name)
+            }
             table.add([
                 "\(place.partition)", "\(place.earliest)", "\(after)", "\(place.latest)",
             ])
             objects.append([
                 "partition": JSONValue(place.partition), "before": .integer(place.earliest),
-                "after": .integer(after), "end": .integer(place.latest),
+                "after": .integer(after), "end": .integer(place.latest), "error": refusal,
             ])
         }
         try context.show(table, objects: objects)
