@@ -11,7 +11,7 @@ import Synchronization
 /// still recognised. A segment with a damaged range is left alone.
 struct Compaction {
     /// Memory for the newest offset of each key; what does not fit waits for the next run.
-    static let keyBytesMax = 64 << 20
+    var keyBytesMax = 64 << 20
     private static let keyOverhead = 64
 
     let settings: TopicSettings
@@ -57,7 +57,7 @@ struct Compaction {
                     chain = RecordBatch.prefixChecksum(scanner.bytes, continuing: chain)
                     newest.producers.record(header, appendTime: 0)
                     // The rest of the segment is still to be checked.
-                    isFull = isFull || newest.bytes >= Self.keyBytesMax
+                    isFull = isFull || newest.bytes >= keyBytesMax
                     if isFull { continue }
                     guard isUnchecked || header.baseOffset >= newest.end else {
                         throw damaged(segment)
@@ -168,6 +168,8 @@ private struct RewrittenBatch {
     ) -> Bool {
         guard let key = record.key else { return true }
         let offset = header.baseOffset + Int64(record.offsetDelta)
+        // Not looked at: an older value of its key may be below the end, and would come back.
+        if offset >= newest.end { return true }
         if let newer = newest.offsets[bytes.copy(key)], newer > offset { return false }
         return record.value != nil || !dropsTombstones
     }

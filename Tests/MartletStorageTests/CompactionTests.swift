@@ -111,6 +111,41 @@ import Testing
         }
     }
 
+    @Test func `what the key map has no room for stays, also a tombstone`() throws {
+        let folder = TemporaryFolder()
+        let disk = PosixFileSystem()
+        let harness = try StorageHarness(folder.path, disk)
+        let settings = ["cleanup.policy": "compact"]
+        let log = try #require(try harness.topic("t", settings: settings).partition(0))
+        for (key, value) in [("k", "alive"), ("other", "x"), ("k", nil)] as [(String, String?)] {
+            guard case .appended = try log.appendNow(record(key, value)) else {
+                Issue.record("not appended")
+                return
+            }
+        }
+        let segment = try #require(log.state.withLock { $0.segments.first })
+        let end = try #require(log.appender.withLock { $0.files?.tracker.end })
+        segment.seal(end)
+        var compaction = Compaction(
+            settings: TopicSettings(), segments: [segment], limit: 3, tombstoneHorizon: .max)
+        compaction.keyBytesMax = 1
+        let newest = try compaction.newest()
+        #expect(newest.end == 1)
+        let target = try disk.open(folder.path + "/rewritten", .createNew)
+        #expect(try compaction.rewrite(segment, newest, producers: [], into: target) == 0)
+    }
+
+    private func record(_ key: String, _ value: String?) -> ByteSlab {
+        let slab = ByteSlab(capacity: 4096)
+        let builder = RecordBatchBuilder(slab: slab)
+        let (keyBytes, valueBytes) = (Array(key.utf8), Array((value ?? "").utf8))
+        _ = unsafe builder.append(
+            key: keyBytes.span.bytes, value: value == nil ? nil : valueBytes.span.bytes,
+            headers: [], timestamp: 1_000)
+        _ = builder.finish(producerID: -1, producerEpoch: -1, baseSequence: -1)
+        return slab
+    }
+
     @Test func `a record without a key is refused`() throws {
         let folder = TemporaryFolder()
         let harness = try StorageHarness(folder.path, PosixFileSystem())
