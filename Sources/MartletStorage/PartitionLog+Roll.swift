@@ -52,18 +52,8 @@ extension PartitionLog {
 
     /// Makes the files of the next segment. Housekeeping.
     func prepareNextSegment() {
-        let (isNamed, isPrepared) = appender.withLock { ($0.segment.isNamed, $0.prepared != nil) }
-        guard isNamed, !isPrepared, state.withLock({ $0.offline }) == nil else {
-            // The prepared names are still in use: the flush gives them up. (Or there is nothing to
-            // do, or the topic is gone: whoever waits learns it by trying again.)
-            let retries = appender.withLock { appender in
-                appender.isPreparing = false
-                return isNamed ? appender.takeWaiting() : []
-            }
-            if !isNamed { context.flush.request(self) }
-            for retry in retries { retry.retryAppend(self) }
-            return
-        }
+        let isWanted = appender.withLock { $0.segment.isNamed && $0.prepared == nil }
+        guard isWanted, state.withLock({ $0.offline }) == nil else { return putOffPreparing() }
         do {
             let prepared = try makePrepared()
             let retries = appender.withLock { appender in
@@ -81,6 +71,20 @@ extension PartitionLog {
             }
             for retry in appender.withLock({ $0.takeWaiting() }) { retry.retryAppend(self) }
         }
+    }
+
+    /// The prepared names are still in use: the flush gives them up, and wakes who waits. Or there is
+    /// nothing to do, or the topic is gone: whoever waits learns it by trying again.
+    ///
+    /// Under one lock: the flush marks the segment as named before it takes the lock to wake them.
+    func putOffPreparing() {
+        let (isNamed, retries) = appender.withLock { appender in
+            appender.isPreparing = false
+            let isNamed = appender.segment.isNamed
+            return (isNamed, isNamed ? appender.takeWaiting() : [])
+        }
+        if !isNamed { context.flush.request(self) }
+        for retry in retries { retry.retryAppend(self) }
     }
 
     private func makePrepared() throws(StorageError) -> Appender.Prepared {

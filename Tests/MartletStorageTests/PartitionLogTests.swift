@@ -1,10 +1,54 @@
 import Glibc
 import MartletFormat
-import MartletStorage
 import MartletSystem
+import MartletTestSupport
+import Synchronization
 import Testing
 
+@testable import MartletStorage
+
 @Suite struct PartitionLogTests {
+    @Test func `a write-back that syncfs does not tell of is not acknowledged`() throws {
+        let disk = CrashDisk()
+        let flush = ManualExecutor(clock: ManualClock())
+        let harness = try StorageHarness("/data", disk, flush: flush) {
+            $0.syncFileSystemThreshold = 2
+        }
+        let topic = try harness.topic("t", partitions: 3)
+        var probes: [DurabilityProbe] = []
+        for log in topic.partitions {
+            guard case .appended(let receipt) = try log.appendNow(batch(["v"])) else {
+                Issue.record("not appended")
+                return
+            }
+            let probe = DurabilityProbe()
+            log.whenDurable(receipt.endOffset, probe)
+            probes.append(probe)
+        }
+        disk.setFault(
+            DiskFault(kind: .inputOutput, operation: disk.operations, isLasting: false))
+        flush.runAll()
+        #expect(disk.faultHits == 1)
+        #expect(harness.engine.context.failed != nil)
+        #expect(probes.allSatisfy { !$0.isDurable })
+    }
+
+    @Test func `an append that waits is woken when the segment got its name meanwhile`() throws {
+        let folder = TemporaryFolder()
+        let harness = try StorageHarness(folder.path, PosixFileSystem())
+        let log = try #require(try harness.topic("t").partition(0))
+        _ = try log.appendNow(batch(["v"]))
+        // The preparation began before the flush gave the name; the append came after.
+        let probe = RetryProbe()
+        log.appender.withLock { appender in
+            appender.isPreparing = true
+            appender.wait(probe)
+        }
+        log.putOffPreparing()
+        #expect(probe.count.load(ordering: .relaxed) == 1)
+        #expect(log.appender.withLock { !$0.isPreparing })
+    }
+
     @Test func `what is appended is read back, also after a restart`() throws {
         let folder = TemporaryFolder()
         let path = folder.path + "/data"

@@ -46,6 +46,7 @@ struct StorageHarness {
 
     init(
         _ directory: String, _ fileSystem: any FileSystem, clock: any Clock = SystemClock(),
+        flush: (any Executor)? = nil,
         change: (inout StorageOptions) -> Void = { _ in }
     ) throws {
         var options = StorageOptions(dataDirectory: directory)
@@ -56,7 +57,8 @@ struct StorageHarness {
         engine = try StorageEngine.open(
             options, fileSystem: fileSystem, clock: clock,
             executors: StorageExecutors(
-                flush: [executor], readers: [executor], housekeeping: executor, marks: executor))
+                flush: [flush ?? executor], readers: [executor], housekeeping: executor,
+                marks: executor))
     }
 
     func topic(

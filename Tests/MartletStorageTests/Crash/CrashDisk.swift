@@ -23,6 +23,8 @@ struct DiskState: Sendable {
         var cached: [UInt8] = []
         var durable: [UInt8] = []
         var pending: [Change] = []
+        /// A write-back failed, and nobody was told yet.
+        var hasLostPages = false
         var entries: [String: Int] = [:]
         var durableEntries: [String: Int] = [:]
     }
@@ -91,6 +93,14 @@ struct DiskState: Sendable {
             return true
         }
         nodes[directory] = node
+    }
+
+    /// A write-back that failed: the pages count as clean, but are not on the device.
+    mutating func losePages() {
+        for (id, node) in nodes where !node.pending.isEmpty {
+            nodes[id]?.pending = []
+            nodes[id]?.hasLostPages = true
+        }
     }
 
     mutating func syncAll() {
@@ -165,7 +175,7 @@ final class CrashDisk: FileSystem {
     /// Runs one operation: tells the observer, then fails it or does it.
     func perform(
         _ operation: Operation, _ call: String, _ path: String,
-        partly: (inout DiskState) -> Void = { _ in },
+        isSilent: Bool = false, partly: (inout DiskState) -> Void = { _ in },
         _ body: (inout DiskState) -> CInt
     ) throws(SystemError) {
         let watch = state.withLock { state in
@@ -183,6 +193,10 @@ final class CrashDisk: FileSystem {
                 switch fault.kind {
                 case .inputOutput:
                     state.faultHits += 1
+                    if isSilent {
+                        partly(&state.disk)
+                        return 0
+                    }
                     if operation == .sync { state.failedSync = true }
                     partly(&state.disk)
                     return EIO
@@ -198,7 +212,9 @@ final class CrashDisk: FileSystem {
                     }
                 }
             }
-            return body(&state.disk)
+            let code = body(&state.disk)
+            if code != 0, operation == .sync { state.failedSync = true }
+            return code
         }
         if code != 0 { throw SystemError(call: call, code: code, subject: path) }
     }
@@ -420,6 +436,10 @@ private final class CrashFile: File {
             // The pages count as clean, but are not on the device (fsyncgate).
             partly: { $0.nodes[node]?.pending = [] }
         ) { disk in
+            if disk.nodes[node]?.hasLostPages == true {
+                disk.nodes[node]?.hasLostPages = false
+                return EIO
+            }
             disk.sync(file: node)
             return 0
         }
@@ -444,7 +464,10 @@ private final class CrashFile: File {
     }
 
     func syncFileSystem() throws(SystemError) {
-        try disk.perform(.sync, "syncfs", path) { disk in
+        // It need not be told of a write that failed; who syncs the file itself is (syncfs(2)).
+        try disk.perform(
+            .sync, "syncfs", path, isSilent: true, partly: { $0.losePages() }
+        ) { disk in
             disk.syncAll()
             return 0
         }

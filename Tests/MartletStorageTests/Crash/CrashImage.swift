@@ -20,14 +20,18 @@ enum CrashImage {
     }
 
     static func make(_ disk: DiskState, _ kind: Kind, _ random: inout SeededRandom) -> DiskState {
-        if kind == .kill { return disk }
         var image = disk
+        if kind == .kill {
+            for id in image.nodes.keys { image.nodes[id]?.hasLostPages = false }
+            return image
+        }
         persistNames(&image, kind, &random)
         for (id, node) in disk.nodes.sorted(by: { $0.key < $1.key }) {
             var node = node
             node.durable = content(node, kind, &random)
             node.cached = node.durable
             node.pending = []
+            node.hasLostPages = false
             node.durableEntries = image.nodes[id]?.durableEntries ?? [:]
             node.entries = node.durableEntries
             image.nodes[id] = node
