@@ -128,7 +128,9 @@ extension ProducerRegistry {
             topic = made
         }
         guard let log = topic.partition(0) else {
-            throw StorageError(.offline, "\(topicName) has no partition: it is offline")
+            throw StorageError(
+                .offline,
+                "\(topicName) has no partition: \(topic.offlineReason ?? "it is offline")")
         }
         let registry = ProducerRegistry(log: log, countMax: countMax)
         try registry.replay(pool, logger)
@@ -137,18 +139,30 @@ extension ProducerRegistry {
 
     private func replay(_ pool: SlabPool, _ logger: Logger) throws(StorageError) {
         var offset = log.view.logStart
+        // Whether a plain read at `offset` was in vain.
+        var isChecking = false
         while true {
-            switch try log.planFromDisk(from: offset, maxBytes: Self.readBytes) {
+            let outcome =
+                isChecking
+                ? try log.verifiedRead(from: offset, maxBytes: Self.readBytes)
+                : try log.planFromDisk(from: offset, maxBytes: Self.readBytes)
+            switch outcome {
             case .data(let plan):
-                try replay(plan, pool)
+                do throws(StorageError) {
+                    try replay(plan, pool)
+                } catch {
+                    // Rot: a read with every check quarantines it and gives what is whole.
+                    guard error.code == .corrupt, !isChecking else { throw error }
+                    isChecking = true
+                    continue
+                }
                 offset = plan.nextOffset
-            case .needsVerification:
-                guard
-                    case .data(let plan) = try log.verifiedRead(
-                        from: offset, maxBytes: Self.readBytes)
-                else { throw StorageError(.corrupt, "\(Self.topicName) at offset \(offset)") }
-                try replay(plan, pool)
-                offset = plan.nextOffset
+            case .needsDisk, .needsVerification:
+                guard !isChecking else {
+                    throw StorageError(.corrupt, "\(Self.topicName) at offset \(offset)")
+                }
+                isChecking = true
+                continue
             case .gap(let gap, _), .lost(let gap, _):
                 offset = gap.upperBound
             case .corrupt(let ranges, _):
@@ -160,11 +174,11 @@ extension ProducerRegistry {
             case .outOfRange(let view):
                 guard offset < view.logStart else { return }
                 offset = view.logStart
-            case .atEnd, .needsDisk:
-                return
+            case .atEnd: return
             case .offline(let reason):
                 throw StorageError(.offline, "\(Self.topicName): \(reason)")
             }
+            isChecking = false
         }
     }
 

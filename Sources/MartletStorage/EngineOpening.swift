@@ -58,34 +58,39 @@ struct EngineOpening {
     }
 
     private mutating func readTopics() throws(StorageError) -> [TopicMetadata] {
-        var names: Set<String> = []
-        var result: [TopicMetadata] = []
+        var topics: [TopicMetadata] = []
         for stored in try engine.store.load() {
             switch stored {
-            case .topic(let metadata):
-                if names.insert(metadata.name).inserted {
-                    result.append(metadata)
-                } else {
-                    takeOffline(
-                        metadata.id,
-                        "another topic has the name \"\(metadata.name)\" too")
-                }
-            case .unreadable(let id, let reason): takeOffline(id, reason)
+            case .topic(let metadata): topics.append(metadata)
+            case .unreadable(let id, let reason): takeOffline(id, named: nil, reason)
             case .stranger(let path):
                 events.append(
                     RecoveryEvent(.stranger, detail: "\(path) is not ours and was left alone"))
             }
         }
-        return result
+        // Which of two topics of one name is meant, nobody can tell.
+        var names: [String: Int] = [:]
+        for topic in topics { names[topic.name, default: 0] += 1 }
+        for topic in topics where names[topic.name] != 1 {
+            takeOffline(
+                topic.id, named: topic.name, "another topic has the name \"\(topic.name)\" too")
+        }
+        return topics.filter { names[$0.name] == 1 }
     }
 
-    /// A topic that cannot be served is known by its id alone; nothing of it is touched.
-    private mutating func takeOffline(_ id: TopicID, _ reason: String) {
+    /// Nothing of a topic that cannot be served is touched. Without a name it is known by its id
+    /// alone, and no topic is made meanwhile: it could get the same name.
+    private mutating func takeOffline(_ id: TopicID, named name: String?, _ reason: String) {
         isWhole = false
-        let metadata = TopicMetadata(id: id, name: id.description, partitions: 0)
-        let topic = Topic(metadata, settings: TopicSettings(), partitions: [], offline: reason)
-        engine.catalog.withLock { $0.byID[id] = topic }
-        events.append(RecoveryEvent(.offline, topic: id.description, detail: reason))
+        let metadata = TopicMetadata(id: id, name: name ?? id.description, partitions: 0)
+        let topic = Topic(
+            metadata, settings: TopicSettings(), partitions: [], offline: reason,
+            hasName: name != nil)
+        engine.catalog.withLock { catalog in
+            catalog.byID[id] = topic
+            if let name { catalog.byName[name] = topic }
+        }
+        events.append(RecoveryEvent(.offline, topic: topic.name, detail: reason))
     }
 
     private mutating func jobs(_ topics: [TopicMetadata]) -> [Job] {
@@ -97,7 +102,9 @@ struct EngineOpening {
                     jobs.append(Job(metadata: metadata, settings: settings, partition: partition))
                 }
             } catch {
-                takeOffline(metadata.id, "topic \(metadata.name): \(error.message)")
+                takeOffline(
+                    metadata.id, named: metadata.name,
+                    "topic \(metadata.name): \(error.message)")
             }
         }
         return jobs

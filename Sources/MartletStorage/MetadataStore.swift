@@ -8,6 +8,8 @@ protocol MetadataStore: Sendable {
     func load() throws(StorageError) -> [StoredTopic]
     /// Makes a topic that will be there after a crash, or not at all.
     func create(_ metadata: TopicMetadata) throws(StorageError)
+    /// Makes places for partitions that the metadata does not speak of yet.
+    func makePartitions(of metadata: TopicMetadata) throws(StorageError)
     func update(_ metadata: TopicMetadata) throws(StorageError)
     /// After it returns the topic will not come back. Its files go later.
     func delete(_ id: TopicID, at milliseconds: Int64) throws(StorageError)
@@ -100,7 +102,7 @@ struct DirectoryMetadataStore: MetadataStore {
         }
     }
 
-    func update(_ metadata: TopicMetadata) throws(StorageError) {
+    func makePartitions(of metadata: TopicMetadata) throws(StorageError) {
         let home = directory.topic(metadata.id)
         try storage("changing topic \(metadata.name)") { () throws(SystemError) in
             for partition in 0..<metadata.partitions {
@@ -108,10 +110,15 @@ struct DirectoryMetadataStore: MetadataStore {
                 if try fileSystem.status(path) == nil { try fileSystem.makeDirectory(path) }
             }
         }
-        // A directory is on disk before the metadata speaks of it.
         try storageFatal("syncing \(home)") { () throws(SystemError) in
             try fileSystem.syncDirectory(home)
         }
+    }
+
+    func update(_ metadata: TopicMetadata) throws(StorageError) {
+        // A directory is on disk before the metadata speaks of it.
+        try makePartitions(of: metadata)
+        let home = directory.topic(metadata.id)
         try fileSystem.replace(
             "\(home)/\(Self.metaName)", with: TopicMetadataText.encode(metadata), in: home)
     }

@@ -11,6 +11,8 @@ extension PartitionLog {
             guard isWanted else { return wakeWarm() }
             try openForAppend()
         } catch {
+            // No files, no failure: nothing of a deleted topic matters to the others.
+            if isGone { return wakeWarm() }
             context.logger.error(
                 "PARTITION_OFFLINE", "partition \(name) cannot be appended to: \(error.message)")
             appender.withLock { $0.isWarming = false }
@@ -19,6 +21,16 @@ extension PartitionLog {
             return
         }
         wakeWarm()
+    }
+
+    /// Its topic was deleted: the directory has another name, or is gone.
+    private var isGone: Bool {
+        guard state.withLock({ $0.offline }) != nil else { return false }
+        do {
+            return try context.fileSystem.status(directory) == nil
+        } catch {
+            return false  // a failure that may be anything
+        }
     }
 
     private func wakeWarm() {

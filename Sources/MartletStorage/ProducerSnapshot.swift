@@ -159,8 +159,11 @@ enum ProducerSnapshot {
         _ offset: Int64, directory: String, _ fileSystem: any FileSystem
     ) throws(StorageError) {
         let path = "\(directory)/\(LogFileNames.producers(offset))"
+        let file = try storage("opening \(path)") { () throws(SystemError) in
+            try fileSystem.open(path, .readWrite)
+        }
         try storageFatal("syncing \(path)") { () throws(SystemError) in
-            try fileSystem.open(path, .readWrite).sync()
+            try file.sync()
             try fileSystem.syncDirectory(directory)
         }
     }

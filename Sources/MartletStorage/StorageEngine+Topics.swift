@@ -16,7 +16,8 @@ extension StorageEngine {
     /// Makes a topic that is there after a crash, or not at all. Housekeeping; blocks.
     ///
     /// - Parameter settings: Canonical texts by key (`TopicSettings.keys`).
-    /// - Throws: `invalidName`, `topicExists`, `invalidSetting`, `limitReached`, `diskFull`.
+    /// - Throws: `invalidName`, `topicExists`, `invalidSetting`, `limitReached`, `diskFull`,
+    ///   `offline` while the name of a topic that is there cannot be read.
     package func createTopic(
         name: String, partitions: Int32, settings: [String: String], id: TopicID,
         isInternal: Bool = false, validateOnly: Bool = false
@@ -28,6 +29,7 @@ extension StorageEngine {
             guard topic(named: name) == nil else {
                 throw StorageError(.topicExists, "topic \"\(name)\" exists already")
             }
+            try checkNames(name)
             guard partitions > 0 else {
                 throw StorageError(.invalidSetting, "partitions: \(partitions) is less than 1")
             }
@@ -40,7 +42,7 @@ extension StorageEngine {
                 throw StorageError(.diskFull, context.space.reason)
             }
             try guardFatal { () throws(StorageError) in try store.create(metadata) }
-            let logs = try open(metadata, typed, 0..<partitions)
+            let logs = try openNew(metadata, typed)
             let topic = Topic(metadata, settings: typed, partitions: logs)
             catalog.withLock { catalog in
                 catalog.byID[id] = topic
@@ -116,8 +118,10 @@ extension StorageEngine {
             let added = metadata.partitions..<total
             metadata.partitions = total
             let changed = metadata
-            try guardFatal { () throws(StorageError) in try store.update(changed) }
+            // What cannot be opened is not part of the topic, now or after the next start.
+            try guardFatal { () throws(StorageError) in try store.makePartitions(of: changed) }
             let logs = try open(metadata, topic.settings, added)
+            try guardFatal { () throws(StorageError) in try store.update(changed) }
             topic.update(metadata, topic.settings, adding: logs)
         }
     }
@@ -184,6 +188,33 @@ extension StorageEngine {
                 .limitReached,
                 "partitions.max is \(context.options.partitionsMax), \(total) are there, \(partitions) more were asked for"
             )
+        }
+    }
+
+    /// The topic whose metadata cannot be read may be the one that is asked for.
+    private func checkNames(_ name: String) throws(StorageError) {
+        guard let other = topics().first(where: { !$0.hasName }) else { return }
+        throw StorageError(
+            .offline,
+            "topic \"\(name)\" is not made, for it may be there: the name of topic \(other.id) cannot be read (\(other.offlineReason ?? "")); restore its topic.meta from a backup, or move topics/\(other.id) out of the data directory, and restart"
+        )
+    }
+
+    /// Opens a topic that was made. One that cannot be opened goes again: the client is told that it
+    /// was not made, and makes another of the same name.
+    private func openNew(
+        _ metadata: TopicMetadata, _ settings: TopicSettings
+    ) throws(StorageError) -> [PartitionLog] {
+        do throws(StorageError) {
+            return try open(metadata, settings, 0..<metadata.partitions)
+        } catch {
+            let failure = error
+            guard !failure.isFatal else { throw failure }
+            try guardFatal { () throws(StorageError) in
+                try store.delete(metadata.id, at: context.clock.wallMilliseconds())
+            }
+            context.executors.housekeeping.execute { [self] in removeDeleted() }
+            throw failure
         }
     }
 

@@ -12,12 +12,15 @@ package final class Topic: Sendable {
 
     package let id: TopicID
     package let name: String
+    /// False when its metadata cannot be read: the name is only its id.
+    let hasName: Bool
     private let state: Mutex<State>
 
     init(
         _ metadata: TopicMetadata, settings: TopicSettings, partitions: [PartitionLog],
-        offline: String? = nil
+        offline: String? = nil, hasName: Bool = true
     ) {
+        self.hasName = hasName
         id = metadata.id
         name = metadata.name
         state = Mutex(
