@@ -46,6 +46,8 @@ struct Appender {
     var compactedTo: Int64 = 0
     /// Small appends since the last look at the space written ahead.
     var smallFlushes = 0
+    /// Why nothing is appended until the next start; nil when it is.
+    var readOnly: String?
 
     // One job of each kind at a time.
     var isWarming = false

@@ -31,6 +31,14 @@ struct EngineOpening {
         let partition: Int32
     }
 
+    /// What recovery has to say of a partition.
+    private struct Marks {
+        var entries: [MarkEntry]
+        let endBelowGap: MarkEntry
+
+        mutating func leaveGap() { entries = [endBelowGap] }
+    }
+
     private enum Outcome {
         case opened(LogRecovery.Result)
         case failed(StorageError)
@@ -41,16 +49,20 @@ struct EngineOpening {
         let outcomes = recover(jobs)
         var logs: [TopicID: [PartitionLog]] = [:]
         var gaps: [TopicID: TopicMetadata] = [:]
-        var marks: [MarkEntry] = []
+        var marks: [PartitionKey: Marks] = [:]
         var epoch = table.epoch
         for (job, outcome) in zip(jobs, outcomes) {
             let log = try adopt(job, outcome, &gaps, &marks, &epoch)
             logs[job.metadata.id, default: []].append(log)
         }
-        for job in jobs where job.partition == 0 {
-            if let metadata = gaps[job.metadata.id] { try engine.store.update(metadata) }
-        }
-        try raiseEpoch(epoch, marks)
+        try saveGaps(&gaps, logs, &marks)
+        try raiseEpoch(
+            epoch,
+            jobs.flatMap {
+                let key = PartitionKey(topic: $0.metadata.id, partition: $0.partition)
+                return marks[key]?.entries ?? []
+            }
+        )
         register(jobs, logs, gaps)
         removeDeletedLater()
         for event in events { log(event) }
@@ -137,7 +149,7 @@ struct EngineOpening {
 
     private mutating func adopt(
         _ job: Job, _ outcome: Outcome, _ gaps: inout [TopicID: TopicMetadata],
-        _ marks: inout [MarkEntry], _ epoch: inout Int32
+        _ marks: inout [PartitionKey: Marks], _ epoch: inout Int32
     ) throws(StorageError) -> PartitionLog {
         let key = PartitionKey(topic: job.metadata.id, partition: job.partition)
         let directory = context.directory.partition(key)
@@ -145,7 +157,8 @@ struct EngineOpening {
         case .opened(let result):
             events += result.events
             epoch = max(epoch, result.appender.leaderEpoch)
-            marks += result.marks
+            marks[key] = Marks(entries: result.marks, endBelowGap: result.endBelowGap)
+            if result.appender.readOnly != nil { isWhole = false }
             if result.hasNewGap {
                 var metadata = gaps[key.topic] ?? job.metadata
                 metadata.gaps[job.partition] = result.state.gaps
@@ -165,6 +178,37 @@ struct EngineOpening {
         }
     }
 
+    /// A new gap is on disk before anything is appended behind it. Without room for that its topic is
+    /// served to readers, and the next start finds what this one found.
+    private mutating func saveGaps(
+        _ gaps: inout [TopicID: TopicMetadata], _ logs: [TopicID: [PartitionLog]],
+        _ marks: inout [PartitionKey: Marks]
+    ) throws(StorageError) {
+        for (id, metadata) in gaps.sorted(by: { $0.value.name < $1.value.name }) {
+            do throws(StorageError) {
+                try context.withReserve { () throws(StorageError) in
+                    try engine.store.update(metadata)
+                }
+            } catch {
+                guard error.code == .diskFull else { throw error }
+                isWhole = false
+                gaps[id] = nil
+                for log in logs[id] ?? [] {
+                    marks[log.key]?.leaveGap()
+                    let reason = "no space for topic.meta (\(error.message))"
+                    log.appender.withLock { $0.readOnly = reason }
+                    events.append(
+                        RecoveryEvent(
+                            .readOnly, topic: metadata.name, partition: log.partition,
+                            from: log.view.logEnd,
+                            detail:
+                                "\(reason): readers are served, nothing is appended; free space and restart"
+                        ))
+                }
+            }
+        }
+    }
+
     /// The new epoch and the recovered ends are on disk before the first append.
     private func raiseEpoch(_ found: Int32, _ marks: [MarkEntry]) throws(StorageError) {
         var entries = marks
@@ -175,7 +219,10 @@ struct EngineOpening {
             entry.leaderEpoch = context.leaderEpoch
             entries.append(entry)
         }
-        if !entries.isEmpty { try context.marks.recordAndSync(entries) }
+        guard !entries.isEmpty else { return }
+        try context.withReserve { () throws(StorageError) in
+            try context.marks.recordAndSync(entries)
+        }
     }
 
     private func register(

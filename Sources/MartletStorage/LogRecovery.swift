@@ -28,6 +28,9 @@ struct LogRecovery {
         var hasNewGap = false
         /// The marks to write when all partitions are open; none when nothing changed.
         var marks: [MarkEntry] = []
+        /// The one to write instead when nothing may be appended: the next start then finds what this
+        /// one found, the gap and what is behind the last whole batch.
+        var endBelowGap: MarkEntry
     }
 
     /// Where the log ends, and in which segment.
@@ -58,8 +61,14 @@ struct LogRecovery {
         var result = assemble(segments, tail, damaged)
         result.events = events
         reserve(&result)
+        if let found = events.first(where: { $0.kind == .readOnly }) {
+            result.appender.readOnly = found.detail
+            result.hasNewGap = false
+            result.marks = [result.endBelowGap]
+            return result
+        }
         if changed || result.appender.tail.offset != marks.end?.offset {
-            result.marks.append(mark(result))
+            result.marks.append(mark(result.appender))
         }
         return result
     }
@@ -194,8 +203,17 @@ struct LogRecovery {
         _ segment: Segment, _ scanned: TailScan.Result, _ events: inout [RecoveryEvent]
     ) throws(StorageError) -> Bool {
         let file = try segment.log.open()
-        let kept = try torn.keep(
-            file, segment.base, from: scanned.end.position, to: segment.bytes)
+        let kept: Int64
+        do throws(StorageError) {
+            kept = try torn.keep(
+                file, segment.base, from: scanned.end.position, to: segment.bytes)
+        } catch {
+            guard error.code == .diskFull else { throw error }
+            // Nothing is cut without a copy, and nothing appended before it is cut.
+            events.append(readOnly(from: scanned.end.offset, error))
+            segment.bytes = scanned.end.position
+            return false
+        }
         if kept > 0 {
             context.metrics.tornBytes.add(Int(kept))
             events.append(
@@ -262,7 +280,8 @@ struct LogRecovery {
             .sorted { $0.lowerBound < $1.lowerBound }
         state.damaged = damaged
         state.skipped = skipped.filter { $0.upperBound > state.logStart }
-        return Result(appender: appender, state: state)
+        return Result(
+            appender: appender, state: state, endBelowGap: mark(appender))
     }
 
     /// Offsets that were given, or may have been, are never given again: a `written` topic goes on
@@ -307,17 +326,24 @@ struct LogRecovery {
                     : "the log ended below what was deleted: these offsets are never given again"))
     }
 
-    private func mark(_ result: Result) -> MarkEntry {
+    private func mark(_ appender: Appender) -> MarkEntry {
         var entry = MarkEntry(.end)
         entry.topic = key.topic
         entry.partition = key.partition
-        entry.leaderEpoch = result.appender.leaderEpoch
-        entry.segmentBase = result.appender.segment.base
-        entry.position = result.appender.tail.position
-        entry.offset = result.appender.tail.offset
-        entry.time = result.appender.tail.appendTime
-        entry.checksum = result.appender.tail.checksum
+        entry.leaderEpoch = appender.leaderEpoch
+        entry.segmentBase = appender.segment.base
+        entry.position = appender.tail.position
+        entry.offset = appender.tail.offset
+        entry.time = appender.tail.appendTime
+        entry.checksum = appender.tail.checksum
         return entry
+    }
+
+    func readOnly(from offset: Int64, _ error: StorageError) -> RecoveryEvent {
+        event(
+            .readOnly, from: offset,
+            "no space for what the start has to write (\(error.message)): readers are served, nothing is appended; free space and restart"
+        )
     }
 
     func event(

@@ -70,7 +70,7 @@ extension PartitionLog {
     func dropAhead() {
         appender.withLock { appender in
             guard let files = appender.files, files.aheadEnd > appender.tail.position,
-                !appender.isExtending
+                !appender.isExtending, appender.readOnly == nil
             else { return }
             do throws(SystemError) {
                 try files.log.truncate(to: appender.tail.position)

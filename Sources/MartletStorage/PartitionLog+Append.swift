@@ -43,6 +43,7 @@ extension PartitionLog {
         // Under the append lock: once `goOffline` had it, nothing is appended any more.
         if let failure = context.failed { return .refused(.failed(failure)) }
         if let offline = state.withLock({ $0.offline }) { return .refused(.offline(offline)) }
+        if let reason = appender.readOnly { return .refused(.diskFull(reason)) }
         guard appender.files != nil, appender.hasProducers else {
             appender.wait(retry)
             if !appender.isWarming {

@@ -103,11 +103,11 @@ extension PartitionLog {
 
     /// An open segment whose newest record has passed the retention would never go without this.
     private func rollIfOld() throws(StorageError) {
-        let (settings, tail, isNamed) = appender.withLock {
-            ($0.settings, $0.tail, $0.segment.isNamed)
+        let (settings, tail, mayRoll) = appender.withLock {
+            ($0.settings, $0.tail, $0.segment.isNamed && $0.readOnly == nil)
         }
         guard settings.cleanup.deletes, settings.retentionMilliseconds >= 0, tail.position > 0,
-            tail.appendTime != .min, isNamed,
+            tail.appendTime != .min, mayRoll,
             ageTime() - tail.appendTime > settings.retentionMilliseconds
         else { return }
         if appender.withLock({ $0.files == nil }) { beWarm() }

@@ -12,6 +12,8 @@ package struct RecoveryEvent: Sendable {
         case damage = "damage"
         /// Offsets that a `written` topic may have lost and will never give again.
         case gap = "gap"
+        /// No space for what the start had to write: served to readers, nothing is appended.
+        case readOnly = "read-only"
         /// A topic or partition cannot be served.
         case offline = "offline"
         /// A file or directory that is not ours, left alone.

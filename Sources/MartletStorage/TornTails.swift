@@ -18,9 +18,16 @@ struct TornTails {
         let end = try endOfContent(file, from: from, to: size)
         guard end > from else { return 0 }
         let path = try freePath(base)
-        try storage("keeping a torn tail of \(file.path)") { () throws(SystemError) in
-            let target = try fileSystem.open(path, .createNew)
-            try file.copy(from: from, to: end, into: target, at: 0)
+        try context.withReserve { () throws(StorageError) in
+            do throws(StorageError) {
+                try storage("keeping a torn tail of \(file.path)") { () throws(SystemError) in
+                    let target = try fileSystem.open(path, .createNew)
+                    try file.copy(from: from, to: end, into: target, at: 0)
+                }
+            } catch {
+                removePart(path)
+                throw error
+            }
         }
         // On disk before the original is cut.
         try storageFatal("keeping a torn tail of \(file.path)") { () throws(SystemError) in
@@ -28,6 +35,15 @@ struct TornTails {
             try fileSystem.syncDirectory(directory)
         }
         return end - from
+    }
+
+    /// A copy for which there was no room is worth nothing.
+    private func removePart(_ path: String) {
+        do {
+            try fileSystem.removeFile(path)
+        } catch {
+            return  // it was never made, or stays: a person can tell by its length
+        }
     }
 
     /// Takes a whole segment out of the log; an empty one is removed. Returns how many bytes it has

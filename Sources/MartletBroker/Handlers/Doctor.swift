@@ -52,6 +52,7 @@ struct Doctor {
         figure("leader.epoch", Int64(report.leaderEpoch))
         for (kind, advice) in [
             ("damage", "see `martlet topic verify`; restore the range or skip it on purpose"),
+            ("read-only", "free space and restart; readers are served meanwhile"),
             ("offline", "the data is untouched; restore the topic's metadata from a backup"),
         ] {
             let count = report.events.count { $0.kind.rawValue == kind }

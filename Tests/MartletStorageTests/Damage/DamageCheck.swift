@@ -92,7 +92,7 @@ struct DamageCheck {
         switch event.kind {
         case .damage, .gap: return max(0, event.from)..<max(event.to, event.from + 1, 1)
         case .tornTail: return max(0, event.from)..<Int64.max
-        case .keptAboveMark, .offline, .stranger, .tidied, .marks: return nil
+        case .keptAboveMark, .readOnly, .offline, .stranger, .tidied, .marks: return nil
         }
     }
 

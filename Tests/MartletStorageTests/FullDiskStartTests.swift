@@ -1,0 +1,113 @@
+import Glibc
+import MartletFormat
+import MartletSystem
+import MartletTestSupport
+import Synchronization
+import Testing
+
+@testable import MartletStorage
+
+/// An unclean start on a full disk serves readers.
+@Suite struct FullDiskStartTests {
+    private static let written = ["durability": "written"]
+
+    /// A broker that appended one record and was killed.
+    private static func kill(_ folder: TemporaryDirectory, _ settings: [String: String]) throws {
+        let harness = try StorageHarness(folder.path, PosixFileSystem())
+        let log = try #require(try harness.topic("t", settings: settings).partition(0))
+        _ = try log.appendNow(batch(["kept"]))
+        log.flush()
+    }
+
+    private static func fill(_ disk: HookedFileSystem, _ part: String, times: Int = .max) {
+        let left = Mutex(times)
+        disk.set { call, path in
+            guard call == .open, path.contains(part) else { return 0 }
+            return left.withLock { left in
+                guard left > 0 else { return 0 }
+                left -= 1
+                return ENOSPC
+            }
+        }
+    }
+
+    private func log(_ harness: StorageHarness) throws -> PartitionLog {
+        let topic = try #require(harness.engine.topic(named: "t"))
+        #expect(topic.isOnline)
+        return try #require(topic.partition(0))
+    }
+
+    private func expectReadOnly(_ harness: StorageHarness) throws {
+        #expect(harness.engine.startReport.events.contains { $0.kind == .readOnly })
+        let log = try log(harness)
+        #expect(try log.values().map(\.1) == ["kept"])
+        harness.engine.tick()
+        guard case .refused(.diskFull) = try log.appendNow(batch(["new"])) else {
+            Issue.record("appended behind what is not on disk")
+            return
+        }
+        #expect(harness.engine.context.failed == nil)
+        try harness.engine.close()
+    }
+
+    @Test func `a gap that has no room on disk keeps its topic readable`() throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        try Self.kill(folder, Self.written)
+        Self.fill(disk, "topic.meta.tmp")
+        var ends: [Int64] = []
+        for _ in 0..<2 {
+            let harness = try StorageHarness(folder.path, disk)
+            ends.append(try log(harness).view.logEnd)
+            try expectReadOnly(harness)
+        }
+        disk.set(nil)
+        let harness = try StorageHarness(folder.path, disk)
+        ends.append(try log(harness).view.logEnd)
+        #expect(ends == [ends[0], ends[0], ends[0]] && ends[0] > PartitionLog.reserveBlock)
+        guard case .appended(let receipt) = try log(harness).appendNow(batch(["new"])) else {
+            Issue.record("not appended although there is room")
+            return
+        }
+        #expect(receipt.baseOffset == ends[0])
+    }
+
+    @Test func `the reserve makes room for a gap`() throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        try Self.kill(folder, Self.written)
+        Self.fill(disk, "topic.meta.tmp", times: 1)
+        let harness = try StorageHarness(folder.path, disk)
+        guard case .appended = try log(harness).appendNow(batch(["new"])) else {
+            Issue.record("not appended although there is room")
+            return
+        }
+    }
+
+    @Test func `a torn tail that cannot be copied is not cut, and readers are served`() throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        try Self.kill(folder, [:])
+        let directory = "\(folder.path)/topics/\(TopicID(high: 1, low: 1))/0"
+        let path = "\(directory)/\(LogFileNames.log(0, generation: 0))"
+        let torn = ByteSlab(capacity: 100)
+        for _ in 0..<100 { torn.append(UInt8(0x55)) }
+        let file = try disk.open(path, .readWrite)
+        try file.write(torn, at: try file.size())
+        let size = try file.size()
+        Self.fill(disk, ".torn-")
+        for _ in 0..<2 {
+            try expectReadOnly(try StorageHarness(folder.path, disk))
+            #expect(try file.size() == size)
+        }
+        disk.set(nil)
+        let harness = try StorageHarness(folder.path, disk)
+        #expect(harness.engine.startReport.events.contains { $0.kind == .tornTail })
+        guard case .appended(let receipt) = try log(harness).appendNow(batch(["new"])) else {
+            Issue.record("not appended although there is room")
+            return
+        }
+        #expect(receipt.baseOffset == 1)
+        #expect(try log(harness).values().map(\.1) == ["kept", "new"])
+    }
+}
