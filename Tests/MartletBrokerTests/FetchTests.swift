@@ -153,10 +153,44 @@ import Testing
         try harness.stop()
     }
 
+    @Test func `minBytes above what the disk gives at a time is not waited for`() throws {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        let batch = makeBatch(1, bytes: 700_000)
+        for _ in 0..<4 { #expect(try client.produce(topic, batch).error == .none) }
+        var request = fetchRequest(
+            topic, from: 0, wait: 100, minBytes: 2_500_000, maxBytes: 4_000_000)
+        request.verify = true
+        let (_, reply, attachment) = try exchange(client, request)
+        #expect(reply.partitions.map(\.error) == [.none])
+        #expect(attachment.count == batch.count)
+        // Whoever waits asks the disk once more when the time is over.
+        #expect(try metric("disk_fetches_total", harness) == 1)
+        try harness.stop()
+    }
+
+    @Test func `a verified fetch that waited is verified too`() throws {
+        let harness = try BrokerHarness()
+        let reader = try harness.hello()
+        let writer = try harness.hello()
+        let topic = try harness.makeTopic(writer)
+        var request = fetchRequest(topic, from: 0, wait: 50)
+        request.verify = true
+        let (_, reply, attachment) = try exchange(reader, request)
+        #expect(reply.partitions.map(\.error) == [.none] && attachment.count == 0)
+        #expect(try metric("disk_fetches_total", harness) == 2)
+        try harness.stop()
+    }
+
     private func parkedCount(_ harness: BrokerHarness) throws -> Int {
+        try metric("parked_fetches", harness)
+    }
+
+    private func metric(_ name: String, _ harness: BrokerHarness) throws -> Int {
         let text = PrometheusText.render(harness.registry)
         let line = text.split(separator: "\n").first {
-            $0.hasPrefix("martlet_broker_parked_fetches ")
+            $0.hasPrefix("martlet_broker_\(name) ")
         }
         return Int(try #require(line).split(separator: " ").last ?? "") ?? -1
     }

@@ -15,8 +15,8 @@ struct FetchAnswer: Sendable {
     private(set) var waiting: [(log: PartitionLog, above: Int64)] = []
     /// Partitions with nothing to say; named only when no partition has anything.
     private var quiet: [FetchResult] = []
-    private let bytesMin: Int
-    /// An error or a gap is an answer at once.
+    private var bytesMin: Int
+    /// An error, a gap, or more records than were taken: an answer at once.
     private var isUrgent = false
 
     init(_ request: FetchRequest, _ limits: BrokerLimits) {
@@ -29,6 +29,7 @@ struct FetchAnswer: Sendable {
 
     mutating func limitBytes(_ limit: Int) {
         bytesLeft = min(bytesLeft, limit)
+        bytesMin = min(bytesMin, bytesLeft)
     }
 
     mutating func add(_ index: Int, _ plan: ReadPlan, _ part: OutboundPart, _ log: PartitionLog) {
@@ -42,6 +43,8 @@ struct FetchAnswer: Sendable {
         bytes += plan.length
         bytesLeft -= plan.length
         waiting.append((log, plan.view.highWatermark))
+        // There is more, and waiting would not bring it into this answer.
+        if plan.nextOffset < plan.view.highWatermark { isUrgent = true }
     }
 
     /// Adds what is not data.

@@ -22,15 +22,12 @@ final class FetchHandler: Sendable {
             Int(request.message.maxWaitMilliseconds), services.limits.fetchWaitMillisecondsMax)
         let fetch = ParkedFetch(
             request, self, receivedAt: now, deadline: now + BrokerLimits.nanoseconds(wait))
-        if request.message.verify {
-            readFromDisk(fetch, mayWait: wait > 0)
-        } else {
-            evaluate(fetch, mayWait: wait > 0)
-        }
+        evaluate(fetch, mayWait: wait > 0)
     }
 
     /// Looks at every partition and answers, parks, or asks the disk.
     func evaluate(_ fetch: ParkedFetch, mayWait: Bool) {
+        if fetch.request.message.verify { return readFromDisk(fetch, mayWait: mayWait) }
         // A partition that advances between the look and the registration makes it look again.
         while true {
             var answer = FetchAnswer(fetch.request.message, services.limits)
@@ -124,11 +121,7 @@ final class FetchHandler: Sendable {
     private func parkAfterDisk(_ fetch: ParkedFetch, _ answer: FetchAnswer) {
         guard !fetch.isDone else { return }
         guard !fetch.wait(for: answer.waiting) else { return }
-        if fetch.request.message.verify {
-            readFromDisk(fetch, mayWait: true)
-        } else {
-            evaluate(fetch, mayWait: true)
-        }
+        evaluate(fetch, mayWait: true)
     }
 
     private func read(into answer: inout FetchAnswer, _ request: Request<FetchRequest>) {
