@@ -42,8 +42,10 @@ struct Appender {
     /// Offset of the newest producers' snapshot that is on disk.
     var keptOffset: Int64 = 0
     var lastAppend: Int64 = 0
-    /// Compaction has looked at everything below.
+    /// Compaction has left one record of each key below.
     var compactedTo: Int64 = 0
+    /// A run failed: none is tried before segments above are closed.
+    var compactionRestsTo: Int64 = 0
     /// Small appends since the last look at the space written ahead.
     var smallFlushes = 0
     /// Why nothing is appended until the next start; nil when it is.

@@ -22,6 +22,8 @@ struct Compaction {
     let tombstoneHorizon: Int64
     /// A planted bug: what no checksum covers is believed.
     var isUnchecked = false
+    /// Below, earlier runs have left one record of each key.
+    var start: Int64 = 0
 
     /// The newest offset of each key, exact: no hash stands for a key.
     struct Newest {
@@ -39,13 +41,14 @@ struct Compaction {
         }
     }
 
-    /// Finds the newest offset of each key, and the last batches of each producer, from the first
-    /// segment on.
+    /// Finds the newest offset of each key from `start` on, and the last batches of each producer
+    /// from the first segment on.
     /// - Throws: `corrupt` when a segment is not what was written: also when only bytes are wrong
     ///   that no batch's own checksum covers, for a rewritten segment would make them look right.
     func newest() throws(StorageError) -> Newest {
         var newest = Newest()
-        newest.end = segments.first?.base ?? 0
+        newest.end = start
+        var next = segments.first?.base ?? 0
         for segment in segments {
             let file = try segment.log.open()
             var scanner = BatchScanner(file, from: 0, to: segment.bytes, checksBody: true)
@@ -56,12 +59,11 @@ struct Compaction {
                 case .batch(let header, _):
                     chain = RecordBatch.prefixChecksum(scanner.bytes, continuing: chain)
                     newest.producers.record(header, appendTime: 0)
-                    // The rest of the segment is still to be checked.
+                    guard isUnchecked || header.baseOffset >= next else { throw damaged(segment) }
+                    next = header.nextOffset
+                    // What is not noted is checked all the same: it is written anew.
                     isFull = isFull || newest.bytes >= keyBytesMax
-                    if isFull { continue }
-                    guard isUnchecked || header.baseOffset >= newest.end else {
-                        throw damaged(segment)
-                    }
+                    if isFull || header.nextOffset <= start { continue }
                     try note(header, scanner.bytes, &newest)
                     newest.end = header.nextOffset
                 case .bad, .zeros: throw damaged(segment)
@@ -69,8 +71,9 @@ struct Compaction {
                 }
             }
             guard isUnchecked || chain == segment.end?.checksum else { throw damaged(segment) }
-            if isFull { break }
+            if isFull { return newest }
         }
+        newest.end = limit
         return newest
     }
 

@@ -16,16 +16,17 @@ extension PartitionLog {
                 context.fail(error)
                 return
             }
-            appender.withLock { $0.compactedTo = $0.tail.offset }
+            appender.withLock { $0.compactionRestsTo = $0.tail.offset }
             context.logger.warning(
                 "COMPACTION_FAILED", "compaction of \(name): \(error.message)")
         }
     }
 
-    /// nil when nothing was closed since the last run.
+    /// nil when nothing was closed since the last run, and that came to its end.
     private func nextCompaction(_ settings: TopicSettings) throws(StorageError) -> Compaction? {
         let wall = context.clock.wallMilliseconds()
-        let (segments, durable) = state.withLock { ($0.segments, $0.durable.offset) }
+        // Of the open segment a mark must be on disk, or a start would go on in a compacted one.
+        let (segments, durable) = state.withLock { ($0.segments, $0.durable.base) }
         var closed: [Segment] = []
         for (index, segment) in segments.dropLast().enumerated() {
             if segment.end == nil { try loadIndex(segment) }
@@ -38,12 +39,13 @@ extension PartitionLog {
         let limit = closed.last.map { last in
             segments.first { $0.base > last.base }?.base ?? last.base
         }
-        let done = appender.withLock { $0.compactedTo }
-        guard let limit, limit > done else { return nil }
+        let (done, rests) = appender.withLock { ($0.compactedTo, $0.compactionRestsTo) }
+        guard let limit, limit > max(done, rests) else { return nil }
         return Compaction(
-            settings: settings, segments: closed, limit: limit,
+            keyBytesMax: context.options.compactionKeyBytes, settings: settings,
+            segments: closed, limit: limit,
             tombstoneHorizon: wall - settings.tombstoneRetentionMilliseconds,
-            isUnchecked: context.options.has(.compactUnchecked))
+            isUnchecked: context.options.has(.compactUnchecked), start: done)
     }
 
     private func run(_ compaction: Compaction) throws(StorageError) {
@@ -56,7 +58,7 @@ extension PartitionLog {
         for segment in compaction.segments where segment.base < newest.end {
             try replace(segment, compaction, newest, alive)
         }
-        appender.withLock { $0.compactedTo = compaction.limit }
+        appender.withLock { $0.compactedTo = newest.end }
     }
 
     /// Writes the next generation of a segment beside it and swaps by rename; readers that hold the

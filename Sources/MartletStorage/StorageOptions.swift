@@ -97,6 +97,8 @@ package struct StorageOptions: Sendable {
     package var aheadSliceBytes = 64 << 10
     /// Small flushes in a row before zeros are written ahead.
     package var aheadAfterFlushes = 16
+    /// Memory for the newest offset of each key in one run of compaction.
+    package var compactionKeyBytes = 64 << 20
     package var plantedBugs: PlantedBugs = []
 
     package init(dataDirectory: String) {

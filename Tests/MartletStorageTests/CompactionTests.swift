@@ -146,6 +146,65 @@ import Testing
         return slab
     }
 
+    @Test func `more keys than fit in memory are compacted run by run`() throws {
+        let folder = TemporaryFolder()
+        let settings = ["segment.bytes": "65536", "cleanup.policy": "compact"]
+        let filler = String(repeating: "x", count: 500)
+        let harness = try StorageHarness(folder.path, PosixFileSystem()) {
+            $0.compactionKeyBytes = 3_000
+        }
+        let log = try #require(try harness.topic("t", settings: settings).partition(0))
+        var last: [String: (Int64, String)] = [:]
+        for round in 0..<1_200 {
+            let key = "key-\(round % 300)"
+            let value = "\(round)-\(filler)"
+            guard case .appended(let receipt) = try log.appendNow(batch([value], key: key)) else {
+                Issue.record("not appended")
+                return
+            }
+            last[key] = (receipt.baseOffset, value)
+        }
+        for _ in 0..<60 { harness.engine.tick() }
+        try check(log, last)
+        let limit = try #require(log.state.withLock { $0.segments.last?.base })
+        #expect(log.appender.withLock { $0.compactedTo } == limit)
+        let below = try log.values().filter { $0.0 < limit }
+        #expect(below.count <= 300, "\(below.count) records of 300 keys")
+    }
+
+    @Test func `a segment is not compacted before a mark is in the next one`() throws {
+        let folder = TemporaryFolder()
+        let clock = ManualClock()
+        let flush = ManualExecutor(clock: clock, label: "flush")
+        let inline = InlineExecutor()
+        var options = StorageOptions(dataDirectory: folder.path)
+        options.diskFreeLow = 0
+        options.diskFreeHigh = 0
+        options.diskReserve = 0
+        let engine = try StorageEngine.open(
+            options, fileSystem: PosixFileSystem(), clock: clock,
+            executors: StorageExecutors(
+                flush: [flush], readers: [inline], housekeeping: inline, marks: inline))
+        let settings = ["segment.bytes": "65536", "cleanup.policy": "compact"]
+        let topic = try engine.createTopic(
+            name: "t", partitions: 1, settings: settings, id: TopicID(high: 1, low: 1))
+        let log = try #require(topic?.partition(0))
+        let filler = String(repeating: "x", count: 500)
+        // All of the first segment is on disk when an append rolls; the second segment is not.
+        for round in 0..<200 where log.state.withLock({ $0.segments.count }) == 1 {
+            flush.runAll()
+            _ = try log.appendNow(batch(["\(round)-\(filler)"], key: "key"))
+        }
+        func generation() -> UInt32? { log.state.withLock { $0.segments.first?.generation } }
+        #expect(log.state.withLock { $0.segments.last?.base == $0.durable.offset })
+        engine.tick()
+        #expect(generation() == 0)
+        flush.runAll()
+        engine.tick()
+        #expect(generation() == 1)
+        try engine.close()
+    }
+
     @Test func `a record without a key is refused`() throws {
         let folder = TemporaryFolder()
         let harness = try StorageHarness(folder.path, PosixFileSystem())
