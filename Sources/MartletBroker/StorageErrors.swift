@@ -6,7 +6,7 @@ enum StorageErrors {
     static func code(_ error: StorageError) -> ErrorCode {
         switch error.code {
         case .syncFailed: .storageFailed
-        case .ioFailed, .corrupt, .notUsable, .offline: .storageError
+        case .ioFailed, .corrupt, .notUsable, .offline, .removed: .storageError
         case .diskFull: .diskFull
         case .topicExists: .topicExists
         case .unknownTopic: .unknownTopicID

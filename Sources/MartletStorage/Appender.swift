@@ -56,6 +56,8 @@ struct Appender {
     var isPreparing = false
     var isReserving = false
     var isExtending = false
+    /// The space written ahead is given back: nothing is written meanwhile.
+    var isCutting = false
 
     private(set) var waiting: [any AppendRetry] = []
 

@@ -7,16 +7,19 @@ import Synchronization
 /// descriptor goes with the last reference. A file with un-synced data is held by the partition's
 /// list of un-synced segments, so that a write-back error is reported on a description that we hold.
 final class CachedFile: Evictable {
-    private struct State {
+    private struct Place {
         var path: String
-        var file: (any File)?
+        var isRemoved = false
     }
 
     private let fileSystem: any FileSystem
     private let pool: EvictionPool
     private let makes: Bool
     private let use = Atomic<UInt64>(0)
-    private let state: Mutex<State>
+    /// Held while the disk is asked, so never on a loop.
+    private let place: Mutex<Place>
+    /// Never held while anyone waits for the disk.
+    private let file: Mutex<(any File)?>
 
     /// - Parameter makes: Whether the file is made when it is not there: an index can be rebuilt,
     ///   a log that is missing is an error.
@@ -27,55 +30,68 @@ final class CachedFile: Evictable {
         self.makes = makes
         self.fileSystem = fileSystem
         self.pool = pool
-        state = Mutex(State(path: path, file: file))
+        place = Mutex(Place(path: path))
+        self.file = Mutex(file)
         if file != nil { pool.didLoad(self, cost: 1) }
     }
 
     var lastUse: UInt64 { use.load(ordering: .relaxed) }
-    var path: String { state.withLock { $0.path } }
+    var path: String { place.withLock { $0.path } }
 
     /// The file when it is open, without asking the disk.
     var openFile: (any File)? {
         use.store(pool.tick(), ordering: .relaxed)
-        return state.withLock { $0.file }
+        return file.withLock { $0 }
     }
 
     /// Opens the file if it is not open. Blocks.
+    /// - Throws: `removed` when it was unlinked: the segments of the log are others now.
     func open() throws(StorageError) -> any File {
         if let file = openFile { return file }
-        let file = try state.withLock { state throws(StorageError) -> any File in
-            if let file = state.file { return file }
-            let path = state.path
-            let file = try storage("opening \(path)") { () throws(SystemError) in
+        return try place.withLock { place throws(StorageError) -> any File in
+            if let file = openFile { return file }
+            let path = place.path
+            guard !place.isRemoved else {
+                throw StorageError(.removed, "\(path) was removed")
+            }
+            let opened = try storage("opening \(path)") { () throws(SystemError) in
                 try fileSystem.open(path, makes ? .createOrOpen : .readWrite)
             }
-            state.file = file
-            return file
+            file.withLock { $0 = opened }
+            pool.didLoad(self, cost: 1)
+            return opened
         }
-        pool.didLoad(self, cost: 1)
-        return file
     }
 
     /// Renames the file; open references stay good.
     func rename(to path: String) throws(SystemError) {
-        try state.withLock { state throws(SystemError) in
-            try fileSystem.rename(state.path, to: path)
-            state.path = path
+        try place.withLock { place throws(SystemError) in
+            try fileSystem.rename(place.path, to: path)
+            place.path = path
         }
     }
 
     /// Unlinks the file. Readers that hold it go on.
     func remove() throws(SystemError) {
-        evict()
-        pool.forget(self)
-        do {
-            try fileSystem.removeFile(path)
-        } catch  where error.isNotFound {
-            return  // an index that was never made, or a removal that a crash repeated
+        try place.withLock { place throws(SystemError) in
+            // Whoever opens it from now on would keep the space of a file that nobody can read.
+            place.isRemoved = true
+            evict()
+            pool.forget(self)
+            do throws(SystemError) {
+                try fileSystem.removeFile(place.path)
+            } catch {
+                // An index that was never made, or a removal that a crash repeated.
+                guard error.isNotFound else { throw error }
+            }
         }
     }
 
     func evict() {
-        state.withLock { $0.file = nil }
+        // The last reference closes it, which may take its time: not under the lock.
+        _ = file.withLock { file in
+            defer { file = nil }
+            return file
+        }
     }
 }

@@ -68,17 +68,28 @@ extension PartitionLog {
     /// A partition without appends gives the space back, so that a start has nothing to look at.
     /// Housekeeping.
     func dropAhead() {
-        appender.withLock { appender in
+        // An append waits for the cut without the lock: a loop does not.
+        let cut = appender.withLock { appender -> (file: any File, end: Int64)? in
             guard let files = appender.files, files.aheadEnd > appender.tail.position,
                 !appender.isExtending, appender.readOnly == nil
-            else { return }
-            do throws(SystemError) {
-                try files.log.truncate(to: appender.tail.position)
-                appender.files?.aheadEnd = appender.tail.position
-                appender.smallFlushes = 0
-            } catch {
-                context.fail(.fatal(error, "cutting the space ahead of \(name)"))
-            }
+            else { return nil }
+            appender.isExtending = true
+            appender.isCutting = true
+            return (files.log, appender.tail.position)
         }
+        guard let cut else { return }
+        do throws(SystemError) {
+            try cut.file.truncate(to: cut.end)
+        } catch {
+            context.fail(.fatal(error, "cutting the space ahead of \(name)"))
+        }
+        let retries = appender.withLock { appender in
+            if appender.files?.log === cut.file { appender.files?.aheadEnd = cut.end }
+            appender.smallFlushes = 0
+            appender.isExtending = false
+            appender.isCutting = false
+            return appender.takeWaiting()
+        }
+        for retry in retries { retry.retryAppend(self) }
     }
 }

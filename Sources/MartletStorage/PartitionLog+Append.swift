@@ -52,6 +52,10 @@ extension PartitionLog {
             }
             return .later
         }
+        guard !appender.isCutting else {
+            appender.wait(retry)
+            return .later
+        }
         if let refusal = refusal(header, range.count, appender.settings) {
             return .refused(refusal)
         }

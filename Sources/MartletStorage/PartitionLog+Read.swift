@@ -24,6 +24,24 @@ extension PartitionLog {
     /// As `plan`, but looks the start up in the index and the log. Reader queue; blocks.
     package func planFromDisk(from offset: Int64, maxBytes: Int) throws(StorageError) -> ReadOutcome
     {
+        try lookingAgain { () throws(StorageError) in try lookUpAndPlan(offset, maxBytes) }
+    }
+
+    /// Reads again when retention or compaction took the segment away under the reader: the list of
+    /// segments is a newer one before a file goes, so that this comes to an end.
+    func lookingAgain<R>(_ read: () throws(StorageError) -> R) throws(StorageError) -> R {
+        while true {
+            do throws(StorageError) {
+                return try read()
+            } catch {
+                guard error.code == .removed else { throw error }
+            }
+        }
+    }
+
+    private func lookUpAndPlan(
+        _ offset: Int64, _ maxBytes: Int
+    ) throws(StorageError) -> ReadOutcome {
         let admitted = state.withLock { admit(offset, $0) }
         let request: ReadRequest
         switch admitted {
@@ -36,7 +54,12 @@ extension PartitionLog {
         guard let segment = state.withLock({ $0.segment(base: start.base) }) else {
             return .needsVerification
         }
-        let small = try cutToBytes(start, segment, maxBytes)
+        var small: LogEnd?
+        if needsCut(start, segment, maxBytes) {
+            small = try cutToBytes(start, segment, maxBytes)
+            // Nothing whole stands where a batch must begin.
+            if small == nil { return .needsVerification }
+        }
         return state.withLock { state in
             switch admit(offset, state) {
             case .refused(let outcome): return outcome
@@ -246,14 +269,19 @@ extension PartitionLog {
         }
     }
 
-    /// A fetch smaller than the index interval is cut by walking; nil when the index is fine enough.
+    /// Whether the index is too coarse for a fetch this small.
+    private func needsCut(_ start: LogEnd, _ segment: Segment, _ maxBytes: Int) -> Bool {
+        guard let bound = state.withLock({ segmentEnd(segment.base, $0) }) else { return false }
+        return end(start, bound, maxBytes, segment) == nil
+    }
+
+    /// The last batch boundary within `maxBytes` of `start`, or the first behind it, by walking; nil
+    /// when the first batch is damaged.
     private func cutToBytes(
         _ start: LogEnd, _ segment: Segment, _ maxBytes: Int
     ) throws(StorageError) -> LogEnd? {
         let bound = state.withLock { segmentEnd(segment.base, $0) }
-        guard let bound, bound.position - start.position > Int64(maxBytes),
-            end(start, bound, maxBytes, segment) == nil
-        else { return nil }
+        guard let bound else { return nil }
         var place = start
         var scanner = BatchScanner(
             try segment.log.open(), from: start.position, to: bound.position, checksBody: false)
@@ -327,6 +355,7 @@ extension PartitionLog {
         do {
             try segment.index.rewrite(entries, in: try segment.index.file.open())
         } catch {
+            if error.code == .removed { return }  // with its segment
             context.logger.warning(
                 "INDEX_NOT_WRITTEN",
                 "index of segment \(segment.base) of \(name) not written: \(error.message)")

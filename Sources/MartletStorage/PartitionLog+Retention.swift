@@ -158,6 +158,10 @@ extension PartitionLog {
     /// The first record at or above the log start whose event time is at least `time`; nil when
     /// there is none below the high watermark. Reader queue; blocks.
     package func offset(forTime time: Int64) throws(StorageError) -> (offset: Int64, time: Int64)? {
+        try lookingAgain { () throws(StorageError) in try search(time) }
+    }
+
+    private func search(_ time: Int64) throws(StorageError) -> (offset: Int64, time: Int64)? {
         let (segments, logStart, visible) = state.withLock {
             ($0.segments, $0.logStart, $0.visible)
         }

@@ -10,6 +10,10 @@ extension PartitionLog {
     package func verifiedRead(
         from offset: Int64, maxBytes: Int
     ) throws(StorageError) -> ReadOutcome {
+        try lookingAgain { () throws(StorageError) in try verify(offset, maxBytes) }
+    }
+
+    private func verify(_ offset: Int64, _ maxBytes: Int) throws(StorageError) -> ReadOutcome {
         let request: ReadRequest
         switch state.withLock({ admit(offset, $0) }) {
         case .refused(let outcome): return outcome

@@ -20,6 +20,8 @@ package enum StorageErrorCode: Sendable {
     /// The topic or partition cannot be served; its data is untouched.
     case offline
     case offsetOutOfRange
+    /// Retention or compaction took the file away while it was asked for.
+    case removed
 }
 
 /// Why storage could not do what it was asked.
