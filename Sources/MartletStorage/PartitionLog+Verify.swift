@@ -326,7 +326,8 @@ struct VerifiedWalk {
         guard place.offset < target.offset else { return }
         let next = try BatchSearch.next(
             in: file, from: place.position + 1, to: target.position, offset: place.offset + 1,
-            offsetLimit: target.offset)
+            offsetLimit: target.offset,
+            endOffset: mayHaveHoles || !gaps.isEmpty ? nil : target.offset)
         let resume =
             next.map { ($0.header.baseOffset, $0.position) }
             ?? (target.offset, target.position)

@@ -10,8 +10,8 @@ import Testing
     private let folder = TemporaryFolder()
     private let disk = PosixFileSystem()
 
-    /// Three batches, the second with a flipped byte.
-    private func damagedLog() throws {
+    /// Three batches, the second with a wrong byte at this place.
+    private func damagedLog(at place: Int64 = 66) throws {
         let harness = try StorageHarness(folder.path, disk)
         let log = try #require(try harness.topic("t").partition(0))
         for value in ["first", "second", "third"] { _ = try log.appendNow(batch([value])) }
@@ -21,7 +21,7 @@ import Testing
             "\(folder.path)/topics/\(TopicID(high: 1, low: 1))/0/\(LogFileNames.log(0, generation: 0))"
         let flipped = ByteSlab(capacity: 1)
         flipped.append(UInt8(0xFF))
-        try disk.open(path, .readWrite).write(flipped, at: first + 66)
+        try disk.open(path, .readWrite).write(flipped, at: first + place)
     }
 
     private func reader(_ harness: StorageHarness) throws -> DamageReader {
@@ -66,6 +66,53 @@ import Testing
             }
             try harness.engine.close()
         }
+    }
+
+    @Test func `damage behind the cut of a small read is told too`() throws {
+        try damagedLog(at: 16)
+        let harness = try StorageHarness(folder.path, disk)
+        let log = try #require(harness.engine.topic(named: "t")?.partition(0))
+        var reader = DamageReader(log, isCompacted: false)
+        reader.maxBytes = 1
+        reader.run(from: 0)
+        #expect(reader.problems.isEmpty, "\(reader.problems)")
+        #expect(reader.told == [1..<2])
+        #expect(reader.records.map(\.value) == ["first", "third"])
+    }
+
+    @Test(arguments: [true, false])
+    func `a batch in a record's value is not taken for a stored one`(hasIndex: Bool) throws {
+        let inner = batch(["inner"])
+        RecordBatch.assign(baseOffset: 2, leaderEpoch: 0, in: inner, at: 0)
+        let archive = ByteSlab(capacity: 1024)
+        let builder = RecordBatchBuilder(slab: archive)
+        _ = builder.append(key: nil, value: inner.bytes, headers: [], timestamp: 1_000)
+        _ = builder.finish(producerID: -1, producerEpoch: -1, baseSequence: -1)
+        let first = batch(["first"])
+        do {
+            let harness = try StorageHarness(folder.path, disk) { $0.indexIntervalBytes = 4_096 }
+            let log = try #require(try harness.topic("t").partition(0))
+            for slab in [first, archive, batch(["third"]), batch(["fourth"])] {
+                _ = try log.appendNow(slab)
+            }
+            try harness.engine.close()
+        }
+        let partition = "\(folder.path)/topics/\(TopicID(high: 1, low: 1))/0"
+        // The archive's magic byte: where it ends is not known any more.
+        let wrong = ByteSlab(capacity: 1)
+        wrong.append(UInt8(0x55))
+        try disk.open("\(partition)/\(LogFileNames.log(0, generation: 0))", .readWrite)
+            .write(wrong, at: Int64(first.count + 16))
+        if !hasIndex {
+            try disk.removeFile("\(partition)/\(LogFileNames.index(0, generation: 0))")
+        }
+        // Without its index, the log itself says where its batches are.
+        let interval: Int64 = hasIndex ? 4_096 : 61
+        let harness = try StorageHarness(folder.path, disk) { $0.indexIntervalBytes = interval }
+        let seen = try reader(harness)
+        #expect(seen.told.first == 1..<2)
+        #expect(seen.records.map(\.value).starts(with: ["first", "third"]))
+        if hasIndex { #expect(seen.records.last?.value == "fourth" && seen.told.count == 1) }
     }
 
     @Test func `a skip goes with the offsets that it was for`() throws {
