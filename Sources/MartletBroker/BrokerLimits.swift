@@ -29,6 +29,8 @@ package struct BrokerLimits: Sendable {
     /// A frame that has begun must be whole by then, plus a second for each `frameBytesPerSecond`.
     package var frameTimeoutMilliseconds = 30_000
     package var frameBytesPerSecond = 32 * 1_024
+    /// So long nothing may come of it while memory is short.
+    package var frameSilenceMilliseconds = 5_000
     /// A peer that takes nothing of what waits for it for so long is closed.
     package var writeTimeoutMilliseconds = 30_000
     package var lingerMilliseconds = 1_000
@@ -51,6 +53,7 @@ package struct BrokerLimits: Sendable {
     var helloTimeoutNanoseconds: Int64 { Self.nanoseconds(helloTimeoutMilliseconds) }
     var idleTimeoutNanoseconds: Int64 { Self.nanoseconds(idleTimeoutMilliseconds) }
     var writeTimeoutNanoseconds: Int64 { Self.nanoseconds(writeTimeoutMilliseconds) }
+    var frameSilenceNanoseconds: Int64 { Self.nanoseconds(frameSilenceMilliseconds) }
     var lingerNanoseconds: Int64 { Self.nanoseconds(lingerMilliseconds) }
 
     /// How long a frame of which `bytes` have come may take.

@@ -1,3 +1,4 @@
+import Glibc
 import MartletBroker
 import MartletConfiguration
 import MartletFormat
@@ -71,6 +72,57 @@ import Testing
         // 16 MiB for each would be 8 GiB.
         #expect(after - before < 128 << 20, "\((after - before) >> 20) MiB")
         clients = []
+        try harness.stop()
+    }
+
+    /// Peers that announce 16 MiB each and send so much that no memory for requests is left.
+    private func fill(_ harness: BrokerHarness) throws -> [RawClient] {
+        let clients = try (0..<40).map { _ in
+            let client = try harness.hello()
+            try client.send(
+                lengthPrefix(16 << 20) + [UInt8](repeating: 7, count: 100 << 10))
+            return client
+        }
+        while PrometheusText.render(harness.registry)
+            .contains("\nmartlet_broker_memory_pauses_total 0\n")
+        {
+            sched_yield()
+        }
+        return clients
+    }
+
+    @Test func `F-30 whoever asks for little is served while others hold all memory`() throws {
+        let harness = try BrokerHarness(limits: { limits in
+            limits.inputBytesMax = 1 << 20
+            limits.frameSilenceMilliseconds = 600_000
+        })
+        let good = try harness.hello()
+        let topic = try harness.makeTopic(good)
+        let hostile = try fill(harness)
+        let newcomer = try harness.hello()
+        for client in [good, newcomer] {
+            #expect(try client.ask(PingRequest()).error == .none)
+            try client.send(try produceFrame(topic, [makeBatch(3)], correlation: 7))
+            #expect(try client.receive().header.correlation == 7)
+            try client.send(try fetchRequest(topic, from: 0).frame(correlation: 8))
+            #expect(try client.receive().header.correlation == 8)
+        }
+        withExtendedLifetime(hostile) {}
+        try harness.stop()
+    }
+
+    @Test func `F-30 memory is taken from frames that do not go on`() throws {
+        let harness = try BrokerHarness(limits: { limits in
+            limits.inputBytesMax = 1 << 20
+            limits.frameSilenceMilliseconds = 300
+        })
+        let good = try harness.hello()
+        let topic = try harness.makeTopic(good)
+        let hostile = try fill(harness)
+        // More than any connection has of its own.
+        try good.send(try produceFrame(topic, [makeBatch(3, bytes: 50_000)], correlation: 7))
+        #expect(try good.receive().header.correlation == 7)
+        withExtendedLifetime(hostile) {}
         try harness.stop()
     }
 

@@ -90,15 +90,25 @@ extension Connection {
         if isBlocked, now - blockedSince > limits.writeTimeoutNanoseconds {
             return close(.writeTimeout)
         }
-        if let frameStarted, !pauses.contains(.storage), !pauses.contains(.inFlight),
-            now - frameStarted > limits.frameTimeout(bytes: input.pendingBytes)
-        {
-            return close(.frameTimeout)
-        }
+        if isFrameLate(now) { return close(.frameTimeout) }
         resume(.memory)
         let isQuiet = inFlight == 0 && outbound.isEmpty
         if isQuiet, now - lastActivity > limits.idleTimeoutNanoseconds { return close(.idle) }
         if now - lastActivity > 1_000_000_000 { input.release() }
+    }
+
+    /// Whether the frame that has begun takes too long, or nothing more of it comes. Memory that
+    /// others want is not left for long to a frame that does not go on.
+    private func isFrameLate(_ now: Int64) -> Bool {
+        guard let frameStarted, pauses.isDisjoint(with: [.storage, .inFlight, .output]) else {
+            return false
+        }
+        let limits = loop.limits
+        if now - frameStarted > limits.frameTimeout(bytes: input.pendingBytes) { return true }
+        let isInTheWay =
+            pauses.isEmpty && input.holdsSharedMemory && services.inputBudget.isShort
+        let silence = isInTheWay ? limits.frameSilenceNanoseconds : limits.frameTimeout(bytes: 0)
+        return now - lastReceived > silence
     }
 
     /// Where the next frame begins is not known any more: says why, and closes.

@@ -34,6 +34,8 @@ final class Connection: @unchecked Sendable {
 
     // Times on the monotonic clock, in nanoseconds.
     var lastActivity: Int64
+    /// When the last bytes came, or when the broker was ready for more again.
+    var lastReceived: Int64
     var frameStarted: Int64?
     var blockedSince: Int64 = 0
     var discardedBytes = 0
@@ -55,6 +57,7 @@ final class Connection: @unchecked Sendable {
         outbound = OutboundQueue(pool: services.pool)
         decoder = FrameDecoder(frameBytesMax: limits.helloFrameBytesMax)
         lastActivity = now
+        lastReceived = now
     }
 
     var peer: String { accepted.address.description }
@@ -105,7 +108,8 @@ final class Connection: @unchecked Sendable {
             case .count(let count):
                 budget -= count
                 services.metrics.bytesReceived.add(count)
-                lastActivity = loop.clock.monotonicNanoseconds()
+                lastReceived = loop.clock.monotonicNanoseconds()
+                lastActivity = lastReceived
                 handleFrames()
                 // Less than asked for: the socket was emptied.
                 if count < asked { return }
@@ -136,7 +140,7 @@ final class Connection: @unchecked Sendable {
     private var initialInputBytes: Int {
         switch phase {
         case .authenticated: InputBuffer.slabBytes
-        case .unauthenticated, .finishing, .lingering, .closed: InputBuffer.helloSlabBytes
+        case .unauthenticated, .finishing, .lingering, .closed: InputBuffer.ownSlabBytes
         }
     }
 
@@ -168,7 +172,7 @@ final class Connection: @unchecked Sendable {
         if input.pendingBytes == 0 {
             frameStarted = nil
         } else if frameStarted == nil {
-            frameStarted = lastActivity
+            frameStarted = lastReceived
         }
     }
 
@@ -247,6 +251,8 @@ final class Connection: @unchecked Sendable {
         guard pauses.contains(reason), !phase.isClosed else { return }
         pauses.remove(reason)
         guard pauses.isEmpty else { return }
+        // The silence was the broker's. Want of memory is looked at again and again.
+        if reason != .memory { lastReceived = loop.clock.monotonicNanoseconds() }
         source?.resumeReading()
         handleFrames()
     }

@@ -9,11 +9,14 @@ import MartletSystem
 /// announces a large frame and sends nothing holds the smallest slab there is. Frames larger than
 /// `exactBytesMin` are received to their very end and no further, so that the next one begins at
 /// the front of the slab and is never moved.
+///
+/// The smallest slab is every connection's own, whatever the others hold: so a hello, and any other
+/// small request, gets through when the memory of all together is used up.
 struct InputBuffer {
     /// What a connection that has said hello begins with; also the step of growth.
     static let slabBytes = 64 * 1_024
-    /// What a connection begins with before its hello.
-    static let helloSlabBytes = 4_096
+    /// What a connection begins with before its hello, and what none has to wait for.
+    static let ownSlabBytes = SlabPool.slabBytesMin
     /// From this size on a frame is received exactly.
     private static let exactBytesMin = 64 * 1_024
 
@@ -38,6 +41,9 @@ struct InputBuffer {
 
     /// Bytes that wait to become a frame.
     var pendingBytes: Int { (slab?.count ?? 0) - consumed }
+
+    /// Whether it holds memory that others could use.
+    var holdsSharedMemory: Bool { (slab?.capacity ?? 0) > Self.ownSlabBytes }
 
     /// The frame at `consumed` needs this many bytes and does not have them.
     mutating func wait(for frameBytes: Int) {
@@ -65,9 +71,8 @@ struct InputBuffer {
     /// then nothing has changed.
     mutating func makeRoom(initialBytes: Int) -> Bool {
         guard let slab else {
-            guard budget.take(initialBytes) else { return false }
-            self.slab = pool.take(atLeast: initialBytes)
-            return true
+            slab = take(initialBytes) ?? take(Self.ownSlabBytes)
+            return slab != nil
         }
         if slab.freeCapacity >= min(missing, InputBuffer.slabBytes), slab.freeCapacity > 0 {
             return true
@@ -131,17 +136,21 @@ struct InputBuffer {
 
     /// Doubles a full slab: never by more than what has arrived in it.
     private mutating func grow(_ old: ByteSlab) -> Bool {
-        let capacity = old.capacity * 2
-        guard budget.take(capacity) else { return false }
-        let new = pool.take(atLeast: capacity)
+        guard let new = take(old.capacity * 2) else { return false }
         new.append(old.bytes)
         slab = new
         returnSlab(old)
         return true
     }
 
+    /// Nil when all connections together hold as much as they may.
+    private func take(_ bytes: Int) -> ByteSlab? {
+        guard bytes == Self.ownSlabBytes || budget.take(bytes) else { return nil }
+        return pool.take(atLeast: bytes)
+    }
+
     private func returnSlab(_ slab: ByteSlab) {
-        budget.give(slab.capacity)
+        if slab.capacity > Self.ownSlabBytes { budget.give(slab.capacity) }
         pool.give(slab)
     }
 }

@@ -1,6 +1,7 @@
 import Synchronization
 
-/// Bytes that all connections together may hold for requests that are still arriving. What one
+/// Bytes that all connections together may hold for requests that are still arriving, beyond the
+/// small slab that is each one's own. What one
 /// connection may hold is bounded by its frame limit; this bounds their sum.
 final class MemoryBudget: Sendable {
     let limit: Int
@@ -11,6 +12,9 @@ final class MemoryBudget: Sendable {
     }
 
     var heldBytes: Int { held.load(ordering: .relaxed) }
+
+    /// More than half is held: whoever holds it without need is in the way.
+    var isShort: Bool { heldBytes > limit / 2 }
 
     /// Takes `bytes`; false when that would go above the limit, and then nothing is taken.
     func take(_ bytes: Int) -> Bool {
