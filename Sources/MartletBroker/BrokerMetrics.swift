@@ -12,6 +12,7 @@ final class BrokerMetrics: Sendable {
     let memoryPauses: Counter
     let storagePauses: Counter
     let diskFetches: Counter
+    let readFailures: Counter
     let diskLoads: Counter
     let parkedFetches: Gauge
     let produceLatency: Histogram
@@ -40,6 +41,8 @@ final class BrokerMetrics: Sendable {
         diskLoads = counter(
             "disk_loads_total", "Replies whose bytes had left the page cache before they were sent."
         )
+        readFailures = counter(
+            "read_failures_total", "Reads of records that the disk did not answer.")
         parkedFetches = registry.gauge(
             "martlet_broker_parked_fetches", "Fetches that wait for records.")
         produceLatency = registry.histogram(

@@ -55,6 +55,12 @@ final class BrokerServices: Sendable {
         peerLogger = logger.limited()
     }
 
+    /// The disk did not answer a read of records. Any thread.
+    func readFailed(_ message: String) {
+        metrics.readFailures.add()
+        peerLogger.error("READ_FAILED", message)
+    }
+
     /// Keys of topic settings that the configuration changes.
     var settingsOfBroker: Set<String> {
         let builtIn = TopicSettings()

@@ -9,23 +9,45 @@ final class BlockingConnection {
     init(to address: SocketAddress, receiveBufferBytes: CInt? = nil) throws {
         descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
         try #require(descriptor >= 0)
+        setTimeouts()
         if var bytes = receiveBufferBytes {
             let size = socklen_t(MemoryLayout<CInt>.size)
             let result = unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, size)
             try #require(result == 0)
         }
+        let isConnected = Self.connect(descriptor, to: address)
+        try #require(isConnected, "connect: \(errno)")
+    }
+
+    /// Nil when nobody is there any more.
+    init?(ifOpen address: SocketAddress) {
+        descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0 else { return nil }
+        setTimeouts()
+        guard Self.connect(descriptor, to: address) else { return nil }
+    }
+
+    private static func connect(_ descriptor: CInt, to address: SocketAddress) -> Bool {
         var peer = sockaddr_in()
         peer.sin_family = sa_family_t(AF_INET)
         peer.sin_port = in_port_t(address.port).bigEndian
         peer.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
         let length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let descriptor = descriptor
         let result = unsafe withUnsafePointer(to: peer) { peer in
             unsafe peer.withMemoryRebound(to: sockaddr.self, capacity: 1) { peer in
-                unsafe connect(descriptor, peer, length)
+                unsafe Glibc.connect(descriptor, peer, length)
             }
         }
-        try #require(result == 0, "connect: \(errno)")
+        return result == 0
+    }
+
+    /// Nothing that works takes so long: a test that would hang fails instead.
+    private func setTimeouts() {
+        var limit = timeval(tv_sec: 60, tv_usec: 0)
+        let size = socklen_t(MemoryLayout<timeval>.size)
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+            unsafe setsockopt(descriptor, SOL_SOCKET, option, &limit, size)
+        }
     }
 
     deinit {

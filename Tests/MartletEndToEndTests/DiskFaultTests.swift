@@ -154,6 +154,8 @@ import Testing
             #expect(try peer.fetch(bad, from: 0, verify: true).error == RawPeer.storageError)
             #expect(try peer.fetch(good, from: 0).batches.count == batch.count)
         }
+        #expect(try broker.metric("martlet_broker_read_failures_total") == 40)
+        broker.expectLog("READ_FAILED")
         try shim.heal()
         #expect(try peer.fetch(bad, from: 0).batches.count == batch.count)
         #expect(!broker.log.contains("LOG_DAMAGED"), "a disk that does not answer is not rot")

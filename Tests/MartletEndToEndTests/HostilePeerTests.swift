@@ -40,6 +40,36 @@ import Testing
         #expect(broker.end() == .exited(0))
     }
 
+    @Test func `row 26: a peer that never reads is closed; others are served, little is held`()
+        throws
+    {
+        let folder = try TemporaryDirectory("noread")
+        let broker = try Self.start(folder, "write.timeout = 1s\n")
+        let good = try RawPeer(to: broker.listen)
+        let topic = try good.createTopic("t")
+        let batch = try GoldenBatch.large()
+        for _ in 0..<100 {
+            let reply = try #require(good.request(20, RawPeer.produce(batch, to: topic)))
+            #expect(RawPeer.outcome(reply) == 0)
+        }
+        let before = try broker.residentBytes()
+        let idle = try broker.descriptorCount()
+        let greedy = try (0..<10).map { _ in
+            try RawPeer(to: broker.listen, receiveBufferBytes: 4_096)
+        }
+        // 2 GiB of answers.
+        for peer in greedy {
+            for _ in 0..<200 { peer.send(21, RawPeer.fetch(topic, from: 0, maxBytes: 1 << 20)) }
+            #expect(good.ping())
+        }
+        while try broker.descriptorCount() > idle { #expect(good.ping()) }
+        broker.expectLog("reason=write-timeout")
+        #expect(try broker.residentBytes() - before < 128 << 20)
+        #expect(try good.fetch(topic, from: 0).error == 0)
+        #expect(broker.end() == .exited(0))
+        withExtendedLifetime(greedy) {}
+    }
+
     @Test func `row 35: a flood is closed at the door, and the admin listener answers`() throws {
         let folder = try TemporaryDirectory("flood")
         // The limits as they are shipped: 256 from one address, 20 a second.
@@ -100,7 +130,7 @@ import Testing
         try #require(down.ending == .exited(0), "\(down.errors)")
         // Nothing that these peers do reaches the broker any more, nor their end.
         while try broker.descriptorCount() > idle { sched_yield() }
-        #expect(broker.log.contains("reason=idle"))
+        broker.expectLog("reason=idle")
         #expect(broker.end() == .exited(0))
         peers.kill()
     }

@@ -27,6 +27,13 @@ final class RawPeer: @unchecked Sendable {
         try #require(request(1, Self.hello)?.error == 0)
     }
 
+    /// Nil when nobody serves there any more.
+    init?(ifServed address: SocketAddress) {
+        guard let connection = BlockingConnection(ifOpen: address) else { return nil }
+        self.connection = connection
+        guard request(1, Self.hello)?.error == 0 else { return nil }
+    }
+
     private static let hello: [UInt8] =
         RawBytes.integer(UInt32(0x4D52_544C)) + RawBytes.integer(UInt16(1))
         + RawBytes.integer(UInt16(1)) + RawBytes.integer(UInt64(0)) + RawBytes.string("raw")
@@ -92,6 +99,14 @@ final class RawPeer: @unchecked Sendable {
             RawBytes.string(name) + RawBytes.integer(Int32(1)) + RawBytes.integer(UInt32(0)) + [0]
         var reply = try #require(request(10, fields))
         try #require(reply.error == 0, "\(reply.message)")
+        return reply.fields.take(16)
+    }
+
+    /// The id of a new topic; nil when it was refused, or when nobody answered.
+    func topicIfMade(_ name: String, partitions: Int32 = 1) -> [UInt8]? {
+        let fields =
+            RawBytes.string(name) + RawBytes.integer(partitions) + RawBytes.integer(UInt32(0)) + [0]
+        guard var reply = request(10, fields), reply.error == 0 else { return nil }
         return reply.fields.take(16)
     }
 

@@ -14,10 +14,20 @@ final class RunningBroker: Sendable {
     /// - Parameters:
     ///   - limits: options of `prlimit`, such as `--nofile=64`.
     ///   - wrapper: a program with arguments that becomes the one that it is given.
-    init(
+    convenience init(
         in folder: TemporaryDirectory, _ flags: [String] = [], limits: [String] = [],
         wrapper: [String] = [], environment: [String: String] = [:]
     ) throws {
+        let child = try Self.launch(
+            in: folder, flags, limits: limits, wrapper: wrapper, environment: environment)
+        try self.init(serving: child, in: folder)
+    }
+
+    /// Starts the program and does not wait for what becomes of it.
+    static func launch(
+        in folder: TemporaryDirectory, _ flags: [String] = [], limits: [String] = [],
+        wrapper: [String] = [], environment: [String: String] = [:]
+    ) throws -> ChildProcess {
         let ready = folder.path("ready")
         let own = [
             "--data", folder.path("data"), "--listen=127.0.0.1:0", "--admin", "127.0.0.1:0",
@@ -27,11 +37,16 @@ final class RunningBroker: Sendable {
         let command =
             wrapper + (limits.isEmpty ? [] : [Programs.limits] + limits) + [Programs.daemon] + own
             + flags
-        child = try ChildProcess(
+        return try ChildProcess(
             command[0], Array(command.dropFirst()), environment: variables)
+    }
+
+    /// A broker that was launched; waits until it serves.
+    init(serving child: ChildProcess, in folder: TemporaryDirectory) throws {
+        self.child = child
         let serves = child.waitForErrorOutput("SERVING")
         try #require(serves, "it does not serve: \(child.errorOutput)")
-        readyText = try Self.contents(of: ready)
+        readyText = try Self.contents(of: folder.path("ready"))
         let value = try JSONValue(parsing: readyText)
         listen = try SocketAddress(parsing: try #require(value["listen"]?.stringValue))
         admin = try SocketAddress(parsing: try #require(value["admin"]?.stringValue))

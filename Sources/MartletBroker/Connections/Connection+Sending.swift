@@ -77,6 +77,7 @@ extension Connection {
             outbound.replaceFirst(with: slab)
             markDirty()
         case .failure(let error):
+            services.readFailed(error.description)
             // The header that announced these bytes has left: only closing is honest now.
             close(.diskRead, detail: error.description)
         }

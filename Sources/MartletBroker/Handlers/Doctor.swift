@@ -77,6 +77,13 @@ struct Doctor {
                     "lower the retention of large topics, or add disk")
             }
         }
+        let failures = services.metrics.readFailures.value
+        if failures > 0 {
+            find(
+                Self.critical, "read-failures",
+                "the disk did not answer \(failures) reads since the start",
+                "look at dmesg and READ_FAILED in the log; copy the data to another disk soon")
+        }
         figure("unsynced", engine.unsyncedBytes, "bytes")
     }
 

@@ -162,7 +162,9 @@ final class FetchHandler: Sendable {
                 }
             }
         } catch {
-            throw TopicCatalog.Refusal(StorageErrors.code(error), error.message)
+            let code = StorageErrors.code(error)
+            if code == .storageError { services.readFailed(error.message) }
+            throw TopicCatalog.Refusal(code, error.message)
         }
     }
 }
