@@ -191,8 +191,7 @@ extension Broker {
                 state.fail(error) { onFatal(error) }
             })
         let pool = SlabPool(retainedBytesMax: limits.poolBytesMax)
-        let producers = try ProducerRegistry.open(
-            engine, countMax: limits.producersMax, pool: pool, logger: logger)
+        let producers = try openProducers(engine, limits, pool, logger)
         let identity = BrokerIdentity(
             version: setup.version, clusterID: producers.log.topicID, startedAt: startedAt,
             startedMonotonic: startedMonotonic, processID: CurrentProcess.id)
@@ -203,6 +202,22 @@ extension Broker {
             producers: producers,
             authorizer: AllowEveryone(), pool: pool, readers: ReaderPool(queues.readers),
             housekeeping: queues.housekeeping, metrics: metrics, logger: logger)
+    }
+
+    private static func openProducers(
+        _ engine: StorageEngine, _ limits: BrokerLimits, _ pool: SlabPool, _ logger: Logger
+    ) throws(StorageError) -> ProducerRegistry {
+        do throws(StorageError) {
+            return try ProducerRegistry.open(
+                engine, countMax: limits.producersMax, pool: pool, logger: logger)
+        } catch {
+            let reason = error
+            // A start that is refused lets go of the data directory.
+            do { try engine.close() } catch {
+                logger.error("STORAGE_NOT_CLOSED", "\(error)")
+            }
+            throw reason
+        }
     }
 
     private static func listen(
