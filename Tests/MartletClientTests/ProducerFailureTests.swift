@@ -83,6 +83,8 @@ struct ProducerFailureTests {
         let broker = try ScriptedBroker(topics: ["t": 2, "u": 1])
         try await Base.withProducer(broker, .init(linger: .seconds(60))) { producer in
             _ = try await producer.topic("t")
+            // A look-up would drain what is sealed.
+            _ = try await producer.topic("u")
             broker.remake("t", 2)
             try producer.enqueue(topic: "t", value: "waits", partition: 0)
             let error = await #expect(throws: MartletError.self) {
