@@ -70,8 +70,8 @@ extension BrokerConfiguration {
             "Replies that wait for one slow reader; above it the connection is not read."),
         .number(
             ("listener", "memory.bytes.max"), \.listener.memoryBytesMax, .bytes(0...16 * tebibyte),
-            "Memory for requests in flight and waiting replies of all connections together; 0 "
-                + "takes a quarter of the machine's memory."
+            "Memory for requests in flight of all connections together; 0 takes a quarter of the "
+                + "machine's memory. Waiting replies are bounded by output.bytes.max for each."
         ),
     ]
 }
