@@ -1,4 +1,5 @@
 import CMartletShim
+import Dispatch
 import Glibc
 import Synchronization
 
@@ -12,6 +13,10 @@ import Synchronization
 ///
 /// Whoever holds the baton owns everything that is confined to the loop: the loop's thread while it
 /// works, or a caller inside `runInline`.
+///
+/// Also a task executor: a task that prefers it is resumed by the loop's thread, which saves the
+/// change of threads behind an event. Such tasks do not hold the baton, and each turn of the loop
+/// runs only those that were there, so that sockets and timers have theirs in between.
 @safe package final class EventLoop: Executor, @unchecked Sendable {
     // Sendable: `mailbox` is a mutex, `holder` is atomic; the rest is touched with the baton only.
 
@@ -36,6 +41,10 @@ import Synchronization
         var isInterestStale = false
         var isStopped = false
         var afterStop: [Job] = []
+        /// Parts of tasks that prefer the loop.
+        var tasks: [UnownedJob] = []
+        /// The thread takes no more tasks.
+        var hasEnded = false
     }
 
     package let label: String
@@ -148,17 +157,22 @@ import Synchronization
     private func run() {
         var entries: [pollfd] = []
         var watched: [LoopSource] = []
+        var tasks: [UnownedJob] = []
         var events = 0
         while true {
+            if events > 0 { withBaton { handle(entries, watched) } }
+            // First of all: somebody waits for what the sockets brought.
+            runTasks(&tasks)
             withBaton {
-                if events > 0 { handle(entries, watched) }
                 runTimers()
                 runJobs()
                 (entries, watched) = interest()
             }
             let wait = mailbox.withLock { mailbox -> Int64? in
                 if mailbox.isStopped && mailbox.jobs.isEmpty { return nil }
-                if !mailbox.jobs.isEmpty || mailbox.isInterestStale { return 0 }
+                if !mailbox.jobs.isEmpty || !mailbox.tasks.isEmpty || mailbox.isInterestStale {
+                    return 0
+                }
                 mailbox.isSleeping = true
                 mailbox.sleepsUntil = mailbox.timers.first?.due ?? .max
                 return mailbox.sleepsUntil
@@ -170,12 +184,16 @@ import Synchronization
                 mailbox.sleepsUntil = .max
             }
         }
-        let last = mailbox.withLock { mailbox in
+        let (last, left) = mailbox.withLock { mailbox in
             mailbox.timers = []
-            let last = mailbox.afterStop
-            mailbox.afterStop = []
-            return last
+            mailbox.hasEnded = true
+            defer {
+                mailbox.afterStop = []
+                mailbox.tasks = []
+            }
+            return (mailbox.afterStop, mailbox.tasks)
         }
+        for task in left { runElsewhere(task) }
         sources = []
         for body in last { body() }
     }
@@ -229,6 +247,39 @@ import Synchronization
             for job in jobs { job() }
             if jobs.isEmpty || !isStopped { return }
         }
+    }
+
+    // MARK: - Tasks
+
+    /// Whether tasks wait for their turn, which comes before that of the jobs given now.
+    package var hasTasks: Bool { mailbox.withLock { !$0.tasks.isEmpty } }
+
+    private func runTasks(_ tasks: inout [UnownedJob]) {
+        // The arrays change places, so that neither is made anew each time.
+        mailbox.withLock { swap(&$0.tasks, &tasks) }
+        for task in tasks { run(task) }
+        tasks.removeAll(keepingCapacity: true)
+    }
+
+    private func run(_ task: UnownedJob) {
+        unsafe task.runSynchronously(on: asUnownedTaskExecutor())
+    }
+
+    /// Without its thread the loop is an executor still: no task is ever left behind.
+    private func runElsewhere(_ task: UnownedJob) {
+        DispatchQueue.global(qos: .userInitiated).async { self.run(task) }
+    }
+}
+
+extension EventLoop: TaskExecutor {
+    package func enqueue(_ task: consuming ExecutorJob) {
+        let task = UnownedJob(task)
+        let (rings, hasEnded) = mailbox.withLock { mailbox in
+            if mailbox.hasEnded { return (false, true) }
+            mailbox.tasks.append(task)
+            return (mailbox.wakes(), false)
+        }
+        if hasEnded { runElsewhere(task) } else if rings { bell.ring() }
     }
 }
 

@@ -60,6 +60,18 @@ public final class Consumer: Sendable {
     /// What happens beside the records. It need not be read: the newest 1,024 events are kept.
     public var events: ConsumerEvents { ConsumerEvents(buffer: core.events) }
 
+    /// Runs tasks on the thread that receives this consumer's records, which saves the change of
+    /// threads between a record's arrival and the task that waits for it:
+    ///
+    ///     try await withTaskExecutorPreference(consumer.executor) {
+    ///         for try await batch in consumer.batches { ... }
+    ///     }
+    ///
+    /// For short work where microseconds count. The one rule: nothing there may block or compute for
+    /// long, because meanwhile the thread receives nothing, for no producer and consumer that it
+    /// serves. Once the client is closed, such tasks go on elsewhere.
+    public var executor: any TaskExecutor { core.context.loop }
+
     /// The offset behind the last record of each partition that was handed to the application. For
     /// `records`, the batch that is being read counts as handed out.
     ///

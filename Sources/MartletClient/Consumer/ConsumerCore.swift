@@ -217,7 +217,11 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
             let bytes = runs.reduce(0) { $0 + $1.range.count }
             if bytes > Self.littleBytes { fetch() }
             for run in runs { deliver(run) }
-            fetch()
+            if context.loop.hasTasks {
+                context.loop.execute { [self] in fetch() }
+            } else {
+                fetch()
+            }
         } catch {
             link.interrupt(context.brokenProtocol(error))
         }

@@ -32,7 +32,7 @@ struct EndToEndBench: Sendable {
     }
 
     private func measure(_ pacer: Pacer, _ consumer: Consumer) async throws -> BenchResult {
-        let consumed = Task {
+        let consumed = Task(executorPreference: consumer.executor) {
             try await read(consumer, pacer)
         }
         return try await withTaskCancellationHandler {

@@ -71,7 +71,7 @@ final class PacedSends: Sendable {
             let producer = producers[Int(index) % producers.count]
             let partition = plan.partitions > 1 ? Int32(Int(index) % plan.partitions) : nil
             let counts = index >= warmUp
-            Task { [self] in
+            Task(executorPreference: producer.executor) { [self] in
                 await send(producer, value, partition, due: due, counts: counts)
             }
         }

@@ -85,7 +85,7 @@ struct ProduceBench: Sendable {
         return try await withThrowingTaskGroup(of: BenchResult.self) { group in
             for worker in 0..<workers {
                 let producer = producers[worker % producers.count]
-                group.addTask {
+                group.addTask(executorPreference: producer.executor) {
                     try await sendInTurn(
                         producer, topic, worker, until: end, bytes: bytes / Int64(workers))
                 }

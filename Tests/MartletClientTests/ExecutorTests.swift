@@ -1,0 +1,70 @@
+import MartletSystem
+import Synchronization
+import Testing
+
+@testable import MartletClient
+
+/// Tasks on the thread of a producer's or consumer's connection.
+struct ExecutorTests {
+    @Test func `a task there sends and reads, and goes on when the client is closed`() async throws
+    {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        let client = try MartletClient(.testing(broker))
+        let producer = try await client.producer()
+        let consumer = try await client.consumer(.init(topic: "t"))
+        let values = try await Task(executorPreference: consumer.executor) {
+            var batches = consumer.batches.makeAsyncIterator()
+            var values: [String] = []
+            for number in 0..<200 {
+                let receipt = try await producer.send(topic: "t", value: "v\(number)")
+                #expect(receipt.offset == Int64(number))
+                let batch = try #require(try await batches.next())
+                values += batch.compactMap(\.valueString)
+            }
+            // Its own thread ends with this.
+            await client.close()
+            #expect(try await batches.next() == nil)
+            return values
+        }.value
+        #expect(values == (0..<200).map { "v\($0)" })
+        let late = await Task(executorPreference: producer.executor) { 7 }.value
+        #expect(late == 7)
+    }
+
+    @Test func `concurrent sends there are all acknowledged`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 4])
+        let offsets = try await Martlet.withClient(.testing(broker)) { client in
+            let producer = try await client.producer()
+            return try await withThrowingTaskGroup(of: Int.self) { group in
+                for task in 0..<64 {
+                    group.addTask(executorPreference: producer.executor) {
+                        for number in 0..<20 {
+                            try await producer.send(
+                                topic: "t", key: "\(task)", value: "\(task)-\(number)")
+                        }
+                        return 20
+                    }
+                }
+                return try await group.reduce(0, +)
+            }
+        }
+        #expect(offsets == 64 * 20)
+    }
+
+    @Test func `a cancelled wait there ends at once, and takes no record with it`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        try await Martlet.withClient(.testing(broker)) { client in
+            let consumer = try await client.consumer(.init(topic: "t"))
+            let waiting = Task(executorPreference: consumer.executor) {
+                var batches = consumer.batches.makeAsyncIterator()
+                return try await batches.next()
+            }
+            while consumer.core.shelf.waiterCount == 0 { await Task.yield() }
+            waiting.cancel()
+            await #expect(throws: CancellationError.self) { _ = try await waiting.value }
+            broker.append("t", values: ["a"])
+            let found = try await ConsumerTests.take(1, of: consumer)
+            #expect(found.map(\.1) == ["a"])
+        }
+    }
+}
