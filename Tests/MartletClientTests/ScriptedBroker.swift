@@ -45,6 +45,9 @@ final class ScriptedBroker: @unchecked Sendable {
         /// Batches with a later event time are refused.
         var latestTime = Int64.max
         var initProducers: [InitProducerRequest] = []
+        /// What hello says is spoken here.
+        var operations = Operation.allCases.map { OperationVersions($0) }
+        var protocolVersion: UInt16 = 1
     }
 
     final class Log {
@@ -317,18 +320,20 @@ final class ScriptedBroker: @unchecked Sendable {
     }
 
     private func hello(_ peer: Peer, _ header: FrameHeader) {
-        let (error, frameBytesMax) = script.withLock { script in
+        let (error, script) = script.withLock { script in
             script.hellos += 1
-            return (script.onHello(script.hellos), script.frameBytesMax)
+            return (script.onHello(script.hellos), script)
         }
         guard error == .none else {
             reply(peer, header, HelloReply(error: error, message: "scripted"))
             return
         }
         var hello = HelloReply()
-        hello.version = 1
+        hello.version = script.protocolVersion
+        hello.operations = script.operations
+        hello.brokerVersion = "scripted"
         hello.clusterID = clusterID
-        hello.frameBytesMax = frameBytesMax
+        hello.frameBytesMax = script.frameBytesMax
         hello.batchBytesMax = 8 << 20
         hello.requestsInFlightMax = 64
         reply(peer, header, hello)

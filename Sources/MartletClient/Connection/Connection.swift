@@ -22,6 +22,7 @@ struct Agreement {
     var clusterID = TopicID.zero
     /// Silence after which the broker closes the connection; 0: never.
     var idleNanoseconds: Int64 = 0
+    var versions = AgreedVersions()
 }
 
 /// One TCP connection, from connect to close: hello, then requests that are answered by number.
@@ -150,11 +151,22 @@ final class Connection: @unchecked Sendable {
                 close(MartletError(reply.error, reply.message, context: context.facts))
                 return
             }
+            let hello = HelloRequest()
+            guard hello.versionMin...hello.versionMax ~= reply.version else {
+                close(
+                    MartletError(
+                        .unsupportedVersion,
+                        "The broker at \(context.configuration.server) answers in protocol version "
+                            + "\(reply.version), which was not offered: use another client.",
+                        context: context.facts))
+                return
+            }
             agreement = Agreement(
                 frameBytesMax: Int(reply.frameBytesMax), batchBytesMax: Int(reply.batchBytesMax),
                 requestsInFlightMax: max(1, Int(reply.requestsInFlightMax)),
                 brokerVersion: reply.brokerVersion, clusterID: reply.clusterID,
-                idleNanoseconds: Int64(reply.idleTimeoutMilliseconds) * 1_000_000)
+                idleNanoseconds: Int64(reply.idleTimeoutMilliseconds) * 1_000_000,
+                versions: AgreedVersions(reply))
         } catch {
             close(context.brokenProtocol(error))
             return
@@ -196,7 +208,11 @@ final class Connection: @unchecked Sendable {
             handler?(.lost(context.failure("closed the connection")))
             return
         }
-        let version = Request.operation.versions.upperBound
+        guard let version = agreement.versions.version(of: Request.operation) else {
+            let refusal = refusal(of: Request.operation)
+            handler?(.lost(refusal ?? context.failure("does not offer what is asked")))
+            return
+        }
         do {
             let fieldBytes = try request.fieldBytes(version: version)
             let correlation = pipeline.nextCorrelation()
@@ -221,6 +237,11 @@ final class Connection: @unchecked Sendable {
                         .invalidArgument, "The request cannot be encoded: \(error).",
                         outcome: .notWritten)))
         }
+    }
+
+    /// Why an operation cannot be asked of this broker; nil: it can.
+    func refusal(of operation: Operation) -> MartletError? {
+        agreement.versions.refusal(of: operation, context)
     }
 
     /// Sends what is queued, as far as the socket takes it.

@@ -12,6 +12,8 @@ protocol LinkUser: AnyObject {
     func linkIsDown(_ error: MartletError, downFor: Int64)
     /// Whether a connection is needed now: asked before each attempt.
     var wantsLink: Bool { get }
+    /// What the user cannot do without: a broker that does not speak it is of no use.
+    var operations: [Operation] { get }
     /// The broker sent an error that answers no request.
     func linkGotError(_ error: MartletError)
 }
@@ -124,6 +126,11 @@ final class Link: @unchecked Sendable {
 
     private func isUp(_ connection: Connection) {
         guard case .connecting = state else { return }
+        for operation in user?.operations ?? [] {
+            guard let refusal = connection.refusal(of: operation) else { continue }
+            connection.close(refusal)
+            return
+        }
         state = .up(connection)
         attempt = 0
         downSince = nil

@@ -131,6 +131,9 @@ final class RequestPort: @unchecked Sendable, LinkUser {
         return !waiting.isEmpty
     }
 
+    /// Each call learns for itself what the broker does not speak.
+    var operations: [Operation] { [] }
+
     func linkIsUp(_ connection: Connection) {
         for call in waiting.removeAll() where call.isOpen() { call.send(connection) }
     }

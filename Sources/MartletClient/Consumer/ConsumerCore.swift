@@ -250,6 +250,8 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
 
     var wantsLink: Bool { !isClosed && !isFailed && shelf.wantsMore() }
 
+    var operations: [Operation] { [.fetch, .metadata] }
+
     func linkIsUp(_ connection: Connection) {
         if isDown {
             isDown = false

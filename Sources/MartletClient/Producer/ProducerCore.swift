@@ -298,6 +298,10 @@ extension ProducerCore: LinkUser {
     }
 
     func linkIsUp(_ connection: Connection) {
+    var operations: [Operation] {
+        sendsIdentity ? [.metadata, .produce, .initProducer] : [.metadata, .produce]
+    }
+
         lastLinkError = nil
         let found = connection.agreement.clusterID
         if let clusterID, clusterID != found { brokerChanged() }
