@@ -21,6 +21,8 @@ need_for_tests() {
     need gcc gcc
     need python3 python3
     need ip iproute2
+    need zsh zsh
+    need fish fish
 }
 
 # A toolchain that is installed but not on the path is found where it usually is.

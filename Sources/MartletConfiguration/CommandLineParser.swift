@@ -76,17 +76,6 @@ package struct Invocation: Equatable, Sendable {
         }
     }
 
-    package func choice(_ flag: String, _ words: [String]) throws(CommandLineError) -> String? {
-        guard let text = value(flag) else { return nil }
-        guard words.contains(text) else {
-            let hint = NearestName.suggestion(for: text, in: words)
-            let list = words.joined(separator: ", ")
-            let message = "--\(flag): \(Quoted(text)) is not one of \(list)\(hint)"
-            throw CommandLineError(message, command: title)
-        }
-        return text
-    }
-
     private func number(
         _ flag: String,
         _ kind: ConfigurationKind
@@ -178,6 +167,9 @@ private struct CommandLineParser {
         guard !isFull || current.arguments.last?.isRepeated == true else {
             throw failure("unexpected argument \(Quoted(word))")
         }
+        let index = min(arguments.count, current.arguments.count - 1)
+        let argument = current.arguments[index]
+        try check(word, among: argument.choices, of: argument.name)
         arguments.append(word)
     }
 
@@ -238,7 +230,17 @@ private struct CommandLineParser {
         guard flag.isRepeatable || values[flag.name] == nil else {
             throw failure("--\(flag.name) is given twice")
         }
+        try check(value, among: flag.choices, of: "--\(flag.name)")
         values[flag.name, default: []].append(value)
+    }
+
+    private func check(
+        _ word: String, among choices: [String], of name: String
+    ) throws(CommandLineError) {
+        if choices.isEmpty || choices.contains(word) { return }
+        let hint = NearestName.suggestion(for: word, in: choices)
+        let list = choices.joined(separator: ", ")
+        throw failure("\(name): \(Quoted(word)) is not one of \(list)\(hint)")
     }
 
     private func checkComplete() throws(CommandLineError) {

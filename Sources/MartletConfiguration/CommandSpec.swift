@@ -5,6 +5,10 @@ package struct FlagSpec: Equatable, Sendable {
     package let short: Character?
     /// What stands for the value in the help; nil for a flag that is only there or not.
     package let value: String?
+    /// The words that the value may be; empty for a text of one's own.
+    package let choices: [String]
+    /// Words to offer for a text of one's own.
+    package let suggestions: [String]
     package let isRepeatable: Bool
     package let help: String
 
@@ -12,12 +16,16 @@ package struct FlagSpec: Equatable, Sendable {
         _ name: String,
         short: Character? = nil,
         value: String? = nil,
+        choices: [String] = [],
+        suggestions: [String] = [],
         repeatable: Bool = false,
         _ help: String
     ) {
         self.name = name
         self.short = short
         self.value = value
+        self.choices = choices
+        self.suggestions = suggestions
         self.isRepeatable = repeatable
         self.help = help
     }
@@ -30,15 +38,19 @@ package struct ArgumentSpec: Equatable, Sendable {
     package let isOptional: Bool
     /// Takes all words that are left. Only for the last one.
     package let isRepeated: Bool
+    /// The words that it may be; empty for a text of one's own.
+    package let choices: [String]
     package let help: String
 
     package init(
         _ name: String,
+        choices: [String] = [],
         optional: Bool = false,
         repeated: Bool = false,
         _ help: String
     ) {
         self.name = name
+        self.choices = choices
         self.isOptional = optional
         self.isRepeated = repeated
         self.help = help

@@ -11,23 +11,16 @@ struct CompletionScript {
         let flags: [FlagSpec]
 
         var key: String { path.joined(separator: " ") }
-        var takesTopic: Bool { spec.arguments.first?.name == "TOPIC" }
         /// The words of a first argument that is a choice.
-        var choices: [String] {
-            spec.arguments.first?.name == "SHELL" ? ["bash", "zsh", "fish"] : []
+        var choices: [String] { spec.arguments.first?.choices ?? [] }
+        /// Which arguments are topics.
+        var topics: Topics {
+            guard let first = spec.arguments.first, first.name == "TOPIC" else { return .none }
+            return first.isRepeated ? .all : .first
         }
 
-        /// What may stand behind a flag that takes a value; empty: anything.
-        func words(of flag: FlagSpec) -> String {
-            switch (flag.name, key) {
-            case ("output", "tail"): "table json jsonl raw"
-            case ("output", _): "table json jsonl name"
-            case ("acks", _): "durable written none"
-            case ("format", "produce"): "lines jsonl"
-            case ("from", _), ("at", _): "earliest latest"
-            case ("until", _): "latest"
-            case _: ""  // a text of one's own
-            }
+        enum Topics: String {
+            case none, first, all
         }
     }
 
@@ -56,8 +49,7 @@ struct CompletionScript {
 
     private var commandCases: String {
         nodes.map { node in
-            let topics = node.takesTopic ? " topics=1" : ""
-            return "        '\(node.key)') words='\(words(node))'\(topics) ;;\n"
+            "        '\(node.key)') words='\(words(node))' topics=\(node.topics) ;;\n"
         }.joined()
     }
 
@@ -70,15 +62,23 @@ struct CompletionScript {
         }.joined()
     }
 
+    /// Flags with a value, which is no argument.
+    private var valued: String {
+        let flags = nodes.flatMap(\.flags).filter { $0.value != nil }
+        let names = flags.flatMap { ["--\($0.name)"] + ($0.short.map { ["-\($0)"] } ?? []) }
+        return Set(names).sorted().joined(separator: ",")
+    }
+
     private var valueCases: String {
         nodes.map { node in
             var flags: [String: [String]] = [:]
             for flag in node.flags where flag.value != nil {
                 let names = ["--\(flag.name)"] + (flag.short.map { ["-\($0)"] } ?? [])
-                flags[node.words(of: flag), default: []] += names.map { "'\(node.key):\($0)'" }
+                let words = (flag.choices + flag.suggestions).joined(separator: " ")
+                flags[words, default: []] += names.map { "'\(node.key):\($0)'" }
             }
             return flags.sorted { $0.key < $1.key }.map { words, names in
-                "        \(names.joined(separator: "|"))) words='\(words)' topics=0 ;;\n"
+                "        \(names.joined(separator: "|"))) words='\(words)' topics=none ;;\n"
             }.joined()
         }.joined()
     }
@@ -87,22 +87,25 @@ struct CompletionScript {
         """
         # bash completion for martlet. Use: source <(martlet completion bash)
         _martlet() {
-            local current="${COMP_WORDS[COMP_CWORD]}" path='' word words='' topics=0
+            # Not `path`: in zsh that is PATH.
+            local current="${COMP_WORDS[COMP_CWORD]}" place='' word words='' topics=none given=0
             local known='\(nodes.map(\.key).filter { !$0.isEmpty }.joined(separator: ","))'
+            local valued='\(valued)'
             local index next server
             for ((index = 1; index < COMP_CWORD; index++)); do
                 word="${COMP_WORDS[index]}"
-                [[ "$word" == -* ]] && continue
-                next="${path:+$path }$word"
+                [[ "$word" == -* || ",$valued," == *",${COMP_WORDS[index-1]},"* ]] && continue
+                next="${place:+$place }$word"
                 case "$next" in
         \(aliasCases)        esac
-                [[ ",$known," == *",$next,"* ]] && path="$next"
+                if [[ ",$known," == *",$next,"* ]]; then place="$next"; else given=1; fi
             done
-            case "$path" in
+            case "$place" in
         \(commandCases)    esac
-            case "$path:${COMP_WORDS[COMP_CWORD-1]}" in
+            case "$place:${COMP_WORDS[COMP_CWORD-1]}" in
         \(valueCases)    esac
-            if [[ $topics == 1 && "$current" != -* ]]; then
+            [[ $topics == first && $given == 1 ]] && topics=none
+            if [[ $topics != none && "$current" != -* ]]; then
                 # The words are cut at colons; the line is not.
                 server="$(printf '%s\\n' "${COMP_LINE-}" | sed -nE \\
                     's/.*[[:space:]](-s|--server)[[:space:]=]*([^[:space:]]+).*/\\2/p')"
@@ -157,22 +160,27 @@ struct CompletionScript {
                     + "-d \(Self.quoted(command.summary))\n"
             }
             for choice in node.choices { text += "complete -c martlet \(isNext) -a \(choice)\n" }
-            if node.takesTopic {
+            if node.topics != .none {
                 text += "complete -c martlet \(isNext) -a \"(__martlet_topics)\"\n"
             }
             // The flags of a group are those of what is below it too.
             let isHere = place.map { " -n \"\($0)\"" } ?? ""
             for flag in node.spec.flags {
                 let short = flag.short.map { " -s \($0)" } ?? ""
-                let words = node.words(of: flag)
-                let values = words.isEmpty ? "" : " -a '\(words)'"
-                let value = flag.value == nil ? "" : " -r\(values)"
+                let value = flag.value == nil ? "" : Self.fishValue(flag)
                 text +=
                     "complete -c martlet\(isHere) -l \(flag.name)\(short)\(value) "
                     + "-d \(Self.quoted(flag.help))\n"
             }
         }
         return text
+    }
+
+    /// Files are offered where a file is wanted, and nowhere else.
+    private static func fishValue(_ flag: FlagSpec) -> String {
+        let words = flag.choices + flag.suggestions
+        if !words.isEmpty { return " -x -a '\(words.joined(separator: " "))'" }
+        return ["FILE", "DIR"].contains(flag.value) ? " -r -F" : " -x"
     }
 
     /// Whether the line names the node; nil for the root. `bench produce` is not `produce`.

@@ -13,7 +13,7 @@ enum VersionCommand {
             examples: [ExampleSpec("martlet version", "The version alone, on one line")])
     ) { context in
         let version: JSONValue = ["version": .string(ToolVersion.text)]
-        if try context.wantsJSON {
+        if context.wantsJSON {
             try context.output.jsonLine(version)
         } else {
             try context.output.line(ToolVersion.text)

@@ -37,6 +37,8 @@ import Testing
                 ],
                 flags: [
                     FlagSpec("from", value: "WHERE", "Where to begin."),
+                    FlagSpec(
+                        "output", short: "o", value: "FORM", choices: ["jsonl", "table"], "How."),
                     FlagSpec("follow", short: "f", "Go on."), FlagSpec("end", short: "e", "Stop."),
                     FlagSpec("key-separator", short: "K", value: "TEXT", "Between key and value."),
                 ]),
@@ -138,6 +140,10 @@ import Testing
             "-s needs a value, and '--verbose' looks like a flag; if it is the value, write --server=VALUE. See 'tool --help'."
         ),
         (["-x"], "unknown flag '-x'. See 'tool --help'."),
+        (
+            ["tail", "t", "-o", "json"],
+            "--output: 'json' is not one of jsonl, table; did you mean 'jsonl'? See 'tool tail --help'."
+        ),
         (["--"], "a command is missing: topic, tail. See 'tool --help'."),
         (["--\n"], "unknown flag '--\\u{a}'. See 'tool --help'."),
     ])
@@ -151,9 +157,6 @@ import Testing
         let failures = [
             #expect(throws: CommandLineError.self) { try invocation.integer("partitions") },
             #expect(throws: CommandLineError.self) { try invocation.address("server") },
-            #expect(throws: CommandLineError.self) {
-                try invocation.choice("set", ["jsonl", "table"])
-            },
             #expect(throws: CommandLineError.self) { try invocation.bytes("partitions") },
             #expect(throws: CommandLineError.self) { try invocation.milliseconds("partitions") },
         ]
@@ -161,7 +164,6 @@ import Testing
             failures.map { $0?.message } == [
                 "--partitions: 'many' is not a whole number",
                 "--server: 'nowhere' is not HOST:PORT, such as 127.0.0.1:7700",
-                "--set: 'json' is not one of jsonl, table; did you mean 'jsonl'?",
                 "--partitions: 'many' is not a number of bytes such as 64MiB",
                 "--partitions: 'many' is not a time such as 30s",
             ])

@@ -224,34 +224,70 @@ import Testing
         try run("doctor", "--strict", "--server", server, expect: 2)
     }
 
-    @Test(arguments: ["bash", "zsh", "fish"])
-    func `completions are understood by their shell`(shell: String) throws {
-        let script = try run("completion", shell).output
-        #expect(script.contains("skip-damage") && script.contains("--from"))
-        guard shell == "bash" else { return }
-        let ask = """
+    @Test func `bash completes commands, values and topics`() throws {
+        let script = """
             source <("$MARTLET" completion bash)
-            declare -F _martlet >/dev/null || exit 3
-            COMP_WORDS=(martlet topic cr); COMP_CWORD=2; _martlet martlet cr topic
-            echo "${COMPREPLY[*]}"
-            COMP_WORDS=(martlet produce t --acks dur); COMP_CWORD=4; _martlet martlet dur --acks
-            echo "${COMPREPLY[*]}"
-            COMP_WORDS=(martlet t cr); COMP_CWORD=2; _martlet martlet cr t
-            echo "${COMPREPLY[*]}"
-            COMP_WORDS=(martlet tail t --format ''); COMP_CWORD=4; _martlet martlet '' --format
-            echo "${#COMPREPLY[@]}"
-            martlet() { "$MARTLET" "$@"; }
+            ask() {
+                COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"
+                _martlet martlet
+                echo "${COMPREPLY[*]}"
+            }
+            ask martlet topic cr
+            ask martlet produce t --acks dur
+            ask martlet t cr
+            ask martlet tail t --format ''
+            ask martlet tail -n 5 na
+            ask martlet topic set other na
             server="$MARTLET_SERVER"; unset MARTLET_SERVER
-            COMP_LINE="martlet -s $server t describe na"
-            COMP_WORDS=(martlet -s "$server" t describe na); COMP_CWORD=5
-            _martlet martlet na describe
-            echo "${COMPREPLY[*]}"
+            ask martlet -s "$server" t describe na
             """
+        try expectCompletion(
+            ["bash", "-c", script], "create\ndurable\ncreate\n\nnamed\n\nnamed\n")
+    }
+
+    /// Outside of a line that is edited its `compgen` does not filter.
+    @Test func `zsh completes commands, values and topics`() throws {
+        let script = """
+            autoload -U compinit; compinit -u -D
+            source <("$MARTLET" completion zsh)
+            ask() {
+                emulate -L ksh
+                COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"
+                _martlet
+                print -r -- "${COMPREPLY[*]}"
+            }
+            ask martlet tail t -o ''
+            ask martlet -s "$MARTLET_SERVER" t describe na | tr ' ' '\\n' | tail -n 1
+            """
+        try expectCompletion(["zsh", "-f", "-c", script], "table json jsonl raw\nnamed\n")
+    }
+
+    @Test func `fish completes commands, values and topics, and files where one is wanted`() throws
+    {
+        let script = """
+            source ("$MARTLET" completion fish | psub)
+            set -l here (mktemp -d)
+            mkdir $here/folder
+            cd $here
+            for line in 'topic cr' 'tail t -o ' 'tail --from ' 'bench disk --data '
+                complete -C "martlet $line" | cut -f 1
+            end
+            set -l server $MARTLET_SERVER
+            set -e MARTLET_SERVER
+            complete -C "martlet -s $server t describe na"
+            rm -r $here
+            """
+        try expectCompletion(
+            ["fish", "--no-config", "-c", script],
+            "create\njson\njsonl\nraw\ntable\nearliest\nlatest\nfolder/\nnamed\n")
+    }
+
+    /// With a topic called `named`, and `martlet` on the path.
+    private func expectCompletion(_ shell: [String], _ expected: String) throws {
         try run("topic", "create", "named")
-        let child = try start(["-c", ask], program: "/bin/bash")
+        let path = "PATH=\"$(dirname \"$MARTLET\"):$PATH\" exec \"$@\""
+        let child = try start(["-c", path, "sh"] + shell, program: "/bin/sh")
         #expect(child.wait() == .exited(0), "\(child.errorOutput)")
-        #expect(
-            child.output == "create\ndurable\ncreate\n0\nnamed\n",
-            "\(child.output)\(child.errorOutput)")
+        #expect(child.output == expected, "\(child.errorOutput)")
     }
 }

@@ -21,7 +21,7 @@ enum BenchClientCommands {
                 FlagSpec("linger", value: "TIME", "How long a record may wait for others; 2ms."),
                 FlagSpec("buffer", value: "BYTES", "The client's memory per producer; 64MiB."),
                 FlagSpec(
-                    "spread", value: "HOW",
+                    "spread", value: "HOW", choices: BenchPlan.Spread.allCases.map(\.rawValue),
                     "even: each record into the next partition (default); sticky: as the client "
                         + "does it without keys."),
             ],
@@ -47,7 +47,9 @@ enum BenchClientCommands {
             ],
             flags: BenchPlan.commonFlags + [
                 FlagSpec("bytes", value: "MIN", "Bytes to fill, and to read at least; 2GiB."),
-                FlagSpec("api", value: "WHICH", "batch (default) or record."),
+                FlagSpec(
+                    "api", value: "WHICH", choices: BenchPlan.Interface.allCases.map(\.rawValue),
+                    "batch (default) or record."),
             ],
             examples: [
                 ExampleSpec("martlet bench consume --size 100 --api record", "Record by record")
@@ -85,7 +87,7 @@ enum BenchClientCommands {
         _ plan: BenchPlan, _ context: CommandContext,
         _ body: @escaping @Sendable (MartletClient) async throws -> BenchResult
     ) async throws {
-        let format = try context.format(elsewhere: .jsonl)
+        let format = context.format(elsewhere: .jsonl)
         let result = try await Interruption.cancelling {
             try await context.withClient(body)
         }

@@ -24,7 +24,7 @@ enum BenchDiskCommand {
     ) { context in
         let directory = context.invocation.value("data") ?? "."
         let seconds = try context.invocation.integer("seconds", in: 1...3600) ?? 2
-        let wantsTable = try context.format(elsewhere: .jsonl) == .table
+        let wantsTable = context.format(elsewhere: .jsonl) == .table
         let figures = try measure(directory, seconds, context)
         if wantsTable {
             try context.output.write(figures.table.text())

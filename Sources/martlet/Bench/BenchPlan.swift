@@ -71,8 +71,8 @@ struct BenchPlan: Sendable {
 extension BenchPlan {
     static let commonFlags = [
         FlagSpec("size", value: "BYTES", "Bytes of each value; 1024."),
-        FlagSpec("acks", value: "WORD", "durable (default), written or none."),
-        FlagSpec("durability", value: "WORD", "Of the topic: durable (default) or written."),
+        CommonFlags.acks,
+        CommonFlags.durability("Of the topic: durable (default) or written."),
         FlagSpec("seconds", value: "S", "Measure at least so long; 5."),
         FlagSpec("warmup", value: "S", "Run so long before that; 1."),
         FlagSpec("partitions", short: "p", value: "N", "Partitions of the topic; 1."),
@@ -89,10 +89,8 @@ extension BenchPlan {
             try flags.integer(flag, in: range) ?? other
         }
         size = Int(try flags.bytes("size", in: 16...(8 << 20)) ?? 1024)
-        if let word = try flags.choice("acks", AckLevel.allCases.map(\.name)) {
-            acks = AckLevel(name: word) ?? .durable
-        }
-        durability = try flags.choice("durability", ["durable", "written"]) ?? "durable"
+        acks = flags.value("acks").flatMap { AckLevel(name: $0) } ?? .durable
+        durability = flags.value("durability") ?? "durable"
         seconds = try integer("seconds", 1...86_400, 5)
         warmUpSeconds = try integer("warmup", 0...3600, 1)
         partitions = Int(try integer("partitions", 1...10_000, 1))
@@ -102,12 +100,8 @@ extension BenchPlan {
         inFlight = try flags.integer("in-flight", in: 1...1_000_000).map { Int($0) }
         lingerMilliseconds = try flags.milliseconds("linger", in: 0...60_000) ?? 2
         bufferBytes = Int(try flags.bytes("buffer", in: 1024...(4 << 30)) ?? 64 << 20)
-        if let word = try flags.choice("spread", Spread.allCases.map(\.rawValue)) {
-            spread = Spread(rawValue: word) ?? .even
-        }
-        if let word = try flags.choice("api", Interface.allCases.map(\.rawValue)) {
-            interface = Interface(rawValue: word) ?? .batch
-        }
+        spread = flags.value("spread").flatMap { Spread(rawValue: $0) } ?? .even
+        interface = flags.value("api").flatMap { Interface(rawValue: $0) } ?? .batch
         keepsTopic = flags.has("keep")
         // One at a time, or paced, would take for ever to move gigabytes.
         let isThroughput = rate == nil && inFlight == nil

@@ -18,7 +18,7 @@ enum DoctorCommand {
                 ExampleSpec("martlet doctor --strict -o json", "For monitoring"),
             ])
     ) { context in
-        let format = try context.format()
+        let format = context.format()
         let report = try await context.withClient { try await $0.admin.doctor() }
         switch format {
         case .table, .name, .raw: try context.output.write(text(report))

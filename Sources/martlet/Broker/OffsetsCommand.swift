@@ -13,7 +13,9 @@ enum OffsetsCommand {
             ],
             arguments: [TopicCommands.topicArgument],
             flags: [
-                FlagSpec("at", value: "WHERE", "@TIME, -N, earliest or latest."),
+                FlagSpec(
+                    "at", value: "WHERE", suggestions: ["earliest", "latest"],
+                    "@TIME, -N, earliest or latest."),
                 CommonFlags.partition, CommonFlags.output, CommonFlags.noHeaders,
             ],
             examples: [

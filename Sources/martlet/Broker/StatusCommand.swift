@@ -13,7 +13,7 @@ enum StatusCommand {
                 ExampleSpec("martlet status -o json", "For programs"),
             ])
     ) { context in
-        let format = try context.format()
+        let format = context.format()
         let server = try context.server
         let (status, roundTrip) = try await context.withClient { client in
             let status = try await client.admin.status()

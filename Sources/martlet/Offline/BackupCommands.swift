@@ -65,7 +65,7 @@ enum BackupCommands {
                 + "\(Shown.plural(report.partitions, "partition")): "
                 + "\(Shown.bytes(report.linkedBytes)) linked, "
                 + "\(Shown.bytes(report.copiedBytes)) copied.")
-        if try context.wantsJSON {
+        if context.wantsJSON {
             try context.output.jsonLine([
                 "source": .string(source), "target": .string(target),
                 "topics": JSONValue(report.topics),

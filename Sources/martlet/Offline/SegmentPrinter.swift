@@ -18,7 +18,7 @@ struct SegmentPrinter {
     ]
 
     init(_ context: CommandContext) throws {
-        format = try context.format()
+        format = context.format()
         showsRecords = context.invocation.has("records")
         isQuiet = context.invocation.has("quiet")
         hasHeader = !context.invocation.has("no-headers")

@@ -1,3 +1,4 @@
+import MartletClient
 import MartletConfiguration
 import MartletJSON
 import MartletSystem
@@ -67,27 +68,19 @@ extension CommandContext {
     /// The format asked for with `-o`; without it a table, or what `elsewhere` says when nobody
     /// watches. Only streams of records have such another form: `martlet status | less` and the
     /// same in a CI log are still read by people.
-    func format(
-        _ allowed: [OutputFormat] = [.table, .json, .jsonl], elsewhere: OutputFormat = .table
-    ) throws -> OutputFormat {
-        if let word = try invocation.choice("output", allowed.map(\.rawValue)) {
-            return OutputFormat(rawValue: word) ?? .table
+    func format(elsewhere: OutputFormat = .table) -> OutputFormat {
+        if let format = invocation.value("output").flatMap({ OutputFormat(rawValue: $0) }) {
+            return format
         }
         return output.isTerminal ? .table : elsewhere
     }
 
     /// Whether `-o json` or `-o jsonl` was asked for, for commands whose result is a message.
-    var wantsJSON: Bool {
-        get throws {
-            try invocation.choice("output", ["json", "jsonl"]) != nil
-        }
-    }
+    var wantsJSON: Bool { invocation.has("output") }
 
     /// Shows rows in the format asked for. `rows` and `objects` belong together one by one.
     func show(_ table: Table, objects: [JSONValue], names: [String]? = nil) throws {
-        var allowed: [OutputFormat] = [.table, .json, .jsonl]
-        if names != nil { allowed.append(.name) }
-        switch try format(allowed) {
+        switch format() {
         case .table, .raw:
             try output.write(table.text(hasHeader: !invocation.has("no-headers")))
         case .json: try output.json(.array(objects))
@@ -99,12 +92,22 @@ extension CommandContext {
 
 /// Flags that several commands have.
 enum CommonFlags {
-    static let output = FlagSpec(
-        "output", short: "o", value: "FORMAT",
-        "table (default), json or jsonl.")
-    static let result = FlagSpec(
-        "output", short: "o", value: "FORMAT",
+    static let output = output([.table, .json, .jsonl], "table (default), json or jsonl.")
+    static let result = output(
+        [.json, .jsonl],
         "json or jsonl prints the result on standard output; without it a message tells it.")
+    static func output(_ formats: [OutputFormat], _ help: String) -> FlagSpec {
+        FlagSpec(
+            "output", short: "o", value: "FORMAT", choices: formats.map(\.rawValue), help)
+    }
+
+    static let acks = FlagSpec(
+        "acks", value: "WORD", choices: AckLevel.allCases.map(\.name),
+        "durable (default), written or none.")
+    static func durability(_ help: String) -> FlagSpec {
+        FlagSpec("durability", value: "WORD", choices: ["durable", "written"], help)
+    }
+
     static let noHeaders = FlagSpec("no-headers", "Leave the line with the column names out.")
     static let yes = FlagSpec("yes", short: "y", "Do not ask for the name to be typed.")
     static let dryRun = FlagSpec("dry-run", "Check and show what would happen, change nothing.")

@@ -37,20 +37,20 @@ enum ProduceCommand {
         FlagSpec(
             "header", short: "H", value: "NAME=VALUE", repeatable: true,
             "A header of every record."),
-        FlagSpec("format", value: "FORM", "lines or jsonl."),
+        FlagSpec("format", value: "FORM", choices: ["lines", "jsonl"], "lines or jsonl."),
         FlagSpec(
             "delimiter", short: "D", value: "BYTE", "What ends a record instead of a new line."),
         FlagSpec(
             "empty-is-null", short: "Z", "Empty keys are none, and empty values are tombstones."),
         FlagSpec("partition", short: "p", value: "N", "All into this partition."),
-        FlagSpec("acks", value: "WORD", "durable (default), written or none."),
+        CommonFlags.acks,
         FlagSpec("verbose", short: "v", "Print where each record is."),
-        FlagSpec("output", short: "o", value: "FORMAT", "With -v: table, json or jsonl."),
+        CommonFlags.output([.table, .json, .jsonl], "With -v: table, json or jsonl."),
     ]
 
     private static func run(_ context: CommandContext) async throws {
         let input = try RecordInput(context)
-        let acks = try acks(context)
+        let acks = context.invocation.value("acks").flatMap { AckLevel(name: $0) } ?? .durable
         let printsReceipts = context.invocation.has("verbose")
         let receipts = try ReceiptPrinter(context)
         if StandardStream.input.isTerminal, context.output.errorIsTerminal {
@@ -78,11 +78,6 @@ enum ProduceCommand {
             context.output.message("\(Shown.plural(count, "record")) written to \(input.topic)")
         }
     }
-
-    private static func acks(_ context: CommandContext) throws -> AckLevel {
-        let word = try context.invocation.choice("acks", AckLevel.allCases.map(\.name))
-        return word.flatMap { AckLevel(name: $0) } ?? .durable
-    }
 }
 
 /// Shows where records are.
@@ -92,7 +87,7 @@ struct ReceiptPrinter {
     private var isFirst = true
 
     init(_ context: CommandContext) throws {
-        format = try context.format(elsewhere: .jsonl)
+        format = context.format(elsewhere: .jsonl)
         output = context.output
     }
 

@@ -21,7 +21,7 @@ struct RecordInput: Sendable {
 
     init(_ context: CommandContext) throws {
         topic = try context.argument(0)
-        let word = try context.invocation.choice("format", ["lines", "jsonl"]) ?? "lines"
+        let word = context.invocation.value("format") ?? "lines"
         let separator = try Self.escaped("key-separator", context)
         if word == "jsonl", separator != nil {
             throw context.usage("--key-separator is for lines, and --format is jsonl")

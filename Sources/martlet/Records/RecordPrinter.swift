@@ -32,7 +32,7 @@ struct RecordPrinter: ~Copyable {
             }
             return
         }
-        switch try context.format([.table, .json, .jsonl, .raw], elsewhere: .jsonl) {
+        switch context.format(elsewhere: .jsonl) {
         case .table: form = .table(width: output.isTerminal ? output.width : nil)
         case .json: form = .json
         case .jsonl, .name: form = .jsonLines

@@ -28,8 +28,12 @@ enum TailCommand {
             ]), run)
 
     private static let flags = [
-        FlagSpec("from", value: "WHERE", "Where to begin: earliest, latest, N, -N or @TIME."),
-        FlagSpec("until", value: "WHERE", "Where to end: end, N (not with it), -N or @TIME."),
+        FlagSpec(
+            "from", value: "WHERE", suggestions: ["earliest", "latest"],
+            "Where to begin: earliest, latest, N, -N or @TIME."),
+        FlagSpec(
+            "until", value: "WHERE", suggestions: ["end"],
+            "Where to end: end, N (not with it), -N or @TIME."),
         FlagSpec("last", short: "n", value: "N", "The last N of each partition: --from -N."),
         FlagSpec("follow", short: "f", "Go on with what comes."),
         FlagSpec("exit", short: "e", "End at the end, whatever else is there."),
@@ -37,8 +41,8 @@ enum TailCommand {
         CommonFlags.partition,
         FlagSpec("key", short: "k", value: "KEY", "Only records with this key."),
         FlagSpec("grep", short: "g", value: "TEXT", "Only records with this text in the value."),
-        FlagSpec(
-            "output", short: "o", value: "FORMAT",
+        CommonFlags.output(
+            [.table, .json, .jsonl, .raw],
             "table, json, jsonl, or raw for the values alone; without it a table on a terminal "
                 + "and jsonl elsewhere."),
         FlagSpec("format", value: "TEXT", "A form of your own, see above."),

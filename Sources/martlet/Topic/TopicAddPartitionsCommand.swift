@@ -25,7 +25,7 @@ enum TopicAddPartitionsCommand {
         guard let total = try context.invocation.integer("total", in: 1...100_000) else {
             throw context.usage("--total is missing")
         }
-        let wantsJSON = try context.wantsJSON
+        let wantsJSON = context.wantsJSON
         let isDryRun = context.invocation.has("dry-run")
         let (before, after) = try await context.withClient { client in
             let before = try await client.admin.topic(name).partitions

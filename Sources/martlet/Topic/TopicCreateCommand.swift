@@ -19,7 +19,7 @@ enum TopicCreateCommand {
                 FlagSpec(
                     "set", short: "c", value: "KEY=VALUE", repeatable: true,
                     "A setting, such as retention.time=7d."),
-                FlagSpec("durability", value: "WORD", "durable or written: --set durability=WORD."),
+                CommonFlags.durability("durable or written: --set durability=WORD."),
                 FlagSpec("if-not-exists", "Be content when the topic is there already."),
                 CommonFlags.dryRun, CommonFlags.result,
             ],
@@ -35,7 +35,7 @@ enum TopicCreateCommand {
     private static func run(_ context: CommandContext) async throws {
         let settings = try settings(context)
         let partitions = try context.invocation.integer("partitions", in: 1...100_000)
-        let wantsJSON = try context.wantsJSON
+        let wantsJSON = context.wantsJSON
         try await context.withClient { client in
             for name in context.invocation.arguments {
                 let created = try await create(client, name, partitions, settings, context)
@@ -59,7 +59,7 @@ enum TopicCreateCommand {
                 throw context.usage("--set: \(setting.key) is given twice")
             }
         }
-        if let word = try context.invocation.choice("durability", ["durable", "written"]) {
+        if let word = context.invocation.value("durability") {
             guard settings.updateValue(word, forKey: "durability") == nil else {
                 throw context.usage("the durability is given twice")
             }

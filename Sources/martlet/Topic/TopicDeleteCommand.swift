@@ -19,7 +19,7 @@ enum TopicDeleteCommand {
             ])
     ) { context in
         let name = try context.argument(0)
-        let wantsJSON = try context.wantsJSON
+        let wantsJSON = context.wantsJSON
         let isDryRun = context.invocation.has("dry-run")
         let bytes: Int64? = try await context.withClient { client in
             let topics = try await client.admin.listTopics()

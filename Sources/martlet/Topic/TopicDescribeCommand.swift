@@ -15,7 +15,7 @@ enum TopicDescribeCommand {
             ])
     ) { context in
         let name = try context.argument(0)
-        let format = try context.format()
+        let format = context.format()
         let topic = try await context.withClient { try await $0.admin.describeTopic(name) }
         switch format {
         case .table, .name, .raw: try context.output.write(text(topic, context))

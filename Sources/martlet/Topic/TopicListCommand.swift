@@ -9,8 +9,8 @@ enum TopicListCommand {
             "list", aliases: ["ls"], "List the topics.",
             flags: [
                 FlagSpec("internal", "The broker's own topics too."),
-                FlagSpec(
-                    "output", short: "o", value: "FORMAT",
+                CommonFlags.output(
+                    [.table, .json, .jsonl, .name],
                     "table (default), json, jsonl, or name for the names alone."),
                 CommonFlags.noHeaders,
             ],

@@ -27,7 +27,7 @@ enum TopicVerifyCommand {
 
     private static func run(_ context: CommandContext) async throws {
         let name = try context.argument(0)
-        _ = try context.format()
+        _ = context.format()
         let findings = try await context.withClient { client in
             let topic = try await client.admin.topic(name)
             let partitions =
