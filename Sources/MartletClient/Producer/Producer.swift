@@ -200,13 +200,13 @@ public final class Producer: Sendable {
 
     // MARK: - Waiting
 
-    /// Returns when `enqueue` is worth another try after `BUFFER_FULL`: at once, or when a quarter
-    /// of the buffer is free and the record that was refused last fits. Calls of `send` and of this
     /// Runs tasks on the thread that receives this producer's acknowledgements, which saves the
     /// change of threads between an answer and the task whose `send` waits for it; see
     /// `Consumer.executor`, also for the one rule: nothing there may block or compute for long.
     public var executor: any TaskExecutor { core.context.loop }
 
+    /// Returns when `enqueue` is worth another try after `BUFFER_FULL`: at once, or when a quarter
+    /// of the buffer is free and the record that was refused last fits. Calls of `send` and of this
     /// that wait already come first.
     ///
     /// - Throws: `CLOSED`, `CancellationError`.

@@ -297,11 +297,11 @@ extension ProducerCore: LinkUser {
         !isClosed && (!unresolved.isEmpty || state.withLock { $0.outstanding > 0 })
     }
 
-    func linkIsUp(_ connection: Connection) {
     var operations: [Operation] {
         sendsIdentity ? [.metadata, .produce, .initProducer] : [.metadata, .produce]
     }
 
+    func linkIsUp(_ connection: Connection) {
         lastLinkError = nil
         let found = connection.agreement.clusterID
         if let clusterID, clusterID != found { brokerChanged() }
