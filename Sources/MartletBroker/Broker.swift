@@ -245,8 +245,9 @@ extension Broker {
             Double(census.total)
         }
         registry.gauge(
-            "martlet_broker_input_bytes", "Memory held for requests that are arriving."
-        ) { Double(services.inputBudget.heldBytes) }
+            "martlet_broker_memory_bytes",
+            "Memory held for requests that are arriving and for replies that wait."
+        ) { Double(services.memory.heldBytes) }
         registry.gauge("martlet_broker_writable", "1 when producers are served.") {
             services.engine.isWritable ? 1 : 0
         }

@@ -18,8 +18,9 @@ package struct BrokerLimits: Sendable {
     package var requestsInFlightMax = 64
     package var outputBytesMax = 32 * 1_024 * 1_024
     package var helloOutputBytesMax = 1_024
-    /// What all connections together may hold for requests that are arriving.
-    package var inputBytesMax = 1 << 30
+    /// What all connections together may hold for requests that are arriving and for replies that
+    /// wait in memory.
+    package var memoryBytesMax = 1 << 30
     /// Unused buffers that are kept for the next request.
     package var poolBytesMax = 64 * 1_024 * 1_024
     package var producersMax = 100_000
@@ -29,8 +30,11 @@ package struct BrokerLimits: Sendable {
     /// A frame that has begun must be whole by then, plus a second for each `frameBytesPerSecond`.
     package var frameTimeoutMilliseconds = 30_000
     package var frameBytesPerSecond = 32 * 1_024
-    /// So long nothing may come of it while memory is short.
+    /// So long nothing may come of it, and next to nothing may be taken of the replies, while memory
+    /// is short.
     package var frameSilenceMilliseconds = 5_000
+    /// So long a fetch is put off that there is no memory for. Longer than what holds it may.
+    package var memoryWaitMilliseconds = 10_000
     /// A peer that takes nothing of what waits for it for so long is closed.
     package var writeTimeoutMilliseconds = 30_000
     package var lingerMilliseconds = 1_000
@@ -54,6 +58,7 @@ package struct BrokerLimits: Sendable {
     var idleTimeoutNanoseconds: Int64 { Self.nanoseconds(idleTimeoutMilliseconds) }
     var writeTimeoutNanoseconds: Int64 { Self.nanoseconds(writeTimeoutMilliseconds) }
     var frameSilenceNanoseconds: Int64 { Self.nanoseconds(frameSilenceMilliseconds) }
+    var memoryWaitNanoseconds: Int64 { Self.nanoseconds(memoryWaitMilliseconds) }
     var lingerNanoseconds: Int64 { Self.nanoseconds(lingerMilliseconds) }
 
     /// How long a frame of which `bytes` have come may take.

@@ -20,7 +20,8 @@ final class BrokerServices: Sendable {
     let producers: ProducerRegistry
     let authorizer: any Authorizer
     let pool: SlabPool
-    let inputBudget: MemoryBudget
+    /// What all connections together may hold.
+    let memory: MemoryBudget
     let readers: ReaderPool
     let housekeeping: any Executor
     let residency: Residency
@@ -50,10 +51,13 @@ final class BrokerServices: Sendable {
         self.metrics = metrics
         self.logger = logger
         catalog = TopicCatalog(engine: engine, authorizer: authorizer)
-        inputBudget = MemoryBudget(limit: limits.inputBytesMax)
+        memory = MemoryBudget(limit: limits.memoryBytesMax)
         residency = Residency()
         peerLogger = logger.limited()
     }
+
+    /// Why an answer was refused that would have had to wait in memory.
+    static let noMemory = "no memory for the answer now (memory.bytes.max)"
 
     /// The disk did not answer a read of records. Any thread.
     func readFailed(_ message: String) {

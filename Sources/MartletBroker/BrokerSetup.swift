@@ -52,9 +52,11 @@ extension BrokerLimits {
         helloFrameBytesMax = listener.helloFrameBytesMax
         requestsInFlightMax = listener.requestsInFlightMax
         outputBytesMax = listener.outputBytesMax
-        inputBytesMax = listener.memoryBytesMax > 0 ? listener.memoryBytesMax : memoryBytes / 4
+        memoryBytesMax = listener.memoryBytesMax > 0 ? listener.memoryBytesMax : memoryBytes / 4
         producersMax = configuration.storage.producersMax
         batchBytesMax = min(batchBytesMax, max(frameBytesMax - 64 * 1_024, 64 * 1_024))
+        // A reply gets half of what is left: any batch must fit while less than half is held.
+        memoryBytesMax = max(memoryBytesMax, 4 * batchBytesMax)
     }
 
     /// Leaves room for the files of the storage: running out of descriptors for connections is a

@@ -187,13 +187,14 @@ extension ProducerRegistry {
         guard let file = plan.file else { return }
         let part = FilePart(
             file: file, position: plan.position, count: plan.length, isResident: false)
-        switch Residency().read(part, plan.length, pool) {
-        case .success(let slab):
-            defer { pool.give(slab) }
-            try replay(slab)
-        case .failure(let error):
+        let slab = pool.take(atLeast: plan.length)
+        defer { pool.give(slab) }
+        do throws(SystemError) {
+            try Residency().read(part, plan.length, into: slab)
+        } catch {
             throw StorageError(error, "reading \(Self.topicName)")
         }
+        try replay(slab)
     }
 
     private func replay(_ slab: ByteSlab) throws(StorageError) {

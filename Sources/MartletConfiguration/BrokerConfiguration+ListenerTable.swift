@@ -70,8 +70,10 @@ extension BrokerConfiguration {
             "Replies that wait for one slow reader; above it the connection is not read."),
         .number(
             ("listener", "memory.bytes.max"), \.listener.memoryBytesMax, .bytes(0...16 * tebibyte),
-            "Memory for requests in flight of all connections together; 0 takes a quarter of the "
-                + "machine's memory. Waiting replies are bounded by output.bytes.max for each."
+            "Memory of all connections together for requests that arrive and for replies that "
+                + "wait in memory (verified, cold and small ones; what is sent from the page "
+                + "cache takes none); 0 takes a quarter of the machine's memory. It is never "
+                + "less than four batches of 8MiB. Each connection has 20KiB of its own beside it."
         ),
     ]
 }

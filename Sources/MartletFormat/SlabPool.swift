@@ -54,6 +54,9 @@ package final class SlabPool: Sendable {
         }
     }
 
+    /// What a slab for `size` bytes holds.
+    package static func capacity(for size: Int) -> Int { 1 << shelf(for: size) }
+
     private static func shelf(for size: Int) -> Int {
         let rounded = max(size, slabBytesMin)
         precondition(rounded <= 1 << 48, "no slab is that large")

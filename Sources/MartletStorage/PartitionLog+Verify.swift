@@ -197,7 +197,7 @@ struct VerifiedWalk {
     let openEnd: Int64?
     let gaps: [Range<Int64>]
 
-    private(set) var output = ByteSlab(capacity: 64 << 10)
+    private(set) var output = ByteSlab(capacity: 0)
     private(set) var outputChecksum: UInt32 = 0
     private(set) var nextOffset: Int64
     private(set) var damage: DamagedRange?
@@ -379,7 +379,9 @@ struct VerifiedWalk {
         if isFull { return }
         if nextOffset > from, batch.header.baseOffset < nextOffset { return }
         if output.freeCapacity < count {
-            let larger = ByteSlab(capacity: max(output.count + count, output.capacity * 2))
+            // Never larger than what was asked for, unless its first batch is.
+            let doubled = min(max(output.capacity * 2, 64 << 10), maxBytes)
+            let larger = ByteSlab(capacity: max(output.count + count, doubled))
             larger.append(output.bytes)
             output = larger
         }

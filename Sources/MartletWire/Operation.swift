@@ -57,6 +57,14 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     /// Whether a connection may send it before its hello was accepted.
     package var allowedBeforeHello: Bool { self == .hello }
 
+    /// Whether it only looks, so that it may be asked for again at will.
+    package var changesNothing: Bool {
+        switch access.action {
+        case .describe, .read: true
+        case .connect, .create, .delete, .alter, .write: false
+        }
+    }
+
     /// What a principal needs to be allowed. The only table of its kind: a new operation does not
     /// compile before it has its line here, so none can be forgotten by the authorization.
     package var access: OperationAccess {

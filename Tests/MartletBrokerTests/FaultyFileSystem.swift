@@ -12,6 +12,8 @@ final class FaultyFileSystem: FileSystem {
         var writeCode: CInt = 0
         /// `errno` of reads of log files, which then are never in the page cache; 0: none.
         var readCode: CInt = 0
+        /// Log files are never in the page cache.
+        var isCold = false
         /// Syncs of log files wait for it.
         var gate: Latch?
     }
@@ -55,7 +57,7 @@ private final class FaultyFile: File {
 
     var path: String { base.path }
     var descriptor: CInt? {
-        system.faults.withLock { $0.readCode } == 0 ? base.descriptor : nil
+        system.faults.withLock { $0.readCode == 0 && !$0.isCold } ? base.descriptor : nil
     }
 
     func read(
@@ -69,7 +71,7 @@ private final class FaultyFile: File {
     func readIfCached(
         into buffer: UnsafeMutableRawBufferPointer, at position: Int64
     ) throws(SystemError) -> Int? {
-        guard system.faults.withLock({ $0.readCode }) == 0 else { return nil }
+        guard system.faults.withLock({ $0.readCode == 0 && !$0.isCold }) else { return nil }
         return try unsafe base.readIfCached(into: buffer, at: position)
     }
 

@@ -93,7 +93,7 @@ import Testing
 
     @Test func `F-30 whoever asks for little is served while others hold all memory`() throws {
         let harness = try BrokerHarness(limits: { limits in
-            limits.inputBytesMax = 1 << 20
+            limits.memoryBytesMax = 1 << 20
             limits.frameSilenceMilliseconds = 600_000
         })
         let good = try harness.hello()
@@ -113,7 +113,7 @@ import Testing
 
     @Test func `F-30 memory is taken from frames that do not go on`() throws {
         let harness = try BrokerHarness(limits: { limits in
-            limits.inputBytesMax = 1 << 20
+            limits.memoryBytesMax = 1 << 20
             limits.frameSilenceMilliseconds = 300
         })
         let good = try harness.hello()

@@ -91,7 +91,9 @@ extension Connection {
             return close(.writeTimeout)
         }
         if isFrameLate(now) { return close(.frameTimeout) }
+        if leavesReplies(now) { return close(.writeTimeout, detail: "memory is short") }
         resume(.memory)
+        resumeOutput()
         let isQuiet = inFlight == 0 && outbound.isEmpty
         if isQuiet, now - lastActivity > limits.idleTimeoutNanoseconds { return close(.idle) }
         if now - lastActivity > 1_000_000_000 { input.release() }
@@ -106,9 +108,26 @@ extension Connection {
         let limits = loop.limits
         if now - frameStarted > limits.frameTimeout(bytes: input.pendingBytes) { return true }
         let isInTheWay =
-            pauses.isEmpty && input.holdsSharedMemory && services.inputBudget.isShort
+            pauses.isEmpty && input.holdsSharedMemory && services.memory.isShort
         let silence = isInTheWay ? limits.frameSilenceNanoseconds : limits.frameTimeout(bytes: 0)
         return now - lastReceived > silence
+    }
+
+    /// Whether the peer takes next to nothing of replies whose memory others want.
+    private func leavesReplies(_ now: Int64) -> Bool {
+        guard services.memory.isShort, isBlocked, memory.sharedBytes > 0 else {
+            memoryWatch = nil
+            return false
+        }
+        guard let watch = memoryWatch else {
+            memoryWatch = (now, sentBytes)
+            return false
+        }
+        let limits = loop.limits
+        guard now - watch.since > limits.frameSilenceNanoseconds else { return false }
+        memoryWatch = (now, sentBytes)
+        let due = limits.frameBytesPerSecond / 1_000 * limits.frameSilenceMilliseconds
+        return sentBytes - watch.sentBytes < due
     }
 
     /// Where the next frame begins is not known any more: says why, and closes.

@@ -19,8 +19,13 @@ extension Connection {
         sendReady()
         guard !phase.isClosed else { return }
         if inFlight < loop.limits.requestsInFlightMax { resume(.inFlight) }
-        if outbound.pendingBytes <= outputBytesMax / 2 { resume(.output) }
+        resumeOutput()
         closeIfFinished()
+    }
+
+    /// Takes requests again once enough of the replies is gone.
+    func resumeOutput() {
+        if outbound.pendingBytes <= outputBytesMax / 2, !memory.isOver { resume(.output) }
     }
 
     private func sendReady() {
@@ -32,6 +37,7 @@ extension Connection {
             let sent = before - outbound.pendingBytes
             services.metrics.bytesSent.add(sent)
             let now = loop.clock.monotonicNanoseconds()
+            sentBytes += sent
             if sent > 0 {
                 lastActivity = now
                 blockedSince = now
@@ -62,19 +68,29 @@ extension Connection {
         }
         isLoading = true
         services.metrics.diskLoads.add()
-        let bytes = min(part.count, OutboundQueue.fileBytesPerCall)
-        services.readers.next().execute {
-            let loaded = self.services.residency.read(part, bytes, self.services.pool)
+        var bytes = min(part.count, OutboundQueue.fileBytesPerCall)
+        var granted = memory.slab(atLeast: bytes)
+        if granted == nil {
+            // In small steps, which every connection has memory for.
+            bytes = min(bytes, ReplyMemory.ownBytes / 2)
+            granted = memory.slabDue(atLeast: bytes)
+        }
+        guard let reply = granted else { return }
+        services.readers.next().execute { [bytes] in
+            let loaded = Result { () throws(SystemError) in
+                try self.services.residency.read(part, bytes, into: reply.slab)
+                return reply
+            }
             self.loop.post(.run { self.loadFinished(loaded) })
         }
     }
 
-    private func loadFinished(_ loaded: Result<ByteSlab, SystemError>) {
+    private func loadFinished(_ loaded: Result<ReplySlab, SystemError>) {
         isLoading = false
         switch loaded {
-        case .success(let slab):
-            guard !phase.isClosed else { return services.pool.give(slab) }
-            outbound.replaceFirst(with: slab)
+        case .success(let reply):
+            guard !phase.isClosed else { return reply.end() }
+            outbound.replaceFirst(with: reply)
             markDirty()
         case .failure(let error):
             services.readFailed(error.description)

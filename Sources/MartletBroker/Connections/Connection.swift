@@ -21,6 +21,8 @@ final class Connection: @unchecked Sendable {
     var pauses: ReadPause = []
     var input: InputBuffer
     var decoder: FrameDecoder
+    /// What its replies hold of the memory of all.
+    let memory: ReplyMemory
     var outbound: OutboundQueue
     /// Requests that were taken and not answered yet.
     var inFlight = 0
@@ -38,6 +40,10 @@ final class Connection: @unchecked Sendable {
     var lastReceived: Int64
     var frameStarted: Int64?
     var blockedSince: Int64 = 0
+    var sentBytes = 0
+    /// Since when it is watched whether the peer takes what is in the way of others, and what it
+    /// had taken then.
+    var memoryWatch: (since: Int64, sentBytes: Int)?
     var discardedBytes = 0
     var finishReason: CloseReason?
 
@@ -53,8 +59,9 @@ final class Connection: @unchecked Sendable {
         self.router = router
         let limits = loop.limits
         phase = .unauthenticated(Unauthenticated(deadline: now + limits.helloTimeoutNanoseconds))
-        input = InputBuffer(pool: services.pool, budget: services.inputBudget)
-        outbound = OutboundQueue(pool: services.pool)
+        input = InputBuffer(pool: services.pool, budget: services.memory)
+        memory = ReplyMemory(pool: services.pool, budget: services.memory)
+        outbound = OutboundQueue(memory: memory)
         decoder = FrameDecoder(frameBytesMax: limits.helloFrameBytesMax)
         lastActivity = now
         lastReceived = now
@@ -181,7 +188,7 @@ final class Connection: @unchecked Sendable {
             pause(.inFlight)
             return false
         }
-        if outbound.pendingBytes >= outputBytesMax {
+        if outbound.pendingBytes >= outputBytesMax || memory.isOver {
             pause(.output)
             return false
         }
@@ -261,24 +268,31 @@ final class Connection: @unchecked Sendable {
 
     /// Answers a request with a reply that stands alone.
     func reply(_ message: some WireReply, to header: FrameHeader, _ parts: [OutboundPart] = []) {
-        guard !phase.isClosed else {
-            discard(parts)
-            return
-        }
+        guard !phase.isClosed else { return }
         if message.error != .none { services.metrics.count(message.error) }
         do throws(WireError) {
-            try outbound.append(message, to: header)
-            outbound.append(parts)
+            // What only looks can be asked for again.
+            let mayRefuse = header.known?.changesNothing ?? false
+            guard try outbound.append(message, to: header, parts, mayRefuse: mayRefuse) else {
+                services.metrics.memoryPauses.add()
+                return reply(error: .tooManyRequests, BrokerServices.noMemory, to: header)
+            }
             requestsFinished(1)
         } catch {
-            discard(parts)
             failEncoding(error, header)
         }
     }
 
     /// Answers any request with an error; its shape is the same for every operation and version.
     func reply(error: ErrorCode, _ text: String, to header: FrameHeader) {
-        reply(PingReply(error: error, message: text), to: header)
+        guard !phase.isClosed else { return }
+        if error != .none { services.metrics.count(error) }
+        do throws(WireError) {
+            try outbound.append(PingReply(error: error, message: text), to: header)
+            requestsFinished(1)
+        } catch {
+            failEncoding(error, header)
+        }
     }
 
     /// Takes the next place in the order of produce replies.
@@ -327,10 +341,6 @@ final class Connection: @unchecked Sendable {
         guard !isDirty else { return }
         isDirty = true
         loop.markDirty(self)
-    }
-
-    private func discard(_ parts: [OutboundPart]) {
-        for case .slab(let slab) in parts { services.pool.give(slab) }
     }
 
     // MARK: - Parked fetches

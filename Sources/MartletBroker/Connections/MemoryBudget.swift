@@ -1,8 +1,9 @@
 import Synchronization
 
-/// Bytes that all connections together may hold for requests that are still arriving, beyond the
-/// small slab that is each one's own. What one
-/// connection may hold is bounded by its frame limit; this bounds their sum.
+/// Bytes that all connections together may hold: for requests that are still arriving, and for
+/// replies that lie in memory until their peers take them. Beside it every connection has a little
+/// of its own. What one connection may hold is bounded by its frame limit and by `output.bytes.max`;
+/// this bounds their sum.
 final class MemoryBudget: Sendable {
     let limit: Int
     private let held = Atomic<Int>(0)
@@ -12,19 +13,27 @@ final class MemoryBudget: Sendable {
     }
 
     var heldBytes: Int { held.load(ordering: .relaxed) }
+    var leftBytes: Int { limit - heldBytes }
 
     /// More than half is held: whoever holds it without need is in the way.
     var isShort: Bool { heldBytes > limit / 2 }
 
-    /// Takes `bytes`; false when that would go above the limit, and then nothing is taken.
-    func take(_ bytes: Int) -> Bool {
+    /// Takes `bytes`; false when that would leave less than `left`, and then nothing is taken.
+    func take(_ bytes: Int, leaving left: Int = 0) -> Bool {
         // Relaxed: only the number itself is shared.
-        let before = held.wrappingAdd(bytes, ordering: .relaxed).oldValue
-        guard before + bytes <= limit else {
-            held.wrappingSubtract(bytes, ordering: .relaxed)
-            return false
+        var before = heldBytes
+        while true {
+            guard before + bytes + left <= limit else { return false }
+            let (exchanged, original) = held.weakCompareExchange(
+                expected: before, desired: before + bytes, ordering: .relaxed)
+            if exchanged { return true }
+            before = original
         }
-        return true
+    }
+
+    /// Takes `bytes` although they may be more than is left: for what cannot be put off.
+    func charge(_ bytes: Int) {
+        held.wrappingAdd(bytes, ordering: .relaxed)
     }
 
     func give(_ bytes: Int) {

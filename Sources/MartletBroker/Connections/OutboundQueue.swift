@@ -13,7 +13,7 @@ struct FilePart {
 
 /// One part of the attachment of a reply.
 enum OutboundPart {
-    case slab(ByteSlab)
+    case slab(ReplySlab)
     case file(FilePart)
 }
 
@@ -32,17 +32,19 @@ enum SendStep {
 ///
 /// Produce replies keep the order of their requests: each has a *slot* from the moment its request
 /// was taken, and leaves when it is filled and all before it have left. Every other reply leaves
-/// when it is ready. Small replies share a slab, so that one call sends many.
+/// when it is ready. Small replies share a slab, so that one call sends many. What lies in memory is
+/// given back as soon as the socket has taken it.
 struct OutboundQueue {
-    private static let sharedSlabBytes = 16 * 1_024
+    private static let sharedSlabBytes = ReplyMemory.ownBytes
     private static let piecesPerCall = 32
     /// At most so much of a file per call: what `mincore` is asked about at once.
     static let fileBytesPerCall = 1_024 * 1_024
 
     private enum Piece {
         /// `sent` bytes of the slab are gone; `shared` ones may still be appended to.
-        case bytes(ByteSlab, sent: Int, shared: Bool)
+        case bytes(ReplySlab, sent: Int, shared: Bool)
         case file(FilePart)
+        case gone
     }
 
     private struct Slot {
@@ -60,10 +62,10 @@ struct OutboundQueue {
     private var slots: [Slot] = []
     private var slotHead = 0
     private var nextSlot: UInt64 = 0
-    private let pool: SlabPool
+    private let memory: ReplyMemory
 
-    init(pool: SlabPool) {
-        self.pool = pool
+    init(memory: ReplyMemory) {
+        self.memory = memory
     }
 
     var isEmpty: Bool { head == pieces.count }
@@ -103,27 +105,35 @@ struct OutboundQueue {
 
     // MARK: - Replies
 
-    /// Appends a reply without attachment.
+    /// Appends a reply and the parts of the attachment that it announces. One that may be refused
+    /// is, with false, when there is no memory for it.
+    @discardableResult
     mutating func append(
-        _ reply: some WireReply, to header: FrameHeader
-    ) throws(WireError) {
+        _ reply: some WireReply, to header: FrameHeader, _ parts: [OutboundPart] = [],
+        mayRefuse: Bool = false
+    ) throws(WireError) -> Bool {
         let version = header.version
         let fieldBytes = try reply.fieldBytes(version: version)
-        let slab = slabWithRoom(for: FrameHeader.byteCount + fieldBytes)
+        // What follows an attachment cannot share the slab.
+        let slab = slabWithRoom(
+            for: FrameHeader.byteCount + fieldBytes,
+            preferring: parts.isEmpty ? Self.sharedSlabBytes : 0, mayRefuse: mayRefuse)
+        guard let slab else { return false }
         try reply.encodeFrame(
             into: slab, fieldBytes: fieldBytes,
             operation: header.operation | FrameHeader.replyBit, version: version,
             correlation: header.correlation)
         pendingBytes += FrameHeader.byteCount + fieldBytes
+        append(parts)
+        return true
     }
 
-    /// Appends the parts of the attachment that the reply before it announced.
-    mutating func append(_ parts: [OutboundPart]) {
+    private mutating func append(_ parts: [OutboundPart]) {
         for part in parts {
             switch part {
-            case .slab(let slab):
-                pieces.append(.bytes(slab, sent: 0, shared: false))
-                pendingBytes += slab.count
+            case .slab(let reply):
+                pieces.append(.bytes(reply, sent: 0, shared: false))
+                pendingBytes += reply.slab.count
             case .file(let part):
                 pieces.append(.file(part))
                 pendingBytes += part.count
@@ -149,6 +159,9 @@ struct OutboundQueue {
                 result = try socket.sendFile(
                     from: descriptor, at: part.position,
                     count: min(part.count, Self.fileBytesPerCall))
+            case .gone:
+                head += 1
+                continue
             }
             switch result {
             case .count(let count):
@@ -165,12 +178,12 @@ struct OutboundQueue {
         return .drained
     }
 
-    /// The first part, which was in a file, has been read into `slab`.
-    mutating func replaceFirst(with slab: ByteSlab) {
+    /// The first part, which was in a file, has been read into a slab, or its beginning has.
+    mutating func replaceFirst(with reply: ReplySlab) {
         guard head < pieces.count, case .file(var part) = pieces[head] else { return }
-        part.position += Int64(slab.count)
-        part.count -= slab.count
-        let read = Piece.bytes(slab, sent: 0, shared: false)
+        part.position += Int64(reply.slab.count)
+        part.count -= reply.slab.count
+        let read = Piece.bytes(reply, sent: 0, shared: false)
         if part.count > 0 {
             pieces[head] = .file(part)
             pieces.insert(read, at: head)
@@ -188,10 +201,7 @@ struct OutboundQueue {
 
     /// Lets go of everything: the connection is closed.
     mutating func close() {
-        while head < pieces.count {
-            if case .bytes(let slab, _, _) = pieces[head] { pool.give(slab) }
-            head += 1
-        }
+        for case .bytes(let reply, _, _) in pieces[head...] { reply.end() }
         pieces = []
         head = 0
         slots = []
@@ -203,19 +213,24 @@ struct OutboundQueue {
 
     private static let ioError: CInt = 5
 
-    private mutating func slabWithRoom(for size: Int) -> ByteSlab {
+    private mutating func slabWithRoom(
+        for size: Int, preferring preferred: Int, mayRefuse: Bool
+    ) -> ByteSlab? {
         if let last = pieces.indices.last, last >= head,
-            case .bytes(let slab, _, true) = pieces[last], slab.freeCapacity >= size
+            case .bytes(let reply, _, true) = pieces[last], reply.slab.freeCapacity >= size
         {
-            return slab
+            return reply.slab
         }
-        let slab = pool.take(atLeast: max(size, Self.sharedSlabBytes))
-        pieces.append(.bytes(slab, sent: 0, shared: true))
-        return slab
+        let granted = memory.slab(atLeast: max(size, preferred)) ?? memory.slab(atLeast: size)
+        if granted == nil, mayRefuse { return nil }
+        let reply = granted ?? memory.slabDue(atLeast: size)
+        pieces.append(.bytes(reply, sent: 0, shared: true))
+        return reply.slab
     }
 
     private func sendBytes(to socket: Socket) throws(SystemError) -> IOResult {
-        if head + 1 == pieces.count, case .bytes(let slab, let sent, _) = pieces[head] {
+        if head + 1 == pieces.count, case .bytes(let reply, let sent, _) = pieces[head] {
+            let slab = reply.slab
             return try unsafe slab.withUnsafeBytes(sent..<slab.count) {
                 (bytes) throws(SystemError) -> IOResult in
                 try unsafe socket.send(bytes)
@@ -224,13 +239,14 @@ struct OutboundQueue {
         var buffers: [UnsafeRawBufferPointer] = unsafe []
         var more = false
         for piece in pieces[head...].prefix(Self.piecesPerCall + 1) {
-            guard case .bytes(let slab, let sent, _) = piece,
+            guard case .bytes(let reply, let sent, _) = piece,
                 unsafe buffers.count < Self.piecesPerCall
             else {
                 more = true
                 break
             }
             // The slab outlives the call: `pieces` holds it.
+            let slab = reply.slab
             unsafe buffers.append(slab.withUnsafeBytes(sent..<slab.count) { unsafe $0 })
         }
         return try unsafe socket.send(buffers, moreFollows: more)
@@ -241,14 +257,15 @@ struct OutboundQueue {
         pendingBytes -= count
         while left > 0, head < pieces.count {
             switch pieces[head] {
-            case .bytes(let slab, let sent, let shared):
-                let take = min(slab.count - sent, left)
+            case .bytes(let reply, let sent, let shared):
+                let take = min(reply.slab.count - sent, left)
                 left -= take
-                if sent + take == slab.count {
-                    pool.give(slab)
+                if sent + take == reply.slab.count {
+                    reply.end()
+                    pieces[head] = .gone
                     head += 1
                 } else {
-                    pieces[head] = .bytes(slab, sent: sent + take, shared: shared)
+                    pieces[head] = .bytes(reply, sent: sent + take, shared: shared)
                 }
             case .file(var part):
                 let take = min(part.count, left)
@@ -256,6 +273,8 @@ struct OutboundQueue {
                 part.position += Int64(take)
                 part.count -= take
                 if part.count == 0 { head += 1 } else { pieces[head] = .file(part) }
+            case .gone:
+                head += 1
             }
         }
         compactPieces()

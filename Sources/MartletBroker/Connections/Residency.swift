@@ -22,9 +22,10 @@ struct Residency: Sendable {
     /// Up to here copying costs less than asking for residency and sending from the file.
     static let smallBytes = 32 * 1_024
 
-    /// The plan's bytes, if the page cache holds them all.
-    func readIfCached(_ file: any File, _ plan: ReadPlan, _ pool: SlabPool) -> ByteSlab? {
-        let slab = pool.take(atLeast: plan.length)
+    /// The plan's bytes, if the page cache holds them all and there is memory for them.
+    func readIfCached(_ file: any File, _ plan: ReadPlan, _ memory: ReplyMemory) -> ReplySlab? {
+        guard let reply = memory.slab(atLeast: plan.length) else { return nil }
+        let slab = reply.slab
         do throws(SystemError) {
             try unsafe slab.fill(atMost: plan.length) { (free) throws(SystemError) -> Int in
                 try unsafe file.readIfCached(into: free, at: plan.position) ?? 0
@@ -32,30 +33,17 @@ struct Residency: Sendable {
         } catch {
             slab.clear()  // A reader queue meets the same error and answers it.
         }
-        if slab.count == plan.length { return slab }
-        pool.give(slab)
-        return nil
+        return slab.count == plan.length ? reply : nil
     }
 
-    /// Reads the first `count` bytes of the part. Reader queue; blocks.
-    func read(
-        _ part: FilePart, _ count: Int, _ pool: SlabPool
-    ) -> Result<ByteSlab, SystemError> {
-        let slab = pool.take(atLeast: count)
-        do throws(SystemError) {
-            try unsafe slab.fill(atMost: count) { (free) throws(SystemError) -> Int in
-                try unsafe part.file.read(into: free, at: part.position)
-            }
-        } catch {
-            pool.give(slab)
-            return .failure(error)
+    /// Reads the first `count` bytes of the part into an empty slab. Reader queue; blocks.
+    func read(_ part: FilePart, _ count: Int, into slab: ByteSlab) throws(SystemError) {
+        try unsafe slab.fill(atMost: count) { (free) throws(SystemError) -> Int in
+            try unsafe part.file.read(into: free, at: part.position)
         }
         guard slab.count == count else {
-            pool.give(slab)
-            return .failure(
-                SystemError(call: "read", code: Self.ioError, subject: part.file.path))
+            throw SystemError(call: "read", code: Self.ioError, subject: part.file.path)
         }
-        return .success(slab)
     }
 
     /// EIO: the file is shorter than the log says.

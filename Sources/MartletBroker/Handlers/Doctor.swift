@@ -129,7 +129,7 @@ struct Doctor {
     private mutating func process() {
         figure("connections", Int64(facts.connections()))
         figure("producers", Int64(services.producers.count))
-        figure("input.memory", Int64(services.inputBudget.heldBytes), "bytes")
+        figure("memory.held", Int64(services.memory.heldBytes), "bytes")
         if let resident = CurrentProcess.residentBytes {
             figure("process.resident", resident, "bytes")
         }

@@ -13,6 +13,8 @@ struct FetchAnswer: Sendable {
     private(set) var bytesLeft: Int
     /// Partitions to wait for, and the high watermark that was seen.
     private(set) var waiting: [(log: PartitionLog, above: Int64)] = []
+    /// Why there is no answer yet: no memory for so many bytes of a partition.
+    private(set) var lack: (index: Int, bytes: Int)?
     /// Partitions with nothing to say; named only when no partition has anything.
     private var quiet: [FetchResult] = []
     private var bytesMin: Int
@@ -88,9 +90,10 @@ struct FetchAnswer: Sendable {
         answer(result)
     }
 
-    /// Data was found and is not sent after all.
-    func giveBack(to pool: SlabPool) {
-        for case .slab(let slab) in parts { pool.give(slab) }
+    /// There is no memory for `bytes` of this partition: what was found before it is the answer.
+    mutating func add(_ index: Int, lacking bytes: Int) {
+        bytesLeft = 0
+        if reply.partitions.isEmpty { lack = (index, bytes) } else { isUrgent = true }
     }
 
     /// The reply as it is sent: all partitions when none has anything.

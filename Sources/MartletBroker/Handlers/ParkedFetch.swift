@@ -23,6 +23,8 @@ final class ParkedFetch: AdvanceWaiter, WheelEntry, @unchecked Sendable {
     /// It is on the wheel or waits there to be answered; counted once.
     private var isParked = false
     private(set) var isDone = false
+    /// What the first of its batches takes, if there was no memory for it before.
+    var bytesNeeded = 0
     private let isPosted = Atomic<Bool>(false)
 
     init(
@@ -90,10 +92,7 @@ final class ParkedFetch: AdvanceWaiter, WheelEntry, @unchecked Sendable {
     }
 
     func finish(_ reply: FetchReply, _ parts: [OutboundPart]) {
-        guard !isDone else {
-            for case .slab(let slab) in parts { connection.services.pool.give(slab) }
-            return
-        }
+        guard !isDone else { return }
         isDone = true
         leaveParking()
         let now = connection.loop.clock.monotonicNanoseconds()
