@@ -99,7 +99,10 @@ struct Measurement {
         let topic = "allocations-send"
         _ = try await client.admin.createTopic(topic)
         figures["send"] = try await client.withProducer { producer in
-            try await send(producer, topic)
+            try await send(producer, topic, on: nil)
+        }
+        figures["send there"] = try await client.withProducer { producer in
+            try await send(producer, topic, on: producer.executor)
         }
         return .object(figures)
     }
@@ -140,11 +143,13 @@ struct Measurement {
     }
 
     /// 10,000 records, each of which is awaited; 100 at a time, so that they share batches.
-    private func send(_ producer: Producer, _ topic: String) async throws -> JSONValue {
+    private func send(
+        _ producer: Producer, _ topic: String, on executor: (any TaskExecutor)?
+    ) async throws -> JSONValue {
         try await counts.least {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for _ in 0..<100 {
-                    group.addTask {
+                    group.addTask(executorPreference: executor) {
                         for _ in 0..<100 {
                             try await producer.send(topic: topic, key: nil, value: Self.value)
                         }

@@ -75,9 +75,11 @@ public final class Producer: Sendable {
     ///   `DISK_FULL`, `CONNECTION_FAILED`, `CLOSED`.
     @discardableResult
     public func send(_ record: ProducerRecord) async throws -> DeliveryReceipt {
-        let promise = Promise<DeliveryReceipt>()
+        let promise = core.promises.take()
         try give(record, promise)
-        return try await promise.value()
+        let receipt = try await promise.value()
+        core.promises.give(promise)
+        return receipt
     }
 
     /// Sends a record and waits until it is acknowledged; see `send(_:)`.

@@ -15,8 +15,15 @@ final class ProducerBatch: @unchecked Sendable {
     let serial: UInt64
     /// When its first record came, on the monotonic clock.
     let openedAt: Int64
-    /// Whoever awaits one of its records, by the record's place in the batch.
-    private(set) var waiters: [(index: Int32, promise: Promise<DeliveryReceipt>)] = []
+    /// Somebody who awaits one of its records.
+    struct Waiter {
+        /// The record's place in the batch.
+        let index: Int32
+        /// nil: was told.
+        var promise: Promise<DeliveryReceipt>?
+    }
+
+    private(set) var waiters: [Waiter]
 
     // What follows belongs to the queue.
 
@@ -35,7 +42,12 @@ final class ProducerBatch: @unchecked Sendable {
     var mayBeWritten = false
     var lastError: MartletError?
 
-    init(lane: PartitionLane, lease: SlabLease, serial: UInt64, openedAt: Int64) {
+    /// - Parameter waiters: an empty array with room, to be used again.
+    init(
+        lane: PartitionLane, lease: SlabLease, serial: UInt64, openedAt: Int64,
+        waiters: [Waiter] = []
+    ) {
+        self.waiters = waiters
         self.lane = lane
         let slab = lease.slab
         self.slab = slab
@@ -61,7 +73,7 @@ final class ProducerBatch: @unchecked Sendable {
     func halves(_ pool: SlabPool) -> [ProducerBatch] {
         var parts: [ProducerBatch] = []
         let records = records()
-        let awaited = Dictionary(uniqueKeysWithValues: waiters.map { (Int($0.index), $0.promise) })
+        let awaited = Dictionary(uniqueKeysWithValues: waiters.map { (Int($0.index), $0) })
         // In another batch the event time of a record may need up to ten bytes more.
         let bytes = byteCount + records.count * 10
         for (index, record) in records.enumerated() {
@@ -77,7 +89,7 @@ final class ProducerBatch: @unchecked Sendable {
                 }
                 parts.append(part)
             }
-            if let promise = awaited[index] { parts.last?.addWaiter(promise) }
+            if let promise = awaited[index]?.promise { parts.last?.addWaiter(promise) }
         }
         return parts
     }
@@ -92,7 +104,25 @@ final class ProducerBatch: @unchecked Sendable {
 
     /// Someone awaits the record that was appended last.
     func addWaiter(_ promise: Promise<DeliveryReceipt>) {
-        waiters.append((builder.recordCount - 1, promise))
+        waiters.append(Waiter(index: builder.recordCount - 1, promise: promise))
+    }
+
+    /// Tells everyone who awaits a record. A promise is let go of before its task wakes, so that the
+    /// task's next `send` can use it again.
+    func tell(_ result: (Int32) -> Result<DeliveryReceipt, any Error>) {
+        for place in waiters.indices {
+            let wake = waiters[place].promise?.settle(result(waiters[place].index))
+            waiters[place].promise = nil
+            wake?()
+        }
+    }
+
+    /// Gives the array away, emptied. For a batch whose records are all acknowledged.
+    func takeWaiters() -> [Waiter] {
+        var taken: [Waiter] = []
+        swap(&taken, &waiters)
+        taken.removeAll(keepingCapacity: true)
+        return taken
     }
 
     /// Writes header and checksum. Again when the identity changed.

@@ -214,8 +214,8 @@ extension ProducerCore {
     func complete(_ batch: ProducerBatch, _ result: ProduceResult) {
         let lane = batch.lane
         let durability = AckLevel(rawValue: result.durability) ?? .none
-        for (index, promise) in batch.waiters {
-            promise.succeed(
+        batch.tell { index in
+            .success(
                 DeliveryReceipt(
                     topic: lane.topicName, partition: lane.partition,
                     offset: result.baseOffset < 0 ? -1 : result.baseOffset &+ Int64(index),
@@ -232,7 +232,7 @@ extension ProducerCore {
         let isInFlight = batch.lane.flight.remove(batch)
         let outcome: DeliveryOutcome = isInFlight || batch.mayBeWritten ? .unknown : .notWritten
         let error = error.adding(batch.lane.context, outcome: outcome)
-        for (_, promise) in batch.waiters { promise.fail(error) }
+        batch.tell { _ in .failure(error) }
         let unheard = Int(batch.recordCount) - batch.waiters.count
         finished(batch, error)
         guard unheard > 0 else {

@@ -12,6 +12,7 @@ final class ProducerCore: @unchecked Sendable {
     let context: ConnectionContext
     let state: Mutex<ProducerState>
     let pool: SlabPool
+    let promises = PromisePool<DeliveryReceipt>()
     let failures: FailureLog
     let link: Link
 

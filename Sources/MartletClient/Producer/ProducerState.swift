@@ -46,6 +46,10 @@ struct ProducerState {
     /// No record can be larger, whatever a broker allows.
     private static let recordBytesMax = 1 << 30
 
+    /// Arrays that are kept, and what is too large to be kept.
+    private static let spareArraysMax = 16
+    private static let spareRecordsMax = 4_096
+
     let lingerNanoseconds: Int64
     private let batchBytes: Int
     let bufferBytes: Int
@@ -68,6 +72,8 @@ struct ProducerState {
     var spaceWaiters = Fifo<SpaceWaiter>()
     /// What the last record that was refused for want of memory needs.
     private(set) var refusedBytes = 0
+    /// Arrays of batches that were acknowledged.
+    private var spareWaiters: [[ProducerBatch.Waiter]] = []
     /// Set once: why nothing is taken any more.
     var end: MartletError?
 
@@ -175,7 +181,7 @@ struct ProducerState {
         outstanding += 1
         return ProducerBatch(
             lane: lane, lease: SlabLease(slab, pool), serial: lastSerial,
-            openedAt: clock.monotonicNanoseconds())
+            openedAt: clock.monotonicNanoseconds(), waiters: spareWaiters.popLast() ?? [])
     }
 
     private mutating func takeSlab(_ bytes: Int, force: Bool) -> ByteSlab? {
@@ -283,6 +289,7 @@ struct ProducerState {
         _ batch: ProducerBatch, _ error: (any Error)?
     ) -> Kept {
         outstanding -= 1
+        if error == nil { keep(batch.takeWaiters()) }
         let isCovered = flushes.contains { batch.serial <= $0.serialLimit }
         if let error, !isCovered, batch.waiters.count < Int(batch.recordCount) {
             failedUnheard(error)
@@ -297,6 +304,11 @@ struct ProducerState {
         release(batch.slab.capacity)
         return Kept(
             admits: !spaceWaiters.isEmpty, flushes: done.map { ($0.promise, $0.error) })
+    }
+
+    private mutating func keep(_ waiters: [ProducerBatch.Waiter]) {
+        guard 1...Self.spareRecordsMax ~= waiters.capacity else { return }
+        if spareWaiters.count < Self.spareArraysMax { spareWaiters.append(waiters) }
     }
 
     /// The batch goes on as `parts`.
