@@ -94,6 +94,31 @@ struct ProducerMemoryTests {
         #expect(broker.records("t").count == 2)
     }
 
+    @Test func `an enqueue that waits goes on when there is space, and ends when cancelled`()
+        async throws
+    {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        broker.script.withLock { $0.onProduce = { _, _ in .hold } }
+        try await Base.withProducer(broker, Self.small) { producer in
+            let first = Task { try await producer.send(topic: "t", value: Self.value) }
+            while broker.records("t").isEmpty { await Task.yield() }
+            let large = ProducerRecord(
+                topic: "t", value: [UInt8](repeating: 7, count: 8 * 16_384 - 1_024))
+            let cancelled = Task { try await producer.enqueueWaiting(large) }
+            while Self.waiters(producer) < 1 { await Task.yield() }
+            cancelled.cancel()
+            await #expect(throws: CancellationError.self) { try await cancelled.value }
+            let waiting = Task { try await producer.enqueueWaiting(large) }
+            while Self.waiters(producer) < 2 { await Task.yield() }
+            broker.script.withLock { $0.onProduce = { _, _ in .normal } }
+            broker.releaseHeld()
+            _ = try await first.value
+            try await waiting.value
+            try await producer.flush()
+        }
+        #expect(broker.records("t").count == 2)
+    }
+
     /// Sends one record to each of the first partitions; the broker holds the answers.
     private static func fill(
         _ producer: Producer, _ broker: ScriptedBroker

@@ -28,7 +28,8 @@ struct Streamer {
                     topic: topic, key: event.tailNumber.map { Array($0.utf8) },
                     value: Array(try encoder.encode(event)),
                     headers: [RecordHeader("type", event.type.rawValue)], timestamp: event.time)
-                try await enqueue(record, producer)
+                // A full buffer means that the broker is slower than we are, or away: no drop.
+                try await producer.enqueueWaiting(record)
             }
             try await producer.flush()
             await producer.close()
@@ -36,18 +37,6 @@ struct Streamer {
         }
         let elapsed = clock.now - start
         return Result(seconds: elapsed / .seconds(1), failures: failures)
-    }
-
-    /// A full buffer means that the broker is slower than we are, or away: wait, do not drop.
-    private func enqueue(_ record: ProducerRecord, _ producer: Producer) async throws {
-        while true {
-            do {
-                try producer.enqueue(record)
-                return
-            } catch let error as MartletError where error.code == .bufferFull {
-                try await producer.waitForSpace()
-            }
-        }
     }
 
     private func collect(_ producer: Producer) async -> [DeliveryFailure] {

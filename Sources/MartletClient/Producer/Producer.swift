@@ -202,6 +202,22 @@ public final class Producer: Sendable {
 
     // MARK: - Waiting
 
+    /// Copies a record into its batch and returns; with a full buffer, first waits for space.
+    ///
+    /// A record whose wait was cancelled is not sent.
+    ///
+    /// - Parameter record: what to send.
+    /// - Throws: what `enqueue(_:)` throws besides `BUFFER_FULL`; `CancellationError`.
+    public func enqueueWaiting(_ record: ProducerRecord) async throws {
+        while true {
+            do {
+                return try enqueue(record)
+            } catch let error as MartletError where error.code == .bufferFull {
+                try await waitForSpace()
+            }
+        }
+    }
+
     /// Runs tasks on the thread that receives this producer's acknowledgements, which saves the
     /// change of threads between an answer and the task whose `send` waits for it; see
     /// `Consumer.executor`, also for the one rule: nothing there may block or compute for long.

@@ -94,16 +94,7 @@ final class ProduceRun: Sendable {
     // MARK: - Without receipts
 
     private func enqueueAll() async throws {
-        try await forEachRecord { record in
-            while true {
-                do {
-                    try producer.enqueue(record)
-                    return
-                } catch let error as MartletError where error.code == .bufferFull {
-                    try await producer.waitForSpace()
-                }
-            }
-        }
+        try await forEachRecord { try await producer.enqueueWaiting($0) }
     }
 
     private func forEachRecord(_ body: (ProducerRecord) async throws -> Void) async throws {
