@@ -161,7 +161,10 @@ let package = Package(
         ),
         tests(
             "MartletCommandTests",
-            ["martlet", "MartletClient", "MartletConfiguration", "MartletJSON", "MartletWire"]
+            [
+                "martlet", "MartletClient", "MartletConfiguration", "MartletJSON",
+                "MartletTesting", "MartletWire",
+            ]
         ),
         tests("MartletEndToEndTests", ["MartletSystem", "MartletJSON"]),
         tests(
