@@ -8,6 +8,7 @@ enum StorageErrors {
         case .syncFailed: .storageFailed
         case .ioFailed, .corrupt, .notUsable, .offline, .removed: .storageError
         case .diskFull: .diskFull
+        case .noDescriptors: .loading
         case .topicExists: .topicExists
         case .unknownTopic: .unknownTopicID
         case .invalidName: .invalidTopicName
@@ -26,6 +27,7 @@ enum StorageErrors {
         case .staleEpoch(let current):
             (.staleProducerEpoch, "the producer's epoch is \(current) now")
         case .diskFull(let reason): (.diskFull, reason)
+        case .noDescriptors(let reason): (.loading, reason)
         case .offline(let reason): (.storageError, reason)
         case .failed(let error): (code(error), error.message)
         case .invalidTimestamp(let reason): (.invalidTimestamp, reason)

@@ -21,6 +21,12 @@ struct Appender {
         let indexFile: any File
     }
 
+    /// Producers are refused until then, instead of asking for more at once.
+    struct Shortage {
+        let until: Int64
+        let reason: String
+    }
+
     var settings: TopicSettings
     /// The open segment.
     var segment: Segment
@@ -32,6 +38,8 @@ struct Appender {
     /// nil while the partition is cold: nothing was appended since it was opened.
     var files: Files?
     var prepared: Prepared?
+    /// The prepared files were let go: they are on disk, empty, and only to be opened again.
+    var hasClosedPrepared = false
     var producers = ProducerTable()
     var hasProducers = false
     /// A `written` topic must not give offsets from here on; `Int64.max` on a durable one.
@@ -50,6 +58,10 @@ struct Appender {
     var smallFlushes = 0
     /// Why nothing is appended until the next start; nil when it is.
     var readOnly: String?
+    /// No descriptor was free for what an append needs.
+    var shortage: Shortage?
+    /// The pool of open files wants the files as soon as nothing is under way.
+    var isToLetGo = false
 
     // One job of each kind at a time.
     var isWarming = false

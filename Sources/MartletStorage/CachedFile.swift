@@ -21,8 +21,10 @@ final class CachedFile: Evictable {
     /// Never held while anyone waits for the disk.
     private let file: Mutex<(any File)?>
 
-    /// - Parameter makes: Whether the file is made when it is not there: an index can be rebuilt,
-    ///   a log that is missing is an error.
+    /// - Parameters:
+    ///   - file: The file when it is open: of the caller until `share`.
+    ///   - makes: Whether the file is made when it is not there: an index can be rebuilt, a log
+    ///     that is missing is an error.
     init(
         _ path: String, open file: (any File)? = nil, _ fileSystem: any FileSystem,
         _ pool: EvictionPool, makes: Bool = false
@@ -32,7 +34,6 @@ final class CachedFile: Evictable {
         self.pool = pool
         place = Mutex(Place(path: path))
         self.file = Mutex(file)
-        if file != nil { pool.didLoad(self, cost: 1) }
     }
 
     var lastUse: UInt64 { use.load(ordering: .relaxed) }
@@ -60,6 +61,23 @@ final class CachedFile: Evictable {
             file.withLock { $0 = opened }
             pool.didLoad(self, cost: 1)
             return opened
+        }
+    }
+
+    /// Somebody keeps the file open: it is theirs to count.
+    func hold() { pool.forget(self) }
+
+    /// Nobody keeps it open any more but this.
+    func share() {
+        if file.withLock({ $0 != nil }) { pool.didLoad(self, cost: 1) }
+    }
+
+    /// Who kept it open has closed it.
+    func release() {
+        // Not while it is being opened: what the pool does not know of is never closed.
+        place.withLock { _ in
+            evict()
+            pool.forget(self)
         }
     }
 

@@ -136,6 +136,7 @@ extension FileSystem {
         _ path: String, with bytes: [UInt8], in directory: String
     ) throws(StorageError) {
         let temporary = path + LogFileNames.temporarySuffix
+        let home = try self.directory(directory)
         let file = try storage("writing \(temporary)") { () throws(SystemError) -> any File in
             let file = try open(temporary, .createOrOpen)
             try file.truncate(to: 0)
@@ -147,7 +148,7 @@ extension FileSystem {
         try storageFatal("replacing \(path)") { () throws(SystemError) in
             try file.sync()
             try rename(temporary, to: path)
-            try syncDirectory(directory)
+            try home.sync()
         }
     }
 }

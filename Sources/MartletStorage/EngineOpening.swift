@@ -168,7 +168,8 @@ struct EngineOpening {
                 key: key, directory: directory, context: context, appender: result.appender,
                 state: result.state)
         case .failed(let error):
-            guard !error.isFatal else { throw error }
+            // Without descriptors a start later does better.
+            guard !error.isFatal, error.code != .noDescriptors else { throw error }
             isWhole = false
             events.append(
                 RecoveryEvent(

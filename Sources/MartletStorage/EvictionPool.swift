@@ -9,11 +9,45 @@ protocol Evictable: AnyObject, Sendable {
 }
 
 /// Keeps the summed cost of what is loaded near a limit: when it is passed, the least recently
-/// used of a few sampled items goes. (Sampled LRU, as Redis does it: no list to maintain on use.)
+/// used of a few items goes. (Sampled LRU, as Redis does it: no list to maintain on use.)
 final class EvictionPool: Sendable {
     private struct State {
-        var items: [ObjectIdentifier: (item: any Evictable, cost: Int)] = [:]
+        var items: [(item: any Evictable, cost: Int)] = []
+        var places: [ObjectIdentifier: Int] = [:]
+        /// Where the next sample begins: it goes round, so that everything has its turn.
+        var hand = 0
         var total = 0
+
+        mutating func put(_ item: any Evictable, cost: Int) {
+            total += cost
+            if let place = places[ObjectIdentifier(item)] {
+                total -= items[place].cost
+                items[place].cost = cost
+            } else {
+                places[ObjectIdentifier(item)] = items.count
+                items.append((item, cost))
+            }
+        }
+
+        mutating func remove(_ item: any Evictable) {
+            guard let place = places.removeValue(forKey: ObjectIdentifier(item)) else { return }
+            total -= items[place].cost
+            items.swapAt(place, items.count - 1)
+            items.removeLast()
+            if place < items.count { places[ObjectIdentifier(items[place].item)] = place }
+        }
+
+        /// The least recently used of the next few; nil when there is none but `spared`.
+        mutating func oldest(sparing spared: (any Evictable)?) -> (any Evictable)? {
+            var oldest: (any Evictable)?
+            for _ in 0..<min(sampleCount, items.count) {
+                hand = (hand + 1) % items.count
+                let item = items[hand].item
+                guard item !== spared else { continue }
+                if oldest.map({ item.lastUse < $0.lastUse }) ?? true { oldest = item }
+            }
+            return oldest
+        }
     }
 
     private static let sampleCount = 8
@@ -28,43 +62,41 @@ final class EvictionPool: Sendable {
 
     func didLoad(_ item: any Evictable, cost: Int) {
         let victims = state.withLock { state -> [any Evictable] in
-            let old = state.items.updateValue((item, cost), forKey: ObjectIdentifier(item))
-            state.total += cost - (old?.cost ?? 0)
-            return Self.overflow(&state, limit: limit, sparing: ObjectIdentifier(item))
+            state.put(item, cost: cost)
+            return Self.take(from: &state, downTo: limit, sparing: item)
         }
         for victim in victims { victim.evict() }
     }
 
     func forget(_ item: any Evictable) {
-        state.withLock { state in
-            guard let old = state.items.removeValue(forKey: ObjectIdentifier(item)) else { return }
-            state.total -= old.cost
-        }
+        state.withLock { $0.remove(item) }
     }
 
+    /// Lets go of `cost` more: the process has none left although the limit is not reached.
+    func relieve(_ cost: Int) {
+        let victims = state.withLock { state in
+            Self.take(from: &state, downTo: state.total - cost, sparing: nil)
+        }
+        for victim in victims { victim.evict() }
+    }
+
+    /// The summed cost of what is loaded.
+    var total: Int { state.withLock { $0.total } }
     var isEmpty: Bool { state.withLock { $0.items.isEmpty } }
 
     /// Forgets everything. Items hold their pool and the pool holds them, so whoever owns both ends
     /// that here: otherwise files of a dropped engine would stay open.
     func clear() {
-        state.withLock { state in
-            state.items = [:]
-            state.total = 0
-        }
+        state.withLock { $0 = State() }
     }
 
-    private static func overflow(
-        _ state: inout State, limit: Int, sparing: ObjectIdentifier
+    private static func take(
+        from state: inout State, downTo limit: Int, sparing spared: (any Evictable)?
     ) -> [any Evictable] {
         var victims: [any Evictable] = []
-        while state.total > limit, state.items.count > 1 {
-            // A dictionary's order is arbitrary, so its first items are a fair sample.
-            let sample = state.items.lazy.filter { $0.key != sparing }.prefix(sampleCount)
-            guard let oldest = sample.min(by: { $0.value.item.lastUse < $1.value.item.lastUse })
-            else { break }
-            state.items.removeValue(forKey: oldest.key)
-            state.total -= oldest.value.cost
-            victims.append(oldest.value.item)
+        while state.total > limit, let oldest = state.oldest(sparing: spared) {
+            state.remove(oldest)
+            victims.append(oldest)
         }
         return victims
     }

@@ -67,7 +67,7 @@ struct IndexBuilder {
 
     /// Blocks: reads the index file and the part of the log that it does not cover.
     func load() throws(StorageError) -> Result {
-        var entries = segment.index.stored(end: end)
+        var entries = try segment.index.stored(end: end)
         if let last = entries.last, last.isSeal {
             if last.position == end {
                 entries.removeLast()

@@ -9,11 +9,11 @@ extension LogRecovery {
         _ segments: inout [Segment], _ events: inout [RecoveryEvent],
         _ damaged: inout [DamagedRange]
     ) throws(StorageError) -> Tail {
-        guard let mark = marks.end else { return unmarked(segments) }
+        guard let mark = marks.end else { return try unmarked(segments) }
         guard let index = segments.lastIndex(where: { $0.base == mark.segmentBase }) else {
             // What is below the mark was on disk, also when the segments there lost their seals.
             if let above = segments.firstIndex(where: { $0.base >= mark.offset }) {
-                return unmarked(segments, from: above)
+                return try unmarked(segments, from: above)
             }
             return try withoutMarked(mark, &segments, &events, &damaged)
         }
@@ -22,7 +22,7 @@ extension LogRecovery {
         }
         // A mark speaks of positions in what was compacted since: its segment was closed, and a
         // newer mark has been lost.
-        if segments[index].generation > 0 { return unmarked(segments) }
+        if segments[index].generation > 0 { return try unmarked(segments) }
         var end = IndexEntry(
             offset: mark.offset, position: mark.position, appendTime: mark.time,
             maxEventTime: .min, checksum: mark.checksum)
@@ -92,17 +92,19 @@ extension LogRecovery {
 
     /// Without a mark everything from the start of the newest segment whose predecessors were
     /// closed is above it. A closed predecessor has a sealed index, written after its sync.
-    private func unmarked(_ segments: [Segment], from first: Int = 0) -> Tail {
+    private func unmarked(
+        _ segments: [Segment], from first: Int = 0
+    ) throws(StorageError) -> Tail {
         var index = segments.count - 1
-        while index > first, !isClosed(segments[index - 1]) { index -= 1 }
+        while index > first, try !isClosed(segments[index - 1]) { index -= 1 }
         // Earlier ones without a seal stand before a sealed one: they were on disk too.
         return Tail(index: index, end: .first(of: segments[index].base), leaderEpoch: 0)
     }
 
-    private func isClosed(_ segment: Segment) -> Bool {
+    private func isClosed(_ segment: Segment) throws(StorageError) -> Bool {
         // Only closed segments are compacted.
         if segment.generation > 0 { return true }
-        guard let last = segment.index.stored(end: segment.bytes).last, last.isSeal else {
+        guard let last = try segment.index.stored(end: segment.bytes).last, last.isSeal else {
             return false  // no usable index says nothing about the log
         }
         return last.position == segment.bytes

@@ -147,11 +147,13 @@ final class MarksWriter: Sendable {
     private func rewrite() throws(StorageError) {
         try syncLock.withLock { _ throws(StorageError) in
             let old = state.withLock { $0.generation }
+            let home: any OpenDirectory
             do throws(StorageError) {
+                home = try fileSystem.directory(directory)
                 try beginSuccessor(old + 1)
             } catch {
                 guard !error.isFatal else { throw error }
-                // No room for a second file: the one there is grows on, and has to be synced.
+                // No room or descriptor for a second file: the one there is grows on, and has to be synced.
                 state.withLock { state in
                     state.successor = nil
                     state.rewriteAt = state.position + options.rewriteBytes
@@ -159,7 +161,7 @@ final class MarksWriter: Sendable {
                 try syncFiles()
                 return
             }
-            try replace(old)
+            try replace(old, in: home)
         }
     }
 
@@ -176,13 +178,13 @@ final class MarksWriter: Sendable {
         }
     }
 
-    private func replace(_ old: UInt64) throws(StorageError) {
+    private func replace(_ old: UInt64, in home: any OpenDirectory) throws(StorageError) {
         let path = "\(directory)/\(MarksFileFormat.name(old + 1))"
         guard let successor = state.withLock({ $0.successor?.file }) else { return }
         try storageFatal("replacing the marks") { () throws(SystemError) in
             try successor.sync()
             try fileSystem.rename(path + LogFileNames.temporarySuffix, to: path)
-            try fileSystem.syncDirectory(directory)
+            try home.sync()
         }
         state.withLock { state in
             guard let grown = state.successor else { return }

@@ -28,10 +28,17 @@ enum StoredTopic: Sendable {
 /// Topics as directories below `topics`, each with its own `topic.meta`: there is no list to lose.
 struct DirectoryMetadataStore: MetadataStore {
     let directory: DataDirectory
+    /// Open for good: making and deleting a topic must not fail half-way for want of a descriptor.
+    private let topics: any OpenDirectory
     private static let metaName = "topic.meta"
     private static let metaBytesMax = 64 << 20
 
     private var fileSystem: any FileSystem { directory.fileSystem }
+
+    init(directory: DataDirectory) throws(StorageError) {
+        self.directory = directory
+        topics = try directory.fileSystem.directory(directory.topics)
+    }
 
     /// The ids that have a directory, readable or not.
     func identifiers() throws(StorageError) -> [TopicID] {
@@ -45,7 +52,7 @@ struct DirectoryMetadataStore: MetadataStore {
     func settle() throws(StorageError) {
         let ids = try identifiers()
         try storageFatal("syncing \(directory.topics)") { () throws(SystemError) in
-            try fileSystem.syncDirectory(directory.topics)
+            try topics.sync()
             for id in ids { try fileSystem.syncDirectory(directory.topic(id)) }
         }
     }
@@ -98,12 +105,13 @@ struct DirectoryMetadataStore: MetadataStore {
             "\(making)/\(Self.metaName)", with: TopicMetadataText.encode(metadata), in: making)
         try storageFatal("making topic \(metadata.name)") { () throws(SystemError) in
             try fileSystem.rename(making, to: final)
-            try fileSystem.syncDirectory(directory.topics)
+            try topics.sync()
         }
     }
 
     func makePartitions(of metadata: TopicMetadata) throws(StorageError) {
         let home = directory.topic(metadata.id)
+        let open = try fileSystem.directory(home)
         try storage("changing topic \(metadata.name)") { () throws(SystemError) in
             for partition in 0..<metadata.partitions {
                 let path = "\(home)/\(partition)"
@@ -111,7 +119,7 @@ struct DirectoryMetadataStore: MetadataStore {
             }
         }
         try storageFatal("syncing \(home)") { () throws(SystemError) in
-            try fileSystem.syncDirectory(home)
+            try open.sync()
         }
     }
 
@@ -128,7 +136,7 @@ struct DirectoryMetadataStore: MetadataStore {
         try storageFatal("deleting topic \(id)") { () throws(SystemError) in
             try fileSystem.rename(
                 home, to: "\(home)\(DataDirectory.deletedInfix)\(milliseconds)")
-            try fileSystem.syncDirectory(directory.topics)
+            try topics.sync()
         }
     }
 

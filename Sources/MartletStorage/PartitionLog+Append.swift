@@ -45,6 +45,7 @@ extension PartitionLog {
         if let offline = state.withLock({ $0.offline }) { return .refused(.offline(offline)) }
         if let reason = appender.readOnly { return .refused(.diskFull(reason)) }
         guard appender.files != nil, appender.hasProducers else {
+            if let refusal = shortage(&appender) { return .refused(refusal) }
             appender.wait(retry)
             if !appender.isWarming {
                 appender.isWarming = true
@@ -80,7 +81,9 @@ extension PartitionLog {
             if context.options.has(.noFencing) { break }
             return .refused(.staleEpoch(current: current))
         }
-        guard makeRoom(range.count, header, retry, &appender, &effects) else { return .later }
+        if let outcome = makeRoom(range.count, header, retry, &appender, &effects) {
+            return outcome
+        }
         return write(slab, range, header, &appender, &effects)
     }
 
@@ -117,36 +120,39 @@ extension PartitionLog {
     }
 
     /// Sees that the batch can be written now: un-synced bytes, reserved offsets, the next segment.
+    /// nil when it can.
     private func makeRoom(
         _ byteCount: Int, _ header: RecordBatchHeader, _ retry: any AppendRetry,
         _ appender: inout Appender, _ effects: inout AppendEffects
-    ) -> Bool {
+    ) -> AppendOutcome? {
         let durability = appender.settings.durability
         let unsynced = state.withLock { $0.appendedBytes - $0.syncedBytes }
         guard unsynced < partitionBytesMax(durability) else {
             appender.wait(retry)
             effects.asksForFlush = true
-            return false
+            return .later
         }
         if rollIsDue(byteCount, appender) {
             guard let prepared = appender.prepared else {
+                if let refusal = shortage(&appender) { return .refused(refusal) }
                 appender.wait(retry)
                 askToPrepare(&appender, &effects)
-                return false
+                return .later
             }
             roll(to: prepared, &appender)
             effects.asksForFlush = true
             guard context.failed == nil else {
                 appender.wait(retry)
-                return false
+                return .later
             }
         }
         guard appender.tail.offset + Int64(header.recordCount) <= appender.reservedUntil else {
             appender.wait(retry)
             askToReserve(&appender, &effects)
-            return false
+            return .later
         }
-        return context.budget(durability).take(Int64(byteCount), for: self, retry: retry)
+        let hasTaken = context.budget(durability).take(Int64(byteCount), for: self, retry: retry)
+        return hasTaken ? nil : .later
     }
 
     private func partitionBytesMax(_ durability: Durability) -> Int64 {
@@ -171,7 +177,7 @@ extension PartitionLog {
     }
 
     private func askToPrepare(_ appender: inout Appender, _ effects: inout AppendEffects) {
-        guard !appender.isPreparing else { return }
+        guard !appender.isPreparing, shortage(&appender) == nil else { return }
         appender.isPreparing = true
         effects.job = .prepare
     }
@@ -286,6 +292,7 @@ extension PartitionLog {
         case .written:
             if unsynced >= context.options.writtenSyncBytes { effects.asksForFlush = true }
         }
+        appendUse.store(context.files.tick(), ordering: .relaxed)
         context.metrics.appendedBatches.add()
         context.metrics.appendedBytes.add(Int(byteCount))
     }

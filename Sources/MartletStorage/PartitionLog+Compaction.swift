@@ -16,6 +16,7 @@ extension PartitionLog {
                 context.fail(error)
                 return
             }
+            guard error.code != .noDescriptors else { return context.lacksDescriptors(error) }
             appender.withLock { $0.compactionRestsTo = $0.tail.offset }
             context.logger.warning(
                 "COMPACTION_FAILED", "compaction of \(name): \(error.message)")
@@ -86,13 +87,15 @@ extension PartitionLog {
             return
         }
         let segment = try describe(old, generation, file, logPath, indexPath)
+        let home = try fileSystem.directory(directory)
         try storageFatal("swapping \(logPath)") { () throws(SystemError) in
             try file.sync()
             try segment.index.file.openFile?.sync()
             try fileSystem.rename(temporary, to: logPath)
-            try fileSystem.syncDirectory(directory)
+            try home.sync()
         }
         swap(old, segment)
+        segment.log.share()
         try storage("removing the old generation of \(logPath)") { () throws(SystemError) in
             try old.log.remove()
             try old.index.file.remove()

@@ -12,9 +12,14 @@ struct FlushPoint {
 }
 
 extension PartitionLog {
-    /// Makes everything appended so far durable and tells who waited. Flush queue; blocks.
-    func flush() {
-        guard context.failed == nil else { return }
+    /// How long a flush for which no descriptor was free waits for its next try.
+    private static let againNanoseconds: Int64 = 100_000_000
+
+    /// Makes everything appended so far durable and tells who waited; false when that could not be
+    /// done. Flush queue; blocks.
+    @discardableResult
+    func flush() -> Bool {
+        guard context.failed == nil else { return false }
         let start = context.clock.monotonicNanoseconds()
         let flushed: FlushPoint?
         do {
@@ -27,14 +32,26 @@ extension PartitionLog {
                 return point
             }
         } catch {
-            context.fail(error)
-            return
+            flushFailed(error)
+            return false
         }
-        guard let point = flushed else { return }
+        guard let point = flushed else { return true }
         context.metrics.flushes.add()
         context.metrics.flushNanoseconds.observe(context.clock.monotonicNanoseconds() - start)
         complete(point)
         extendAheadIfIdle(point)
+        return true
+    }
+
+    /// Before a sync nothing is final: a segment for whose name there was no descriptor gets it soon.
+    private func flushFailed(_ error: StorageError) {
+        guard error.code == .noDescriptors else { return context.fail(error) }
+        if isGone { return fail(error) }
+        context.lacksDescriptors(error)
+        context.executors.marks.execute(after: Self.againNanoseconds) { [weak self] in
+            guard let self else { return }
+            context.flush.request(self)
+        }
     }
 
     /// One `syncfs` writes what many partitions have, together; then each file is asked on its own,
@@ -46,12 +63,7 @@ extension PartitionLog {
         var points: [(PartitionLog, FlushPoint)] = []
         do {
             for log in logs {
-                let point = try log.flushLock.withLock { _ throws(StorageError) -> FlushPoint? in
-                    let point = log.flushPoint()
-                    if let point { try log.settleNames(point) }
-                    return point
-                }
-                guard let point else { continue }
+                guard let point = try log.settledPoint() else { continue }
                 points.append((log, point))
                 if context.options.has(.ackBeforeSync) { log.complete(point) }
             }
@@ -70,6 +82,21 @@ extension PartitionLog {
         for (log, point) in points {
             log.writeSeals(point)
             log.complete(point)
+        }
+    }
+
+    /// nil when there is nothing to sync, or not now.
+    private func settledPoint() throws(StorageError) -> FlushPoint? {
+        do throws(StorageError) {
+            return try flushLock.withLock { _ throws(StorageError) -> FlushPoint? in
+                let point = flushPoint()
+                if let point { try settleNames(point) }
+                return point
+            }
+        } catch {
+            guard error.code == .noDescriptors else { throw error }
+            flushFailed(error)
+            return nil
         }
     }
 
@@ -159,8 +186,10 @@ extension PartitionLog {
         context.budget(durability).give(bytes)
         for waiter in durable { waiter.durabilityReached(self, nil) }
         for waiter in advanced { waiter.highWatermarkAdvanced(self) }
-        let retries = appender.withLock { $0.takeWaiting() }
+        shareClosed(point)
+        let (retries, isToLetGo) = appender.withLock { ($0.takeWaiting(), $0.isToLetGo) }
         for retry in retries { retry.retryAppend(self) }
+        if isToLetGo { evict() }
     }
 }
 

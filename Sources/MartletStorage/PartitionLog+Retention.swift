@@ -20,6 +20,8 @@ extension PartitionLog {
         } catch {
             if error.isFatal {
                 context.fail(error)
+            } else if error.code == .noDescriptors {
+                context.lacksDescriptors(error)
             } else {
                 context.logger.warning(
                     "RETENTION_FAILED", "retention of \(name): \(error.message)")

@@ -58,14 +58,18 @@ extension PartitionLog {
             let prepared = try makePrepared()
             let retries = appender.withLock { appender in
                 appender.prepared = prepared
+                appender.hasClosedPrepared = false
                 appender.isPreparing = false
                 return appender.takeWaiting()
             }
             for retry in retries { retry.retryAppend(self) }
+            countFiles()
         } catch {
             appender.withLock { $0.isPreparing = false }
             if error.code == .diskFull {
                 context.space.didFill(error.message)
+            } else if error.code == .noDescriptors {
+                lacksDescriptors(error)
             } else if state.withLock({ $0.offline }) == nil {
                 context.fail(.init(.syncFailed, error.message))
             }
@@ -91,19 +95,21 @@ extension PartitionLog {
         let logPath = "\(directory)/\(LogFileNames.preparedLog)"
         let indexPath = "\(directory)/\(LogFileNames.preparedIndex)"
         let fileSystem = context.fileSystem
+        let home = try fileSystem.directory(directory)
+        let isThere = appender.withLock { $0.hasClosedPrepared }
         let (logFile, indexFile) = try storage("preparing the next segment of \(name)") {
             () throws(SystemError) in
             // Never a file that held batches: an old batch at the right offset passes every check.
-            for path in [logPath, indexPath] where try fileSystem.status(path) != nil {
+            for path in isThere ? [] : [logPath, indexPath]
+            where try fileSystem.status(path) != nil {
                 try fileSystem.removeFile(path)
             }
-            return (
-                try fileSystem.open(logPath, .createNew), try fileSystem.open(indexPath, .createNew)
-            )
+            let mode: FileOpenMode = isThere ? .readWrite : .createNew
+            return (try fileSystem.open(logPath, mode), try fileSystem.open(indexPath, mode))
         }
-        if !context.options.has(.dropDirectorySync) {
+        if !isThere, !context.options.has(.dropDirectorySync) {
             try storageFatal("preparing the next segment of \(name)") { () throws(SystemError) in
-                try fileSystem.syncDirectory(directory)
+                try home.sync()
             }
         }
         return Appender.Prepared(
@@ -117,13 +123,12 @@ extension PartitionLog {
         guard !segment.isNamed else { return }
         let log = "\(directory)/\(LogFileNames.log(segment.base, generation: 0))"
         let index = "\(directory)/\(LogFileNames.index(segment.base, generation: 0))"
+        let home = try context.fileSystem.directory(directory)
         try storageFatal("naming the segment \(segment.base) of \(name)") {
             () throws(SystemError) in
             try segment.index.file.rename(to: index)
             try segment.log.rename(to: log)
-            if !context.options.has(.dropDirectorySync) {
-                try context.fileSystem.syncDirectory(directory)
-            }
+            if !context.options.has(.dropDirectorySync) { try home.sync() }
         }
         segment.didName()
         // Appends that found the prepared names in use may go on.

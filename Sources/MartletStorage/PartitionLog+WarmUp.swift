@@ -13,6 +13,10 @@ extension PartitionLog {
         } catch {
             // No files, no failure: nothing of a deleted topic matters to the others.
             if isGone { return wakeWarm() }
+            if error.code == .noDescriptors {
+                lacksDescriptors(error)
+                return wakeWarm()
+            }
             context.logger.error(
                 "PARTITION_OFFLINE", "partition \(name) cannot be appended to: \(error.message)")
             appender.withLock { $0.isWarming = false }
@@ -24,7 +28,7 @@ extension PartitionLog {
     }
 
     /// Its topic was deleted: the directory has another name, or is gone.
-    private var isGone: Bool {
+    var isGone: Bool {
         guard state.withLock({ $0.offline }) != nil else { return false }
         do {
             return try context.fileSystem.status(directory) == nil
@@ -61,6 +65,7 @@ extension PartitionLog {
                 "the open segment \(segment.base) of \(name) does not match its mark; it is checked as it is read"
             )
         }
+        let index = segment.index.file.openFile
         let producers = hasProducers ? nil : try loadProducers(segment, tail)
         let size = try storage("opening \(log.path)") { () throws(SystemError) in try log.size() }
         appender.withLock { appender in
@@ -78,9 +83,11 @@ extension PartitionLog {
                 interval: context.options.indexIntervalBytes)
             tracker.keepTimes(of: built.end)
             appender.files = Appender.Files(
-                log: log, index: segment.index.file.openFile, tracker: tracker,
-                aheadEnd: max(size, tail.position))
+                log: log, index: index, tracker: tracker, aheadEnd: max(size, tail.position))
         }
+        segment.log.hold()
+        segment.index.file.hold()
+        countFiles()
     }
 
     private func loadProducers(
@@ -112,7 +119,7 @@ extension PartitionLog {
         into table: inout ProducerTable
     ) throws(StorageError) {
         let log = try segment.log.open()
-        let start = place(of: offset, in: segment, end: end)
+        let start = try place(of: offset, in: segment, end: end)
         let time = context.clock.wallMilliseconds()
         var scanner = BatchScanner(log, from: start, to: end, checksBody: true)
         var next = offset
@@ -135,18 +142,24 @@ extension PartitionLog {
     }
 
     /// A position at or before the batch of `offset`.
-    private func place(of offset: Int64, in segment: Segment, end: Int64) -> Int64 {
+    private func place(
+        of offset: Int64, in segment: Segment, end: Int64
+    ) throws(StorageError) -> Int64 {
         guard offset > segment.base else { return 0 }
-        let entries = segment.index.stored(end: end)
+        let entries = try segment.index.stored(end: end)
         guard let index = entries.lastIndex(where: { $0.offset <= offset }) else { return 0 }
         return entries[index].position
     }
 
     /// What is to be done once a partition was quiet for a moment. Housekeeping.
     func settleIfQuiet(now: Int64) {
-        let isQuiet = appender.withLock { appender in
-            appender.files != nil && now - appender.lastAppend >= 1_000_000_000
+        let (isQuiet, isToLetGo) = appender.withLock { appender in
+            (
+                appender.hasProducers && now - appender.lastAppend >= 1_000_000_000,
+                appender.isToLetGo
+            )
         }
+        if isToLetGo { letGoWhenQuiet() }
         guard isQuiet else {
             snapshotIfLarge()
             return

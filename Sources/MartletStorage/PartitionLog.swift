@@ -18,6 +18,8 @@ package enum AppendRefusal: Sendable {
     case unknownProducer
     case staleEpoch(current: Int16)
     case diskFull(String)
+    /// The process has no descriptor free for the files: soon it may.
+    case noDescriptors(String)
     case offline(String)
     case failed(StorageError)
     case invalidTimestamp(String)
@@ -53,6 +55,8 @@ package final class PartitionLog: Sendable {
     let flushPhase = Atomic<UInt8>(FlushScheduler.Phase.idle)
     /// Held while files get their names and are synced; taken before the other two.
     let flushLock = Mutex<Void>(())
+    /// The pool's tick of the last append.
+    let appendUse = Atomic<UInt64>(0)
     private let compacted: Atomic<Bool>
 
     init(

@@ -96,6 +96,7 @@ enum ProducerSnapshot {
     ) throws(StorageError) {
         let path = "\(directory)/\(LogFileNames.producers(offset))"
         let temporary = path + LogFileNames.temporarySuffix
+        let home = syncs ? try fileSystem.directory(directory) : nil
         let slab = encode(table, offset: offset)
         let file = try storage("writing \(temporary)") { () throws(SystemError) -> any File in
             let file = try fileSystem.open(temporary, .createOrOpen)
@@ -103,11 +104,11 @@ enum ProducerSnapshot {
             try file.write(slab, at: 0)
             return file
         }
-        if syncs {
+        if let home {
             try storageFatal("saving \(path)") { () throws(SystemError) in
                 try file.sync()
                 try fileSystem.rename(temporary, to: path)
-                try fileSystem.syncDirectory(directory)
+                try home.sync()
             }
         } else {
             try storage("saving \(path)") { () throws(SystemError) in
@@ -141,9 +142,10 @@ enum ProducerSnapshot {
             guard case .producers(let offset)? = LogFileNames.parse(name) else { continue }
             let isLost = gaps.contains { $0.lowerBound < offset && offset < $0.upperBound }
             guard offset <= end, !isLost else {
+                let home = try fileSystem.directory(directory)
                 try storageFatal("removing \(name)") { () throws(SystemError) in
                     try fileSystem.removeFile("\(directory)/\(name)")
-                    try fileSystem.syncDirectory(directory)
+                    try home.sync()
                 }
                 continue
             }
@@ -162,9 +164,10 @@ enum ProducerSnapshot {
         let file = try storage("opening \(path)") { () throws(SystemError) in
             try fileSystem.open(path, .readWrite)
         }
+        let home = try fileSystem.directory(directory)
         try storageFatal("syncing \(path)") { () throws(SystemError) in
             try file.sync()
-            try fileSystem.syncDirectory(directory)
+            try home.sync()
         }
     }
 

@@ -79,7 +79,7 @@ struct SegmentListing {
         var kept: [Segment] = []
         for segment in segments {
             if let last = kept.last, last.generation > 0 {
-                if let end = last.index.stored(end: last.bytes).last, end.isSeal,
+                if let end = try last.index.stored(end: last.bytes).last, end.isSeal,
                     end.offset > segment.base
                 {
                     try removeOld(segment.base, segment.generation, &events)
@@ -181,11 +181,10 @@ struct SegmentListing {
         let file = try storage("making \(path)") { () throws(SystemError) in
             try fileSystem.open(path, .createOrOpen)
         }
+        let home = try fileSystem.directory(directory)
         try storageFatal("making \(path)") { () throws(SystemError) in
             try file.sync()
-            if !context.options.has(.dropDirectorySync) {
-                try fileSystem.syncDirectory(directory)
-            }
+            if !context.options.has(.dropDirectorySync) { try home.sync() }
         }
         return try segment(base, 0)
     }

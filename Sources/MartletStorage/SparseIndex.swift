@@ -92,10 +92,12 @@ final class SparseIndex: Evictable {
     }
 
     /// What the file holds, or nothing: an index that cannot be opened or read is as good as none.
-    func stored(end: Int64) -> [IndexEntry] {
-        do {
+    /// - Throws: `noDescriptors`: that passes, and to read a whole log instead would be dear.
+    func stored(end: Int64) throws(StorageError) -> [IndexEntry] {
+        do throws(StorageError) {
             return try Self.readEntries(header, from: try file.open(), end: end)
         } catch {
+            guard error.code != .noDescriptors else { throw error }
             return []  // the log itself is read then, and says so if it cannot be
         }
     }

@@ -21,9 +21,13 @@ final class StorageContext: Sendable {
     let retentionClock: Mutex<RetentionClock>
     /// The broker's leader epoch: raised at each unclean start, written into every batch.
     private let epoch = Atomic<Int32>(0)
+    /// A want of descriptors is over when none was felt for so long.
+    private static let shortageNanoseconds: Int64 = 10_000_000_000
     private let fatalHandler: @Sendable (StorageError) -> Void
     private let nextReader = Atomic<Int>(0)
     private let failure = Mutex<StorageError?>(nil)
+    /// When a descriptor was wanted in vain for the last time, monotonic ns; nil: all is well.
+    private let shortage = Mutex<Int64?>(nil)
 
     init(
         options: StorageOptions, directory: DataDirectory, clock: any Clock,
@@ -125,5 +129,28 @@ final class StorageContext: Sendable {
             "STORAGE_FAILED", "storage failed and will not be retried: \(error.message)")
         // Not here: the caller may hold a partition's lock.
         executors.marks.execute { [fatalHandler] in fatalHandler(error) }
+    }
+
+    /// No descriptor was free for a file; told once until it is over.
+    func lacksDescriptors(_ error: StorageError) {
+        let now = clock.monotonicNanoseconds()
+        let isFirst = shortage.withLock { shortage in
+            defer { shortage = now }
+            return shortage == nil
+        }
+        guard isFirst else { return }
+        logger.error(
+            "DESCRIPTORS_SHORT", "no descriptor is free, work is put off: \(error.message)")
+    }
+
+    /// Housekeeping.
+    func checkDescriptors() {
+        let now = clock.monotonicNanoseconds()
+        let isOver = shortage.withLock { shortage in
+            guard let last = shortage, now - last >= Self.shortageNanoseconds else { return false }
+            shortage = nil
+            return true
+        }
+        if isOver { logger.notice("DESCRIPTORS_BACK", "descriptors are free again") }
     }
 }

@@ -34,6 +34,7 @@ extension StorageEngine {
     package func tick() {
         guard context.failed == nil else { return }
         context.space.check()
+        context.checkDescriptors()
         advanceRetentionClock()
         let now = context.clock.monotonicNanoseconds()
         for topic in topics() where topic.isOnline {

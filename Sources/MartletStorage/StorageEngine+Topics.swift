@@ -67,6 +67,7 @@ extension StorageEngine {
                 try store.delete(id, at: context.clock.wallMilliseconds())
             }
             context.marks.forget(topic: id)
+            for log in topic.partitions { log.closeFiles() }
         }
         context.executors.housekeeping.execute { [self] in removeDeleted() }
     }

@@ -48,7 +48,7 @@ package final class StorageEngine: Sendable {
         let started = clock.monotonicNanoseconds()
         var loaded = try MarksLoader(fileSystem: fileSystem, directory: options.dataDirectory)
             .load()
-        let store = DirectoryMetadataStore(directory: directory)
+        let store = try DirectoryMetadataStore(directory: directory)
         let ids = try store.identifiers()
         // A directory without a mark and without a topic is a new one: there is nothing to be
         // unclean about.
@@ -161,8 +161,11 @@ package final class StorageEngine: Sendable {
             log.dropAhead()
             log.writeSnapshot()
         }
-        for log in logs { log.flush() }
+        let areSynced = logs.map { $0.flush() }.allSatisfy { $0 }
         if let failed = context.failed { throw failed }
+        guard areSynced else {
+            throw StorageError(.noDescriptors, "not all could be synced: no descriptor was free")
+        }
         var clock = MarkEntry(.clock)
         clock.time = context.retentionClock.withLock { $0.now }
         try context.marks.recordAndSync([clock])

@@ -8,6 +8,8 @@ package enum StorageErrorCode: Sendable {
     case syncFailed
     /// No space for what was asked; nothing was written.
     case diskFull
+    /// No free descriptor for what was asked; nothing was done, and another try may succeed.
+    case noDescriptors
     /// Bytes that must be right are not, and are kept as they are.
     case corrupt
     /// The data directory belongs to another process or another format version.
@@ -35,7 +37,9 @@ package struct StorageError: Error, Sendable, CustomStringConvertible {
     }
 
     package init(_ error: SystemError, _ what: String) {
-        self.init(error.isNoSpace ? .diskFull : .ioFailed, "\(what): \(error)")
+        let code: StorageErrorCode =
+            error.isNoSpace ? .diskFull : error.isTooManyFiles ? .noDescriptors : .ioFailed
+        self.init(code, "\(what): \(error)")
     }
 
     /// For calls whose failure leaves the state of the disk unknown.
@@ -66,5 +70,13 @@ func storageFatal<R>(
         return try body()
     } catch {
         throw StorageError.fatal(error, what())
+    }
+}
+
+extension FileSystem {
+    /// Opens a directory before anything in it is changed, so that a want of descriptors is told
+    /// while another try may still do it all.
+    func directory(_ path: String) throws(StorageError) -> any OpenDirectory {
+        try storage("opening \(path)") { () throws(SystemError) in try openDirectory(path) }
     }
 }

@@ -85,6 +85,12 @@ package protocol FileLock: AnyObject, Sendable {
     func release()
 }
 
+/// A directory that is open already: no want of descriptors comes between a change in it and its sync.
+package protocol OpenDirectory: Sendable {
+    /// As `syncDirectory`.
+    func sync() throws(SystemError)
+}
+
 /// Every file operation of the product goes through this seam, so that a test can stand in a
 /// simulated disk that drops, tears and reorders what was not synced.
 package protocol FileSystem: Sendable {
@@ -103,7 +109,23 @@ package protocol FileSystem: Sendable {
     func hardLink(_ existing: String, to new: String) throws(SystemError)
     /// `fsync` of a directory: makes creations, renames and removals in it durable.
     func syncDirectory(_ path: String) throws(SystemError)
+    /// Opens a directory ahead of a change that it is to sync.
+    func openDirectory(_ path: String) throws(SystemError) -> any OpenDirectory
     func space(at path: String) throws(SystemError) -> FileSystemSpace
     /// nil when another process holds it.
     func lock(_ path: String) throws(SystemError) -> (any FileLock)?
+}
+
+extension FileSystem {
+    /// For a file system without descriptors.
+    package func openDirectory(_ path: String) throws(SystemError) -> any OpenDirectory {
+        NamedDirectory(fileSystem: self, path: path)
+    }
+}
+
+private struct NamedDirectory: OpenDirectory {
+    let fileSystem: any FileSystem
+    let path: String
+
+    func sync() throws(SystemError) { try fileSystem.syncDirectory(path) }
 }

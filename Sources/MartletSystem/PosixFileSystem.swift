@@ -79,9 +79,13 @@ package struct PosixFileSystem: FileSystem {
     }
 
     package func syncDirectory(_ path: String) throws(SystemError) {
-        let directory = Descriptor(try Self.openDescriptor(path, O_RDONLY | O_DIRECTORY))
-        try SystemCall.check("fsync", path) { fsync(directory.value) }
-        try directory.close(path)
+        try openDirectory(path).sync()
+    }
+
+    package func openDirectory(_ path: String) throws(SystemError) -> any OpenDirectory {
+        PosixDirectory(
+            path: path,
+            handle: Descriptor(try Self.openDescriptor(path, O_RDONLY | O_DIRECTORY)))
     }
 
     package func space(at path: String) throws(SystemError) -> FileSystemSpace {
@@ -133,5 +137,14 @@ private final class PosixFileLock: FileLock {
         } catch {
             // Closing released the lock even when close reports an error.
         }
+    }
+}
+
+private struct PosixDirectory: OpenDirectory {
+    let path: String
+    let handle: Descriptor
+
+    func sync() throws(SystemError) {
+        try SystemCall.check("fsync", path) { fsync(handle.value) }
     }
 }

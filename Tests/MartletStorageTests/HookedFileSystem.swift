@@ -3,7 +3,7 @@ import Synchronization
 
 /// The real file system with a word before calls that name a path.
 final class HookedFileSystem: FileSystem {
-    enum Call { case open, remove }
+    enum Call { case open, openDirectory, remove }
 
     /// Returns the `errno` of the call; 0: it is made.
     typealias Hook = @Sendable (_ call: Call, _ path: String) -> CInt
@@ -22,6 +22,10 @@ final class HookedFileSystem: FileSystem {
     func open(_ path: String, _ mode: FileOpenMode) throws(SystemError) -> any File {
         try ask(.open, path)
         return try base.open(path, mode)
+    }
+    func openDirectory(_ path: String) throws(SystemError) -> any OpenDirectory {
+        try ask(.openDirectory, path)
+        return try base.openDirectory(path)
     }
     func removeFile(_ path: String) throws(SystemError) {
         try ask(.remove, path)

@@ -46,7 +46,8 @@ struct StorageHarness {
 
     init(
         _ directory: String, _ fileSystem: any FileSystem, clock: any Clock = SystemClock(),
-        flush: (any Executor)? = nil,
+        flush: (any Executor)? = nil, housekeeping: (any Executor)? = nil,
+        logger: Logger = .disabled,
         change: (inout StorageOptions) -> Void = { _ in }
     ) throws {
         var options = StorageOptions(dataDirectory: directory)
@@ -57,8 +58,9 @@ struct StorageHarness {
         engine = try StorageEngine.open(
             options, fileSystem: fileSystem, clock: clock,
             executors: StorageExecutors(
-                flush: [flush ?? executor], readers: [executor], housekeeping: executor,
-                marks: executor))
+                flush: [flush ?? executor], readers: [executor],
+                housekeeping: housekeeping ?? executor, marks: executor),
+            logger: logger)
     }
 
     func topic(

@@ -271,7 +271,7 @@ final class CrashLife {
 
     private func refused(_ refusal: AppendRefusal, _ sent: SentBatch, _ index: Int) {
         switch refusal {
-        case .diskFull, .failed, .offline: return
+        case .diskFull, .noDescriptors, .failed, .offline: return
         case .outOfOrderSequence, .unknownProducer:
             let log = world.model.producers[index].log
             guard world.model.topics[log.topic]?.isWritten == true else { break }
@@ -323,7 +323,8 @@ final class CrashLife {
                     "\(producer.log) batch \(short(sent.values[0])) sent again: \(outcome), is at \(offset)"
                 )
             }
-        case .refused(.diskFull), .refused(.offline), .refused(.failed): return
+        case .refused(.diskFull), .refused(.noDescriptors), .refused(.offline), .refused(.failed):
+            return
         }
     }
 }

@@ -1,0 +1,222 @@
+import Glibc
+import MartletFormat
+import MartletSystem
+import MartletTelemetry
+import MartletTestSupport
+import Synchronization
+import Testing
+
+@testable import MartletStorage
+
+/// Few descriptors: how many partitions hold, and what is put off when there is none.
+@Suite struct OpenFilesTests {
+    private static let value = String(repeating: "x", count: 25_000)
+    /// Two batches fill a segment, and the next one is prepared behind the first.
+    private static let small = ["segment.bytes": "65536"]
+
+    /// Descriptors of this process for files of a folder.
+    private static func openFiles(in folder: TemporaryDirectory) throws -> Int {
+        let target = ByteSlab(capacity: 4096)
+        return try PosixFileSystem().list("/proc/self/fd").count { name in
+            target.clear()
+            unsafe target.fill { space in
+                guard let start = space.baseAddress else { return 0 }
+                let text = unsafe start.assumingMemoryBound(to: CChar.self)
+                return max(0, unsafe readlink("/proc/self/fd/\(name)", text, space.count))
+            }
+            let path = unsafe target.bytes.withUnsafeBytes {
+                unsafe String(decoding: $0, as: UTF8.self)
+            }
+            return path.hasPrefix(folder.path) && path.contains("/topics/")
+        }
+    }
+
+    /// How many more opens of paths with `part` fail; all of them when it is `Int.max`.
+    private static func starve(
+        _ disk: HookedFileSystem, _ call: HookedFileSystem.Call, _ part: String, times: Int
+    ) {
+        let left = Mutex(times)
+        disk.set { asked, path in
+            guard asked == call, path.contains(part) else { return 0 }
+            return left.withLock { left in
+                guard left > 0 else { return 0 }
+                left -= left == .max ? 0 : 1
+                return EMFILE
+            }
+        }
+    }
+
+    private func append(_ log: PartitionLog, _ value: String = value) throws -> Int64? {
+        switch try log.appendNow(batch([value])) {
+        case .appended(let receipt): return receipt.baseOffset
+        case .refused(.noDescriptors): return nil
+        case .duplicate, .refused, .later:
+            Issue.record("neither appended nor put off")
+            return nil
+        }
+    }
+
+    @Test(arguments: [Durability.durable, .written])
+    func `partitions that are written in turn hold no more files than the limit`(
+        durability: Durability
+    ) throws {
+        let limit = 32
+        let folder = try TemporaryDirectory()
+        let clock = ManualClock()
+        let housekeeping = ManualExecutor(clock: clock)
+        let harness = try StorageHarness(
+            folder.path, PosixFileSystem(), clock: clock, housekeeping: housekeeping
+        ) { $0.openFilesMax = limit }
+        let topic = try harness.topic(
+            "t", partitions: 200,
+            settings: ["durability": "\(durability)"].merging(Self.small) { old, _ in old })
+        var most = 0
+        for round in 0..<3 {
+            for log in topic.partitions {
+                var outcome = try log.appendNow(batch(["\(round)", Self.value]))
+                for _ in 0..<8 {
+                    guard case .later = outcome else { break }
+                    housekeeping.runAll()
+                    outcome = try log.appendNow(batch(["\(round)", Self.value]))
+                }
+                guard case .appended = outcome else {
+                    Issue.record("not appended: \(outcome)")
+                    return
+                }
+                if durability == .written { log.flush() }
+                housekeeping.runAll()
+                most = max(most, try Self.openFiles(in: folder))
+            }
+        }
+        // What is at work has its two files and two prepared ones; one directory stays open.
+        #expect(most <= limit + 5, "\(most) open files")
+        for log in topic.partitions {
+            let values = try log.values().map(\.1).filter { $0 != Self.value }
+            #expect(values == ["0", "1", "2"])
+        }
+        try harness.engine.close()
+        let again = try StorageHarness(folder.path, PosixFileSystem(), clock: clock)
+        #expect(again.engine.startReport.isClean && again.engine.startReport.events.isEmpty)
+        for log in try again.topic("t").partitions { #expect(log.view.logEnd == 6) }
+    }
+
+    @Test(arguments: [1, Int.max])
+    func `a partition that cannot open its files is there again by itself`(times: Int) throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        let clock = ManualClock()
+        do {
+            let harness = try StorageHarness(folder.path, disk, clock: clock)
+            _ = try append(try #require(try harness.topic("t").partition(0)))
+            try harness.engine.close()
+        }
+        for part in [".log", ".index"] {
+            let harness = try StorageHarness(folder.path, disk, clock: clock)
+            let log = try #require(try harness.topic("t").partition(0))
+            let end = log.view.logEnd
+            harness.engine.context.files.relieve(.max / 2)
+            Self.starve(disk, .open, part, times: times)
+            #expect(try append(log) == nil)
+            #expect(try append(log) == nil)
+            clock.advance(nanoseconds: 300_000_000)
+            if times == .max {
+                #expect(try append(log) == nil)
+                disk.set(nil)
+                clock.advance(nanoseconds: 300_000_000)
+            }
+            #expect(try append(log) == end)
+            #expect(harness.engine.context.failed == nil && log.view.state == .online)
+            try harness.engine.close()
+        }
+    }
+
+    @Test(
+        arguments: [
+            (HookedFileSystem.Call.open, "prepared.log"), (.open, "prepared.index"),
+            (.openDirectory, "/0"),
+        ], [1, Int.max])
+    func `a next segment that cannot be made puts producers off`(
+        place: (call: HookedFileSystem.Call, part: String), times: Int
+    ) throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        let clock = ManualClock()
+        let harness = try StorageHarness(folder.path, disk, clock: clock)
+        let log = try #require(try harness.topic("t", settings: Self.small).partition(0))
+        var next: Int64 = 0
+        while log.view.segments < 2 {
+            #expect(try append(log) == next)
+            next += 1
+        }
+        Self.starve(disk, place.call, place.part, times: times)
+        var refusals = 0
+        while log.view.segments < 4 {
+            if let offset = try append(log) {
+                #expect(offset == next)
+                next += 1
+                continue
+            }
+            refusals += 1
+            if refusals == 3 { disk.set(nil) }
+            clock.advance(nanoseconds: 300_000_000)
+            harness.executor.fireTimers(upTo: .max)
+        }
+        #expect(refusals == (times == 1 ? 1 : 3))
+        #expect(harness.engine.context.failed == nil)
+        #expect(try log.values().count == Int(next))
+        try harness.engine.close()
+    }
+
+    @Test(arguments: [1, Int.max])
+    func `a segment that cannot get its name is synced later`(times: Int) throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        let clock = ManualClock()
+        let flush = ManualExecutor(clock: clock)
+        let harness = try StorageHarness(folder.path, disk, clock: clock, flush: flush)
+        let log = try #require(try harness.topic("t", settings: Self.small).partition(0))
+        while log.view.segments < 2 {
+            _ = try append(log)
+            if log.view.segments < 2 { flush.runAll() }
+        }
+        let end = log.view.logEnd
+        let probe = DurabilityProbe()
+        log.whenDurable(end, probe)
+        Self.starve(disk, .openDirectory, "/0", times: times)
+        flush.runAll()
+        #expect(!probe.isDurable && log.view.durableEnd < end)
+        harness.executor.fireTimers(upTo: 200_000_000)
+        flush.runAll()
+        if times == .max {
+            #expect(!probe.isDurable)
+            #expect(throws: StorageError.self) { try harness.engine.close() }
+            disk.set(nil)
+            harness.executor.fireTimers(upTo: 200_000_000)
+            flush.runAll()
+        }
+        #expect(probe.isDurable && log.view.durableEnd == end)
+        #expect(harness.engine.context.failed == nil)
+    }
+
+    @Test func `a topic that is made or deleted without descriptors is there, or is not`() throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        let harness = try StorageHarness(folder.path, disk)
+        let kept = try harness.topic("kept")
+        _ = try append(try #require(kept.partition(0)))
+        disk.set { call, _ in call == .remove ? 0 : EMFILE }
+        #expect(throws: StorageError.self) {
+            try harness.topic("t", id: TopicID(high: 2, low: 2))
+        }
+        #expect(throws: StorageError.self) {
+            try harness.engine.addPartitions(kept.id, total: 3)
+        }
+        try harness.engine.deleteTopic(kept.id)
+        disk.set(nil)
+        #expect(harness.engine.context.failed == nil)
+        _ = try harness.topic("t", id: TopicID(high: 3, low: 3))
+        try harness.engine.close()
+        let again = try StorageHarness(folder.path, disk)
+        #expect(again.engine.topics().map(\.id) == [TopicID(high: 3, low: 3)])
+    }
+}
