@@ -47,8 +47,9 @@ struct Appender {
     /// Offset of the newest producers' snapshot.
     var snapshotOffset: Int64 = 0
     var snapshotBytes: Int64 = 0
-    /// Offset of the newest producers' snapshot that is on disk.
-    var keptOffset: Int64 = 0
+    /// Offsets of producers' snapshots that are on disk: the newest below the durable end, and any
+    /// above it, which a power cut makes worthless.
+    var keptOffsets: [Int64] = []
     var lastAppend: Int64 = 0
     /// Compaction has left one record of each key below.
     var compactedTo: Int64 = 0
@@ -72,6 +73,11 @@ struct Appender {
     var isCutting = false
 
     private(set) var waiting: [any AppendRetry] = []
+
+    /// Forgets the snapshots before the newest that no power cut can make worthless.
+    mutating func forgetKept(below durable: Int64) {
+        while keptOffsets.count > 1, keptOffsets[1] <= durable { keptOffsets.removeFirst() }
+    }
 
     mutating func wait(_ retry: any AppendRetry) { waiting.append(retry) }
 

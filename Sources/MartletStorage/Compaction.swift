@@ -30,7 +30,7 @@ struct Compaction {
         var offsets: [[UInt8]: Int64] = [:]
         var bytes = 0
         /// The last batches of each producer: what stands above them may be lost in a power cut.
-        var producers = ProducerTable()
+        var producers = ProducerTable(limit: .max)
         /// Records at or above were not looked at.
         var end: Int64 = 0
 

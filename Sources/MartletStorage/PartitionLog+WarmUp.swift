@@ -75,7 +75,7 @@ extension PartitionLog {
             if let producers {
                 appender.producers = producers.table
                 appender.snapshotOffset = producers.offset
-                appender.keptOffset = producers.kept
+                appender.keptOffsets = producers.kept
                 appender.hasProducers = true
             }
             var tracker = IndexTracker(
@@ -92,11 +92,12 @@ extension PartitionLog {
 
     private func loadProducers(
         _ open: Segment, _ tail: IndexEntry
-    ) throws(StorageError) -> (table: ProducerTable, offset: Int64, kept: Int64) {
+    ) throws(StorageError) -> (table: ProducerTable, offset: Int64, kept: [Int64]) {
         let (segments, gaps) = state.withLock { ($0.segments, $0.gaps) }
         var (table, offset, isFile) = try ProducerSnapshot.load(
             directory: directory, from: segments[0].base, to: tail.offset, gaps: gaps,
             context.fileSystem)
+        table.limit = context.options.partitionProducersMax
         for (index, segment) in segments.enumerated() {
             let limit = index + 1 < segments.count ? segments[index + 1].base : tail.offset
             guard limit > offset else { continue }
@@ -107,9 +108,9 @@ extension PartitionLog {
             wall: context.clock.wallMilliseconds())
         table.expire(before: now - context.options.producerExpiryMilliseconds)
         // When segments have gone, nothing but this file knows their producers.
-        guard isFile, segments[0].base > 0 else { return (table, offset, 0) }
+        guard isFile, segments[0].base > 0 else { return (table, offset, []) }
         try ProducerSnapshot.sync(offset, directory: directory, context.fileSystem)
-        return (table, offset, offset)
+        return (table, offset, [offset])
     }
 
     /// Takes the headers of a segment's batches from `offset` on into the table. The append time of
@@ -181,27 +182,31 @@ extension PartitionLog {
     func keepProducers(below offset: Int64) throws(StorageError) -> Bool {
         if appender.withLock({ !$0.hasProducers }) { beWarm() }
         let durable = state.withLock { $0.durable.offset }
-        let work = appender.withLock { appender -> (ProducerTable, kept: Int64, Int64)?? in
-            guard appender.hasProducers else { return .some(nil) }
-            let kept = appender.keptOffset
-            if kept >= offset { return nil }
-            appender.keptOffset = appender.tail.offset
+        let work = appender.withLock { appender -> (table: ProducerTable, kept: [Int64])? in
+            appender.forgetKept(below: durable)
+            guard appender.hasProducers, (appender.keptOffsets.last ?? 0) < offset else {
+                return nil
+            }
+            appender.keptOffsets.append(appender.tail.offset)
             // Not to be written over by one that is not synced.
             appender.snapshotOffset = appender.tail.offset
-            return (appender.producers, kept, appender.tail.offset)
+            return (appender.producers, appender.keptOffsets)
         }
         // A snapshot from above the durable end is worth nothing after a power cut.
-        guard let work else { return durable >= appender.withLock { $0.keptOffset } }
-        guard let (table, kept, end) = work else { return false }
+        guard let (table, kept) = work, let end = kept.last else {
+            return appender.withLock {
+                $0.keptOffsets.contains { $0 >= offset && $0 <= durable }
+            }
+        }
         do throws(StorageError) {
             // Retention makes room on a full disk, and must not want for some itself.
             try context.withReserve { () throws(StorageError) in
                 try ProducerSnapshot.write(
-                    table, offset: end, keeping: end, syncs: true, directory: directory,
+                    table, offset: end, keeping: kept, syncs: true, directory: directory,
                     context.fileSystem)
             }
         } catch {
-            appender.withLock { $0.keptOffset = kept }
+            appender.withLock { $0.keptOffsets.removeAll { $0 == end } }
             throw error
         }
         return durable >= end
@@ -222,7 +227,7 @@ extension PartitionLog {
     /// Saves the producers' state when it changed. Housekeeping, and when the broker stops.
     func writeSnapshot() {
         let appended = state.withLock { $0.appendedBytes }
-        let work = appender.withLock { appender -> (ProducerTable, Int64, Int64)? in
+        let work = appender.withLock { appender -> (ProducerTable, Int64, [Int64])? in
             guard appender.hasProducers, appender.snapshotOffset < appender.tail.offset else {
                 return nil
             }
@@ -231,7 +236,7 @@ extension PartitionLog {
             appender.producers.expire(before: now - context.options.producerExpiryMilliseconds)
             appender.snapshotOffset = appender.tail.offset
             appender.snapshotBytes = appended
-            return (appender.producers, appender.tail.offset, appender.keptOffset)
+            return (appender.producers, appender.tail.offset, appender.keptOffsets)
         }
         guard let (table, offset, kept) = work else { return }
         do {

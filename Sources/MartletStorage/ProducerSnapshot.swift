@@ -14,14 +14,15 @@ enum ProducerSnapshot {
     private static let headerBytes = 20
     private static let producerBytes = 19
     private static let batchBytes = 28
-    /// Largest file that is read: 100,000 producers with full windows, twice.
-    private static let bytesMax: Int64 = 64 << 20
+    /// Largest file that is read: as many producers as a table has, with full windows.
+    private static let bytesMax = Int64(byteCount(LogLimits.producersMax))
+
+    private static func byteCount(_ producers: Int) -> Int {
+        headerBytes + 4 + producers * (producerBytes + ProducerState.windowCount * batchBytes)
+    }
 
     static func encode(_ table: ProducerTable, offset: Int64) -> ByteSlab {
-        let capacity =
-            headerBytes + 4
-            + table.producers.count * (producerBytes + ProducerState.windowCount * batchBytes)
-        let slab = ByteSlab(capacity: capacity)
+        let slab = ByteSlab(capacity: byteCount(table.producers.count))
         slab.append(magic)
         slab.append(offset)
         slab.append(UInt32(table.producers.count))
@@ -88,10 +89,10 @@ enum ProducerSnapshot {
         return true
     }
 
-    /// Writes the snapshot beside the log and removes the older ones but one, and the one at `kept`.
+    /// Writes the snapshot beside the log and removes the older ones but one, and those in `kept`.
     /// A failure is not an error of the log: without a snapshot the next start replays more.
     static func write(
-        _ table: ProducerTable, offset: Int64, keeping kept: Int64, syncs: Bool,
+        _ table: ProducerTable, offset: Int64, keeping kept: [Int64], syncs: Bool,
         directory: String, _ fileSystem: any FileSystem
     ) throws(StorageError) {
         let path = "\(directory)/\(LogFileNames.producers(offset))"
@@ -119,7 +120,7 @@ enum ProducerSnapshot {
             // The one before stays: this one is not synced and may not survive a power cut.
             let older = try fileSystem.list(directory).filter { other in
                 guard case .producers(let old)? = LogFileNames.parse(other) else { return false }
-                return old < offset && old != kept
+                return old < offset && !kept.contains(old)
             }
             for other in older.dropLast() { try fileSystem.removeFile("\(directory)/\(other)") }
         }

@@ -35,6 +35,8 @@ struct ProducerTable: Equatable, Sendable {
     }
 
     var producers: [Int64: ProducerState] = [:]
+    /// More are not remembered: those that have been silent for longest go.
+    var limit = LogLimits.producersMax
 
     /// Judges a batch; changes nothing.
     func judge(_ header: RecordBatchHeader) -> Verdict {
@@ -77,6 +79,20 @@ struct ProducerTable: Equatable, Sendable {
                 leaderEpoch: header.leaderEpoch))
         state.lastAppendTime = max(state.lastAppendTime, appendTime)
         producers[header.producerID] = state
+        forgetOldest()
+    }
+
+    /// An eighth at a time, for it looks at all of them.
+    private mutating func forgetOldest() {
+        guard producers.count > limit else { return }
+        let ages = producers.values.map(Self.age).sorted(by: <)
+        let first = ages[ages.count - (limit - limit / 8)]
+        producers = producers.filter { Self.age($0.value) >= first }
+    }
+
+    /// Replayed batches have one time; their offsets tell which came first.
+    private static func age(_ state: ProducerState) -> (time: Int64, offset: Int64) {
+        (state.lastAppendTime, state.batches.last?.baseOffset ?? -1)
     }
 
     /// Drops producers that have been silent since before `time`.

@@ -79,6 +79,8 @@ package struct StorageOptions: Sendable {
     package var diskFreeHigh: Int64 = 512 << 20
     package var diskReserve: Int64 = 4 << 20
     package var producerExpiryMilliseconds: Int64 = 7 * 86_400_000
+    /// Producers that a partition remembers; the ones that were silent for longest are forgotten.
+    package var partitionProducersMax = LogLimits.producersMax
     /// Every stored batch is read and checked within this time; -1 never.
     package var scrubMilliseconds: Int64 = -1
     package var scrubBytesPerSecondMax: Int64 = 8 << 20
