@@ -201,7 +201,7 @@ extension Broker {
             topicDefaults: options.defaults, clock: setup.clock, engine: engine,
             producers: producers,
             authorizer: AllowEveryone(), pool: pool, readers: ReaderPool(queues.readers),
-            housekeeping: queues.housekeeping, metrics: metrics, logger: logger)
+            upkeep: queues.storage.upkeep, metrics: metrics, logger: logger)
     }
 
     private static func openProducers(

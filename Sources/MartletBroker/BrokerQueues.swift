@@ -8,7 +8,6 @@ import MartletSystem
 struct BrokerQueues: Sendable {
     let ioCount: Int
     let readers: [any Executor]
-    let housekeeping: any Executor
     let storage: StorageExecutors
 
     init(_ configuration: BrokerConfiguration.Storage) {
@@ -18,11 +17,11 @@ struct BrokerQueues: Sendable {
         readers = (0..<max(configuration.diskReaders, 1)).map {
             ThreadQueue(label: "martlet.reader.\($0)")
         }
-        housekeeping = ThreadQueue(label: "martlet.housekeeping")
         storage = StorageExecutors(
             flush: (0..<max(configuration.flushConcurrency, 1)).map {
                 ThreadQueue(label: "martlet.flush.\($0)")
-            }, readers: readers, housekeeping: housekeeping,
+            }, readers: readers, housekeeping: ThreadQueue(label: "martlet.housekeeping"),
+            upkeep: SerialQueue(label: "martlet.upkeep", priority: .background),
             marks: ThreadQueue(label: "martlet.marks"))
     }
 

@@ -242,7 +242,7 @@ struct EngineOpening {
 
     private func removeDeletedLater() {
         let engine = engine
-        context.executors.housekeeping.execute { engine.removeDeleted() }
+        context.executors.upkeep.execute { engine.removeDeleted() }
     }
 
     private func log(_ event: RecoveryEvent) {

@@ -4,10 +4,11 @@ import MartletTelemetry
 import Synchronization
 
 extension PartitionLog {
-    /// Compacts what was closed since the last run. Housekeeping; blocks.
+    /// Compacts what was closed since the last run. Upkeep; blocks.
     func compactIfDue() {
         let settings = appender.withLock { $0.settings }
-        guard settings.cleanup.compacts else { return }
+        // Nothing of a topic that was deleted meanwhile is touched.
+        guard settings.cleanup.compacts, state.withLock({ $0.offline }) == nil else { return }
         do {
             guard let compaction = try nextCompaction(settings) else { return }
             try run(compaction)

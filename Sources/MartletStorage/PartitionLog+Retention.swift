@@ -10,7 +10,7 @@ extension PartitionLog {
         if isDirty { context.flush.request(self) }
     }
 
-    /// Removes segments that are too old, too many bytes, or below the log start. Housekeeping.
+    /// Removes segments that are too old, too many bytes, or below the log start. Upkeep.
     func applyRetention() {
         do {
             try rollIfOld()
@@ -39,7 +39,7 @@ extension PartitionLog {
                 .offsetOutOfRange, "offset \(before) is not within \(start) … \(end)")
         }
         if target > start { try moveLogStart(to: target) }
-        context.executors.housekeeping.execute { [self] in applyRetention() }
+        context.executors.upkeep.execute { [self] in applyRetention() }
         return state.withLock { $0.logStart }
     }
 
@@ -113,7 +113,12 @@ extension PartitionLog {
             ageTime() - tail.appendTime > settings.retentionMilliseconds
         else { return }
         if appender.withLock({ $0.files == nil }) { beWarm() }
-        if appender.withLock({ $0.prepared == nil && !$0.isPreparing }) { prepareNextSegment() }
+        let isMine = appender.withLock { appender in
+            guard appender.prepared == nil, !appender.isPreparing else { return false }
+            appender.isPreparing = true
+            return true
+        }
+        if isMine { prepareNextSegment() }
         let rolled = appender.withLock { appender in
             guard let prepared = appender.prepared, appender.files != nil,
                 appender.tail.position > 0

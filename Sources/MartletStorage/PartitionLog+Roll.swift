@@ -50,7 +50,7 @@ extension PartitionLog {
         snapshotSoon(&appender)
     }
 
-    /// Makes the files of the next segment. Housekeeping.
+    /// Makes the files of the next segment, for the one who set `isPreparing`. Blocks.
     func prepareNextSegment() {
         let isWanted = appender.withLock { $0.segment.isNamed && $0.prepared == nil }
         guard isWanted, state.withLock({ $0.offline }) == nil else { return putOffPreparing() }

@@ -152,7 +152,7 @@ extension PartitionLog {
         return entries[index].position
     }
 
-    /// What is to be done once a partition was quiet for a moment. Housekeeping.
+    /// What is to be done once a partition was quiet for a moment. Upkeep.
     func settleIfQuiet(now: Int64) {
         let (isQuiet, isToLetGo) = appender.withLock { appender in
             (
@@ -178,7 +178,7 @@ extension PartitionLog {
     }
 
     /// Sees that the producers' state that batches below `offset` gave rise to is on disk: it lives
-    /// by time, not by retention. False when it will be there a little later. Housekeeping; blocks.
+    /// by time, not by retention. False when it will be there a little later. Upkeep; blocks.
     func keepProducers(below offset: Int64) throws(StorageError) -> Bool {
         if appender.withLock({ !$0.hasProducers }) { beWarm() }
         let durable = state.withLock { $0.durable.offset }
@@ -224,7 +224,7 @@ extension PartitionLog {
         if isMine { warmUp() }
     }
 
-    /// Saves the producers' state when it changed. Housekeeping, and when the broker stops.
+    /// Saves the producers' state when it changed. Upkeep, and when the broker stops.
     func writeSnapshot() {
         let appended = state.withLock { $0.appendedBytes }
         let work = appender.withLock { appender -> (ProducerTable, Int64, [Int64])? in

@@ -12,7 +12,7 @@ package final class Scrubber: Sendable {
     private static let bytesPerSecondMin: Int64 = 64 << 10
     private static let stepBytes = 1 << 20
 
-    /// Only the housekeeping executor touches it.
+    /// Only the upkeep executor touches it.
     private struct Pass {
         /// What is still to be read, the next one last.
         var logs: [PartitionKey] = []
@@ -42,7 +42,7 @@ package final class Scrubber: Sendable {
         self.bytesPerSecondMax.store(bytesPerSecondMax, ordering: .relaxed)
     }
 
-    /// What is due now. Housekeeping; blocks for at most about a second's worth of reading.
+    /// What is due now. Upkeep; blocks for at most about a second's worth of reading.
     func round(_ engine: StorageEngine) {
         let interval = intervalMilliseconds.load(ordering: .relaxed)
         let now = engine.context.clock.monotonicNanoseconds() / 1_000_000

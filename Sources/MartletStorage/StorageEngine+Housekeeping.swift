@@ -10,7 +10,8 @@ extension StorageEngine {
     func scheduleTick() {
         context.executors.housekeeping.execute(after: Self.tickNanoseconds) { [weak self] in
             guard let self, !isClosed.load(ordering: .relaxed) else { return }
-            tick()
+            look()
+            askForRound()
             scheduleTick()
         }
     }
@@ -30,22 +31,51 @@ extension StorageEngine {
         }
     }
 
-    /// What is due once a second. Housekeeping; also called by tests with a manual clock.
+    /// What is due once a second, all of it. For tests.
     package func tick() {
+        look()
+        round()
+    }
+
+    /// Housekeeping.
+    private func look() {
         guard context.failed == nil else { return }
         context.space.check()
         context.checkDescriptors()
         advanceRetentionClock()
+    }
+
+    /// Asks for a round of what may take long, unless one is under way.
+    func askForRound() {
+        guard !isRoundAsked.exchange(true, ordering: .relaxed) else { return }
+        context.executors.upkeep.execute { [weak self] in
+            guard let self, !isClosed.load(ordering: .relaxed) else { return }
+            round()
+            context.executors.upkeep.execute { [weak self] in
+                self?.isRoundAsked.store(false, ordering: .relaxed)
+            }
+        }
+    }
+
+    /// Upkeep. Each compaction is a job of its own: who changes a topic waits for one at most.
+    private func round() {
+        guard context.failed == nil else { return }
         let now = context.clock.monotonicNanoseconds()
         for topic in topics() where topic.isOnline {
             for log in topic.partitions {
                 log.settleIfQuiet(now: now)
                 log.applyRetention()
-                log.compactIfDue()
+                guard topic.settings.cleanup.compacts else { continue }
+                context.executors.upkeep.execute { log.compactIfDue() }
             }
         }
-        scrubber.round(self)
-        context.metrics.housekeepingRounds.add()
+        context.executors.upkeep.execute { [weak self] in
+            guard let self, !isClosed.load(ordering: .relaxed), context.failed == nil else {
+                return
+            }
+            scrubber.round(self)
+            context.metrics.housekeepingRounds.add()
+        }
     }
 
     private func advanceRetentionClock() {

@@ -13,7 +13,7 @@ package struct SettingChange: Sendable {
 }
 
 extension StorageEngine {
-    /// Makes a topic that is there after a crash, or not at all. Housekeeping; blocks.
+    /// Makes a topic that is there after a crash, or not at all. Upkeep; blocks.
     ///
     /// - Parameter settings: Canonical texts by key (`TopicSettings.keys`).
     /// - Throws: `invalidName`, `topicExists`, `invalidSetting`, `limitReached`, `diskFull`,
@@ -52,7 +52,7 @@ extension StorageEngine {
         }
     }
 
-    /// Takes a topic away for ever. Its files are removed in the background. Housekeeping; blocks.
+    /// Takes a topic away for ever. Its files are removed in the background. Upkeep; blocks.
     package func deleteTopic(_ id: TopicID) throws(StorageError) {
         try changes.withLock { _ throws(StorageError) in
             let topic = try known(id)
@@ -69,10 +69,10 @@ extension StorageEngine {
             context.marks.forget(topic: id)
             for log in topic.partitions { log.closeFiles() }
         }
-        context.executors.housekeeping.execute { [self] in removeDeleted() }
+        context.executors.upkeep.execute { [self] in removeDeleted() }
     }
 
-    /// Changes settings; nil unsets one. Housekeeping; blocks.
+    /// Changes settings; nil unsets one. Upkeep; blocks.
     package func alterTopic(
         _ id: TopicID, changes wanted: [(key: String, value: String?)], validateOnly: Bool
     ) throws(StorageError) -> [SettingChange] {
@@ -103,7 +103,7 @@ extension StorageEngine {
         }
     }
 
-    /// Adds partitions; keys hash over the new number from then on. Housekeeping; blocks.
+    /// Adds partitions; keys hash over the new number from then on. Upkeep; blocks.
     package func addPartitions(_ id: TopicID, total: Int32) throws(StorageError) {
         try changes.withLock { _ throws(StorageError) in
             let topic = try known(id)
@@ -128,7 +128,7 @@ extension StorageEngine {
     }
 
     /// Keeps an operator's word that readers pass damaged offsets; it outlives a restart. Lists the
-    /// ranges that are, or would be, passed. Housekeeping; blocks.
+    /// ranges that are, or would be, passed. Upkeep; blocks.
     package func skipDamage(
         _ id: TopicID, partition: Int32, from: Int64, to: Int64, execute: Bool
     ) throws(StorageError) -> [Range<Int64>] {
@@ -214,7 +214,7 @@ extension StorageEngine {
             try guardFatal { () throws(StorageError) in
                 try store.delete(metadata.id, at: context.clock.wallMilliseconds())
             }
-            context.executors.housekeeping.execute { [self] in removeDeleted() }
+            context.executors.upkeep.execute { [self] in removeDeleted() }
             throw failure
         }
     }

@@ -6,7 +6,7 @@ import Synchronization
 /// All topics of one data directory. The one entrance to storage.
 ///
 /// `topic`, `topics` and what the logs offer may be called anywhere; what changes topics blocks and
-/// belongs on the housekeeping executor.
+/// belongs on the upkeep executor.
 package final class StorageEngine: Sendable {
     struct Catalog {
         var byID: [TopicID: Topic] = [:]
@@ -25,6 +25,8 @@ package final class StorageEngine: Sendable {
     /// be recovered, so this run must not end as a clean one.
     let isWhole = Atomic<Bool>(true)
     let lastClockSave = Atomic<Int64>(0)
+    /// A round of upkeep is under way, or about to be.
+    let isRoundAsked = Atomic<Bool>(false)
     package let scrubber: Scrubber
 
     /// Runs `count` calls of a body, in parallel if it can; returns when all are done.

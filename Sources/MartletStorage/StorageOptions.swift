@@ -8,18 +8,21 @@ package struct StorageExecutors: Sendable {
     package var flush: [any Executor]
     /// Blocking reads: cold index look-ups, verification, warm-up of partitions.
     package var readers: [any Executor]
-    /// Creation, removal, renames, retention, compaction.
+    /// Short work that appends wait for: next segments, reservations, free space.
     package var housekeeping: any Executor
+    /// Work that may take long, one at a time: topics, retention, compaction, scrubbing, removal.
+    package var upkeep: any Executor
     /// Syncs the marks file, and asks for the syncs of `written` topics in time.
     package var marks: any Executor
 
     package init(
         flush: [any Executor], readers: [any Executor], housekeeping: any Executor,
-        marks: any Executor
+        upkeep: (any Executor)? = nil, marks: any Executor
     ) {
         self.flush = flush
         self.readers = readers
         self.housekeeping = housekeeping
+        self.upkeep = upkeep ?? housekeeping
         self.marks = marks
     }
 }

@@ -47,6 +47,7 @@ struct StorageHarness {
     init(
         _ directory: String, _ fileSystem: any FileSystem, clock: any Clock = SystemClock(),
         flush: (any Executor)? = nil, housekeeping: (any Executor)? = nil,
+        upkeep: (any Executor)? = nil,
         logger: Logger = .disabled,
         change: (inout StorageOptions) -> Void = { _ in }
     ) throws {
@@ -59,7 +60,8 @@ struct StorageHarness {
             options, fileSystem: fileSystem, clock: clock,
             executors: StorageExecutors(
                 flush: [flush ?? executor], readers: [executor],
-                housekeeping: housekeeping ?? executor, marks: executor),
+                housekeeping: housekeeping ?? executor,
+                upkeep: upkeep, marks: executor),
             logger: logger)
     }
 
