@@ -13,6 +13,16 @@ extension [Range<Int64>] {
         return at == to
     }
 
+    /// Where the offsets from `start` on begin that were there once: behind the gaps that begin at
+    /// it and end before `ceiling`.
+    func start(from start: Int64, below ceiling: Int64) -> Int64 {
+        var start = start
+        while let gap = first(where: { $0.contains(start) && $0.upperBound < ceiling }) {
+            start = gap.upperBound
+        }
+        return start
+    }
+
     /// Where the offsets below `end` end that were there once: without the gaps that reach up to
     /// it and begin at `floor` or above.
     func end(before end: Int64, downTo floor: Int64) -> Int64 {

@@ -24,7 +24,7 @@ extension PartitionLog {
         while let next = goesOn(verification) {
             // What begins there may be known as damaged, or passed.
             let start: Int64
-            switch state.withLock({ admit(next, asked: offset, $0) }) {
+            switch state.withLock({ admit(next, for: request, $0) }) {
             case .refused(let outcome): return outcome
             case .accepted(let accepted): start = accepted.start
             }
@@ -34,7 +34,7 @@ extension PartitionLog {
         }
         return state.withLock { state in
             guard verification.output.count > 0 else {
-                switch admit(verification.from, asked: offset, state) {
+                switch admit(verification.from, for: request, state) {
                 case .refused(let outcome): return outcome
                 // The log changed meanwhile. That it ends here would make a reader pass what came.
                 case .accepted: return .needsDisk
@@ -50,11 +50,15 @@ extension PartitionLog {
         }
     }
 
-    /// Judges a place behind holes of a compacted segment, for a reader who stands before them.
-    private func admit(_ offset: Int64, asked: Int64, _ state: LogState) -> Admission {
+    /// Judges a place behind gaps, or behind holes of a compacted segment, for a reader who stands
+    /// before them.
+    private func admit(_ offset: Int64, for reader: ReadRequest, _ state: LogState) -> Admission {
         switch admit(offset, state) {
-        case .refused(.atEnd): .refused(endOfLog(from: asked, state))
-        case .refused(let outcome): .refused(Self.outcome(outcome, for: asked))
+        case .refused(.atEnd): .refused(endOfLog(from: reader.asked, state))
+        // Damage is told to who stands at it.
+        case .refused(.corrupt(_, let view)) where reader.start > reader.asked:
+            .refused(.gap(reader.asked..<reader.start, view))
+        case .refused(let outcome): .refused(Self.outcome(outcome, for: reader.asked))
         case .accepted(let request): .accepted(request)
         }
     }
@@ -333,16 +337,22 @@ struct VerifiedWalk {
             ?? (target.offset, target.position)
         // Offsets of a known gap before that were never there.
         let end = gaps.end(before: resume.0, downTo: place.offset + 1)
-        damage = DamagedRange(
-            offsets: place.offset..<max(end, place.offset + 1), base: base,
-            positions: place.position..<resume.1, reason: reason)
+        damage(place.offset..<max(end, place.offset + 1), place.position..<resume.1, reason)
     }
 
     /// Notes everything between two places as damaged.
     private mutating func note(_ start: LogEnd, _ end: LogEnd, _ reason: String) {
+        damage(
+            start.offset..<max(end.offset, start.offset + 1), start.position..<end.position, reason)
+    }
+
+    /// Offsets of known gaps at the start were never there: readers cross those first.
+    private mutating func damage(
+        _ offsets: Range<Int64>, _ positions: Range<Int64>, _ reason: String
+    ) {
+        let start = gaps.start(from: offsets.lowerBound, below: offsets.upperBound)
         damage = DamagedRange(
-            offsets: start.offset..<max(end.offset, start.offset + 1), base: base,
-            positions: start.position..<end.position, reason: reason)
+            offsets: start..<offsets.upperBound, base: base, positions: positions, reason: reason)
     }
 
     /// All checksums hold but the chain of prefixes does not: one of these batches' first 17 bytes
@@ -351,10 +361,10 @@ struct VerifiedWalk {
         guard let first = sound[suspect].first, let last = sound[suspect].last else { return }
         // A hole before it is a part: that is where readers stand.
         let from = suspect.lowerBound == 0 ? start : sound[suspect.lowerBound - 1].header.nextOffset
-        damage = DamagedRange(
-            offsets: min(from, first.header.baseOffset)..<last.header.nextOffset, base: base,
-            positions: first.position..<(last.position + Int64(last.header.byteCount)),
-            reason: "the first 17 bytes of a batch are not what was written")
+        damage(
+            min(from, first.header.baseOffset)..<last.header.nextOffset,
+            first.position..<(last.position + Int64(last.header.byteCount)),
+            "the first 17 bytes of a batch are not what was written")
     }
 
     /// The one batch whose leader epoch does not fit between its neighbours'.

@@ -80,6 +80,42 @@ import Testing
         }
     }
 
+    @Test(arguments: [8, 16, 66])
+    func `damage behind a gap is that of its batch alone`(rotten: Int64) throws {
+        try writeFirst()
+        let (harness, log) = try open()
+        try append("second", to: log, at: block)
+        log.flush()
+        try rot(at: Int64(batch(["first"]).count) + rotten)
+        #expect(
+            try Self.verified(log) == [
+                "data 0 to 1", "gap 1 to \(block)", "damaged \(block) to \(block + 1)",
+            ])
+        #expect(log.view.damaged == [block..<(block + 1)])
+        withExtendedLifetime(harness) {}
+    }
+
+    @Test(arguments: [8, 16, 66])
+    func `damage in the first batch, behind a gap, is that of its batch alone`(
+        rotten: Int64
+    ) throws {
+        do {
+            let harness = try StorageHarness(folder.path, disk)
+            let topic = try harness.topic("t", settings: ["durability": "written"])
+            try #require(topic.partition(0)).reserveOffsets()
+        }
+        let (harness, log) = try open()
+        try append("first", to: log, at: block)
+        log.flush()
+        try rot(at: rotten)
+        #expect(
+            try Self.verified(log) == [
+                "gap 0 to \(block)", "damaged \(block) to \(block + 1)",
+            ])
+        #expect(log.view.damaged == [block..<(block + 1)])
+        withExtendedLifetime(harness) {}
+    }
+
     // MARK: Helpers
 
     /// One record that is on disk, and a broker that is killed then.
@@ -90,6 +126,12 @@ import Testing
         try append("first", to: log, at: 0)
         log.flush()
         withExtendedLifetime(harness) {}
+    }
+
+    private func rot(at place: Int64) throws {
+        let wrong = ByteSlab(capacity: 1)
+        wrong.append(UInt8(0x55))
+        try disk.open(firstSegment, .readWrite).write(wrong, at: place)
     }
 
     private func open() throws -> (StorageHarness, PartitionLog) {
