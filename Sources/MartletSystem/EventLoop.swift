@@ -133,7 +133,7 @@ import Synchronization
     // MARK: - Sources
 
     func add(_ source: LoopSource) {
-        sources.append(source)
+        sources.insert(source, at: source.comesFirst ? 0 : sources.count)
     }
 
     func remove(_ source: LoopSource) {
@@ -160,8 +160,7 @@ import Synchronization
         var tasks: [UnownedJob] = []
         var events = 0
         while true {
-            if events > 0 { withBaton { handle(entries, watched) } }
-            // First of all: somebody waits for what the sockets brought.
+            if events > 0 { handle(entries, watched, &tasks) }
             runTasks(&tasks)
             withBaton {
                 runTimers()
@@ -224,10 +223,14 @@ import Synchronization
         return (entries, sources)
     }
 
-    private func handle(_ entries: [pollfd], _ watched: [LoopSource]) {
+    private func handle(
+        _ entries: [pollfd], _ watched: [LoopSource], _ tasks: inout [UnownedJob]
+    ) {
         if entries[0].revents != 0 { bell.silence() }
         for (entry, source) in zip(entries.dropFirst(), watched) where entry.revents != 0 {
-            source.happened(entry.revents)
+            withBaton { source.happened(entry.revents) }
+            // Before the next socket: somebody waits for what this one brought.
+            runTasks(&tasks)
         }
     }
 

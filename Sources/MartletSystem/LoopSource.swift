@@ -9,6 +9,8 @@ package final class LoopSource: @unchecked Sendable {
     // Sendable: confined to `loop`.
 
     package let socket: Socket
+    /// Of sockets with news at the same time, it is told before those that need not come first.
+    let comesFirst: Bool
     private let loop: EventLoop
     private var onReadable: () -> Void
     private var onWritable: () -> Void
@@ -19,10 +21,11 @@ package final class LoopSource: @unchecked Sendable {
 
     /// Watches nothing yet. May be called on any thread.
     package init(
-        socket: Socket, loop: EventLoop, onReadable: @escaping () -> Void = {},
-        onWritable: @escaping () -> Void = {}
+        socket: Socket, loop: EventLoop, comesFirst: Bool = false,
+        onReadable: @escaping () -> Void = {}, onWritable: @escaping () -> Void = {}
     ) {
         self.socket = socket
+        self.comesFirst = comesFirst
         self.loop = loop
         self.onReadable = onReadable
         self.onWritable = onWritable

@@ -46,6 +46,7 @@ final class Connection: @unchecked Sendable {
 
     let loop: EventLoop
     private let context: ConnectionContext
+    private let comesFirst: Bool
     private var state = State.idle
     private var source: LoopSource?
     private var reader: FrameReader
@@ -63,8 +64,10 @@ final class Connection: @unchecked Sendable {
     /// An answer that nobody asked for, or with an error to a request without reply.
     var whenUnsolicited: (MartletError) -> Void = { _ in }
 
-    init(_ context: ConnectionContext) {
+    /// - Parameter comesFirst: whether its answers are read before those of other connections.
+    init(_ context: ConnectionContext, comesFirst: Bool = false) {
         self.context = context
+        self.comesFirst = comesFirst
         loop = context.loop
         reader = FrameReader(pool: context.pool, frameBytesMax: Self.greetingBytesMax)
         outbound = Outbound(pool: context.pool)
@@ -94,7 +97,8 @@ final class Connection: @unchecked Sendable {
         do {
             let socket = try Socket.connect(to: address)
             let source = LoopSource(
-                socket: socket, loop: loop, onReadable: { [weak self] in self?.readable() },
+                socket: socket, loop: loop, comesFirst: comesFirst,
+                onReadable: { [weak self] in self?.readable() },
                 onWritable: { [weak self] in self?.writable() })
             self.source = source
             source.armWriting()

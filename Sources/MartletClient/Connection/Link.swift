@@ -35,6 +35,7 @@ final class Link: @unchecked Sendable {
 
     let context: ConnectionContext
     var loop: EventLoop { context.loop }
+    private let comesFirst: Bool
     private weak var user: (any LinkUser)?
     private var state = State.idle
     private var attempt = 0
@@ -42,8 +43,10 @@ final class Link: @unchecked Sendable {
     private var downSince: Int64?
     private var random = SystemRandomNumberGenerator()
 
-    init(_ context: ConnectionContext) {
+    /// - Parameter comesFirst: as for `Connection`.
+    init(_ context: ConnectionContext, comesFirst: Bool = false) {
         self.context = context
+        self.comesFirst = comesFirst
     }
 
     func setUser(_ user: any LinkUser) {
@@ -113,7 +116,7 @@ final class Link: @unchecked Sendable {
     }
 
     private func start(to address: SocketAddress) {
-        let connection = Connection(context)
+        let connection = Connection(context, comesFirst: comesFirst)
         state = .connecting(connection)
         connection.whenReady = { [weak self, weak connection] in
             guard let self, let connection else { return }

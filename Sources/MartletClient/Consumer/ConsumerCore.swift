@@ -69,7 +69,8 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         shelf = BatchShelf(
             bytesMax: configuration.prefetchBytes,
             positions: Dictionary(positions, uniquingKeysWith: { first, _ in first }))
-        link = Link(context)
+        // Records before acknowledgements, which make a producer send more first.
+        link = Link(context, comesFirst: true)
         link.setUser(self)
     }
 

@@ -112,6 +112,12 @@ package struct FieldDecoder: FieldCoder, ~Copyable {
         value = unsafe slab.withUnsafeBytes(range) { bytes in unsafe [UInt8](bytes) }
     }
 
+    // Each record's way passes here. Unspecialized, it asks the runtime for the types at each call.
+    @specialized(where Item == FetchEntry)
+    @specialized(where Item == ProduceEntry)
+    @specialized(where Item == FetchResult)
+    @specialized(where Item == ProduceResult)
+    @specialized(where Item == OffsetRange)
     package mutating func array<Item: WireItem>(
         _ name: String, _ values: inout [Item], max: Int, _ meaning: String
     ) throws(WireError) {

@@ -71,11 +71,18 @@ package struct FieldEncoder: FieldCoder, ~Copyable {
         unsafe slab.append(value.span.bytes)
     }
 
+    // As in the decoder.
+    @specialized(where Item == FetchEntry)
+    @specialized(where Item == ProduceEntry)
+    @specialized(where Item == FetchResult)
+    @specialized(where Item == ProduceResult)
+    @specialized(where Item == OffsetRange)
     package mutating func array<Item: WireItem>(
         _ name: String, _ values: inout [Item], max: Int, _ meaning: String
     ) throws(WireError) {
         slab.append(UInt32(truncatingIfNeeded: values.count))
-        for index in values.indices { try values[index].fields(&self) }
+        // A copy of the item, not of the array, which somebody else holds too.
+        for var item in values { try item.fields(&self) }
     }
 
     package mutating func item<Item: WireItem>(

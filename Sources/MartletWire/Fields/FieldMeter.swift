@@ -67,12 +67,19 @@ package struct FieldMeter: FieldCoder, ~Copyable {
         byteCount += 2 + value.count
     }
 
+    // As in the decoder.
+    @specialized(where Item == FetchEntry)
+    @specialized(where Item == ProduceEntry)
+    @specialized(where Item == FetchResult)
+    @specialized(where Item == ProduceResult)
+    @specialized(where Item == OffsetRange)
     package mutating func array<Item: WireItem>(
         _ name: String, _ values: inout [Item], max: Int, _ meaning: String
     ) throws(WireError) {
         try check(name, values.count, max)
         byteCount += 4
-        for index in values.indices { try values[index].fields(&self) }
+        // A copy of the item, not of the array, which somebody else holds too.
+        for var item in values { try item.fields(&self) }
     }
 
     package mutating func item<Item: WireItem>(
