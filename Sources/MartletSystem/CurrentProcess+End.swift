@@ -1,14 +1,7 @@
-import Dispatch
 import Glibc
 
-/// How a process waits for its end, and how it ends.
+/// How a process ends.
 extension CurrentProcess {
-    /// Gives the main thread to Dispatch. What the program does from here on, it does on queues,
-    /// and one of them calls `exitNow` or `end(by:)`.
-    package static func park() -> Never {
-        dispatchMain()
-    }
-
     /// Ends the process at once as if it had no handler for the signal, so that whoever waits for
     /// it learns that it did not end in order.
     package static func end(by kind: SignalSource.Kind) -> Never {

@@ -6,8 +6,10 @@ import Synchronization
 
 /// One broker and the signals that steer it.
 ///
-/// Two queues: `control` takes signals and never waits; `work` starts, reloads and stops the broker,
-/// one after the other, and may wait for the disk. So a second signal always gets through.
+/// The main thread takes signals and waits for nothing else; the queue `work`, with a thread of its
+/// own, starts, reloads and stops the broker, one after the other, and may wait for the disk. So a
+/// signal always gets through, and the process ends in bounded time whatever the rest of it is stuck
+/// in: Dispatch waits for ever when the system refuses it a thread.
 final class Daemon: Sendable {
     /// Draining is bounded by the broker (8 s); what may still take longer is the disk.
     private static let stopNanosecondsMax: Int64 = 9_500_000_000
@@ -15,16 +17,16 @@ final class Daemon: Sendable {
     private struct State {
         var configuration: BrokerConfiguration
         var broker: Broker?
-        var isStopping = false
-        var signals: [SignalSource] = []
+        /// The signal that asked for the end, and the monotonic time by which it must have come.
+        var stopping: (kind: SignalSource.Kind, deadline: Int64)?
     }
 
     private let commandLine: DaemonCommandLine
     private let logger: Logger
     private let announcements: Announcements
     private let registry = MetricsRegistry()
-    private let control = SerialQueue(label: "martletd.control")
-    private let work = SerialQueue(label: "martletd.work")
+    private let clock = SystemClock()
+    private let work = ThreadQueue(label: "martletd.work")
     private let state: Mutex<State>
 
     init(_ commandLine: DaemonCommandLine, _ configuration: BrokerConfiguration) {
@@ -38,20 +40,25 @@ final class Daemon: Sendable {
     }
 
     /// Ends with the process.
-    func run() -> Never {
-        let signals = SignalSource.Kind.allCases.map { kind in
-            SignalSource(kind, queue: control) { self.receive(kind) }
-        }
-        state.withLock { $0.signals = signals }
+    func run(_ signals: SignalWait) -> Never {
         work.execute { self.start() }
-        CurrentProcess.park()
+        while true {
+            let stopping = state.withLock { $0.stopping }
+            let left = stopping.map { $0.deadline - clock.monotonicNanoseconds() }
+            if let stopping, let left, left <= 0 {
+                logger.error(
+                    "STOP_CUT_SHORT",
+                    "stopping takes too long: the process ends at once, without clean mark")
+                CurrentProcess.end(by: stopping.kind)
+            }
+            if let kind = signals.next(within: left) { receive(kind) }
+        }
     }
 
     // MARK: - Starting
 
     private func start() {
         let configuration = state.withLock { $0.configuration }
-        let clock = SystemClock()
         let began = clock.monotonicNanoseconds()
         announcements.start(configuration, file: commandLine.configurationFile)
         raiseDescriptors()
@@ -119,9 +126,11 @@ final class Daemon: Sendable {
     }
 
     private func requestStop(_ kind: SignalSource.Kind) {
+        let deadline = clock.monotonicNanoseconds() + Self.stopNanosecondsMax
         let (broker, isSecond) = state.withLock { state in
-            defer { state.isStopping = true }
-            return (state.broker, state.isStopping)
+            let isSecond = state.stopping != nil
+            if !isSecond { state.stopping = (kind, deadline) }
+            return (state.broker, isSecond)
         }
         if isSecond {
             logger.warning("STOP_CUT_SHORT", "a second signal: stopping at once")
@@ -135,11 +144,6 @@ final class Daemon: Sendable {
         logger.notice(
             "STOPPING", "finishing what is open; a second signal stops at once",
             [("signal", .string(kind.name))])
-        control.execute(after: Self.stopNanosecondsMax) { [logger] in
-            logger.error(
-                "STOP_CUT_SHORT", "the disk takes too long: stopping at once, without clean mark")
-            CurrentProcess.end(by: kind)
-        }
         work.execute { self.stop(broker) }
     }
 

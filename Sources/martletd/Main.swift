@@ -31,7 +31,9 @@ struct Main {
         do throws(ConfigurationFailure) {
             let loaded = try commandLine.loadConfiguration()
             if commandLine.isCheck { return say(loaded.effectiveText) }
-            Daemon(commandLine, loaded.configuration).run()
+            // Before there is any other thread.
+            let signals = SignalWait(SignalSource.Kind.allCases)
+            Daemon(commandLine, loaded.configuration).run(signals)
         } catch {
             for problem in error.problems { complain("martletd: \(problem)") }
             return .configuration
