@@ -102,6 +102,18 @@ import Testing
         value(harness, "martlet_broker_memory_bytes")
     }
 
+    /// A connection that was quiet for a second has a larger slab afterwards, which counts: those
+    /// that are open are left alone until they are quiet, and new ones knock.
+    private func waitUntilNothingIsHeld(_ harness: BrokerHarness, _ comment: Comment = "") throws {
+        for _ in 0..<20_000 {
+            if held(harness) == 0 { return }
+            let knocking = try harness.hello()
+            #expect(try knocking.ask(PingRequest()).error == .none)
+            knocking.close()
+        }
+        Issue.record("\(held(harness)) bytes are held and nobody reads: \(comment)")
+    }
+
     /// Reads all of the topic, asking again when there was no memory.
     private func readAll(
         _ client: RawClient, _ topic: TopicID, verify: Bool, to end: Int64
@@ -152,7 +164,7 @@ import Testing
         // 30 peers, ten replies of 1 MB each, are 300 MB.
         #expect(after - before < 100 << 20, "\((after - before) >> 20) MiB")
         for peer in slow { peer.close() }
-        while held(harness) > 0 { #expect(try good.ask(PingRequest()).error == .none) }
+        try waitUntilNothingIsHeld(harness)
         try readAll(good, topic, verify: verify, to: 20)
         try harness.stop()
     }
@@ -205,9 +217,9 @@ import Testing
             }
             #expect(try good.ask(PingRequest()).error == .none, "seed \(seed), round \(round)")
         }
-        while held(harness) > 0 { #expect(try good.ask(PingRequest()).error == .none) }
-        try readAll(good, topic, verify: true, to: 12)
-        #expect(held(harness) == 0, "seed \(seed)")
+        try waitUntilNothingIsHeld(harness)
+        try readAll(try harness.hello(), topic, verify: true, to: 12)
+        try waitUntilNothingIsHeld(harness, "seed \(seed)")
         try harness.stop()
     }
 }
