@@ -327,16 +327,9 @@ struct LogRecovery {
     }
 
     private func mark(_ appender: Appender) -> MarkEntry {
-        var entry = MarkEntry(.end)
-        entry.topic = key.topic
-        entry.partition = key.partition
-        entry.leaderEpoch = appender.leaderEpoch
-        entry.segmentBase = appender.segment.base
-        entry.position = appender.tail.position
-        entry.offset = appender.tail.offset
-        entry.time = appender.tail.appendTime
-        entry.checksum = appender.tail.checksum
-        return entry
+        MarkEntry(
+            LogEnd(appender.tail, in: appender.segment), of: key.topic, key.partition,
+            leaderEpoch: appender.leaderEpoch)
     }
 
     func readOnly(from offset: Int64, _ error: StorageError) -> RecoveryEvent {

@@ -52,6 +52,19 @@ struct MarkEntry: Equatable, Sendable {
 
     init(_ kind: MarkKind) { self.kind = kind }
 
+    /// Everything of a partition below `end` was on disk.
+    init(_ end: LogEnd, of topic: TopicID, _ partition: Int32, leaderEpoch: Int32) {
+        kind = .end
+        self.topic = topic
+        self.partition = partition
+        self.leaderEpoch = leaderEpoch
+        segmentBase = end.base
+        position = end.position
+        offset = end.offset
+        time = end.appendTime
+        checksum = end.checksum
+    }
+
     /// Appends the 80 bytes to `slab`, which must have room.
     func encode(into slab: ByteSlab) {
         let start = slab.count

@@ -155,16 +155,7 @@ extension PartitionLog {
     }
 
     func mark(_ point: FlushPoint) -> MarkEntry {
-        var entry = MarkEntry(.end)
-        entry.topic = topicID
-        entry.partition = partition
-        entry.leaderEpoch = point.leaderEpoch
-        entry.segmentBase = point.end.base
-        entry.position = point.end.position
-        entry.offset = point.end.offset
-        entry.time = point.end.appendTime
-        entry.checksum = point.end.checksum
-        return entry
+        MarkEntry(point.end, of: topicID, partition, leaderEpoch: point.leaderEpoch)
     }
 
     private func complete(_ point: FlushPoint) {

@@ -4,7 +4,7 @@ import MartletTestSupport
 import Synchronization
 
 /// The real file system with faults that a test switches on.
-final class FaultyFileSystem: FileSystem {
+final class FaultyFileSystem: ForwardingFileSystem {
     struct Faults {
         /// `errno` of the next syncs of log files; 0: none.
         var syncCode: CInt = 0
@@ -19,7 +19,7 @@ final class FaultyFileSystem: FileSystem {
     }
 
     let faults = Mutex(Faults())
-    private let base = PosixFileSystem()
+    let base = PosixFileSystem()
 
     func set(_ change: (inout Faults) -> Void) {
         faults.withLock { change(&$0) }
@@ -29,25 +29,10 @@ final class FaultyFileSystem: FileSystem {
         let file = try base.open(path, mode)
         return path.hasSuffix(".log") && !path.contains("marks-") ? FaultyFile(file, self) : file
     }
-
-    func status(_ path: String) throws(SystemError) -> FileStatus? { try base.status(path) }
-    func list(_ directory: String) throws(SystemError) -> [String] { try base.list(directory) }
-    func makeDirectory(_ path: String) throws(SystemError) { try base.makeDirectory(path) }
-    func rename(_ from: String, to: String) throws(SystemError) { try base.rename(from, to: to) }
-    func removeFile(_ path: String) throws(SystemError) { try base.removeFile(path) }
-    func removeDirectory(_ path: String) throws(SystemError) { try base.removeDirectory(path) }
-    func hardLink(_ existing: String, to new: String) throws(SystemError) {
-        try base.hardLink(existing, to: new)
-    }
-    func syncDirectory(_ path: String) throws(SystemError) { try base.syncDirectory(path) }
-    func space(at path: String) throws(SystemError) -> FileSystemSpace {
-        try base.space(at: path)
-    }
-    func lock(_ path: String) throws(SystemError) -> (any FileLock)? { try base.lock(path) }
 }
 
-private final class FaultyFile: File {
-    private let base: any File
+private final class FaultyFile: ForwardingFile {
+    let base: any File
     private let system: FaultyFileSystem
 
     init(_ base: any File, _ system: FaultyFileSystem) {
@@ -55,7 +40,6 @@ private final class FaultyFile: File {
         self.system = system
     }
 
-    var path: String { base.path }
     var descriptor: CInt? {
         system.faults.withLock { $0.readCode == 0 && !$0.isCold } ? base.descriptor : nil
     }
@@ -90,9 +74,6 @@ private final class FaultyFile: File {
         try base.sync()
     }
 
-    func size() throws(SystemError) -> Int64 { try base.size() }
-    func truncate(to size: Int64) throws(SystemError) { try base.truncate(to: size) }
-    func dropCache(from position: Int64) { base.dropCache(from: position) }
     func syncFileSystem() throws(SystemError) {
         let faults = system.faults.withLock { $0 }
         if let gate = faults.gate { _ = gate.wait(seconds: 30) }
@@ -101,5 +82,4 @@ private final class FaultyFile: File {
         }
         try base.syncFileSystem()
     }
-    func close() throws(SystemError) { try base.close() }
 }
