@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -46,6 +48,17 @@ int martlet_terminal_width(int fd) {
 }
 
 char *const *martlet_environment(void) { return environ; }
+
+void martlet_save_addresses(size_t stack_bytes) {
+    (void)mallopt(M_ARENA_MAX, 1);
+    // The default; but said once, it no longer grows with the blocks that are freed.
+    (void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) != 0) return;
+    (void)pthread_attr_setstacksize(&attributes, stack_bytes);
+    (void)pthread_setattr_default_np(&attributes);
+    (void)pthread_attr_destroy(&attributes);
+}
 
 int martlet_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
 

@@ -30,8 +30,7 @@ package final class Broker: Sendable {
     package static func start(_ setup: BrokerSetup) throws(BrokerError) -> Broker {
         Signals.ignoreBrokenPipe()
         let state = BrokerState()
-        var limits = BrokerLimits(
-            setup.configuration, memoryBytes: Int(CurrentProcess.machineMemoryBytes))
+        var limits = BrokerLimits(setup.configuration)
         setup.adjustLimits(&limits)
         let descriptors = DescriptorBudget(setup.configuration)
         limits.fit(descriptors, setup.logger)
@@ -59,6 +58,7 @@ package final class Broker: Sendable {
             throw .storage(error)
         }
         let services = services
+        let limits = services.limits
         let census = ConnectionCensus(
             totalMax: limits.connectionsMax, totalWanted: limits.connectionsWanted,
             perAddressMax: limits.connectionsPerAddressMax)
@@ -190,6 +190,9 @@ extension Broker {
                 logger.error("STORAGE_FAILED", error.message)
                 state.fail(error) { onFatal(error) }
             })
+        // What the threads and the logs took is gone from it by now.
+        var limits = limits
+        limits.fit(setup.memoryRoom(), logger)
         let pool = SlabPool(retainedBytesMax: limits.poolBytesMax)
         let producers = try openProducers(engine, limits, pool, logger)
         let identity = BrokerIdentity(
@@ -248,6 +251,9 @@ extension Broker {
             "martlet_broker_memory_bytes",
             "Memory held for requests that are arriving and for replies that wait."
         ) { Double(services.memory.heldBytes) }
+        registry.gauge(
+            "martlet_broker_memory_max_bytes", "As much of that memory there is for all together."
+        ) { Double(services.memory.limit) }
         registry.gauge("martlet_broker_writable", "1 when producers are served.") {
             services.engine.isWritable ? 1 : 0
         }

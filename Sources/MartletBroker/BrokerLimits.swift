@@ -21,6 +21,8 @@ package struct BrokerLimits: Sendable {
     /// What all connections together may hold for requests that are arriving and for replies that
     /// wait in memory.
     package var memoryBytesMax = 1 << 30
+    /// `memoryBytesMax` as it was meant to be; the process may have less than that needs.
+    package var memoryBytesWanted = 1 << 30
     /// Unused buffers that are kept for the next request.
     package var poolBytesMax = 64 * 1_024 * 1_024
     package var producersMax = 100_000

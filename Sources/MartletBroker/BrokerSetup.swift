@@ -16,6 +16,8 @@ package struct BrokerSetup: Sendable {
     /// Without it there is no admin listener, for brokers inside a test.
     package var servesAdmin = true
     package var plantedBugs: PlantedBugs = []
+    /// What the process may still take.
+    package var memoryRoom: @Sendable () -> MemoryRoom = { .current() }
     /// Changes limits that are not configuration, for tests that meet them on purpose.
     package var adjustLimits: @Sendable (inout BrokerLimits) -> Void = { _ in }
     /// The disk failed for good: whoever waited was told, and the process must end (74). Called
@@ -42,7 +44,7 @@ package enum BrokerError: Error, CustomStringConvertible {
 
 extension BrokerLimits {
     /// The configured values; what is not configuration keeps its default.
-    init(_ configuration: BrokerConfiguration, memoryBytes: Int) {
+    init(_ configuration: BrokerConfiguration) {
         let listener = configuration.listener
         takeReloadable(from: configuration)
         adminConnectionsMax = configuration.admin.connectionsMax
@@ -52,11 +54,30 @@ extension BrokerLimits {
         helloFrameBytesMax = listener.helloFrameBytesMax
         requestsInFlightMax = listener.requestsInFlightMax
         outputBytesMax = listener.outputBytesMax
-        memoryBytesMax = listener.memoryBytesMax > 0 ? listener.memoryBytesMax : memoryBytes / 4
         producersMax = configuration.storage.producersMax
         batchBytesMax = min(batchBytesMax, max(frameBytesMax - 64 * 1_024, 64 * 1_024))
-        // A reply gets half of what is left: any batch must fit while less than half is held.
-        memoryBytesMax = max(memoryBytesMax, 4 * batchBytesMax)
+        let isSet = listener.memoryBytesMax > 0
+        memoryBytesMax = isSet ? max(listener.memoryBytesMax, memoryBytesLeast) : 0
+    }
+
+    /// A reply gets half of what is left: any batch must fit while less than half is held.
+    private var memoryBytesLeast: Int { 4 * batchBytesMax }
+
+    /// Takes at most half of what the process may still have, and a quarter when nothing is set.
+    /// The rest is for all that is not counted: want of memory for requests makes peers wait, want
+    /// of it for anything else ends the process.
+    mutating func fit(_ room: MemoryRoom, _ logger: Logger) {
+        let quarter = Int(clamping: room.bytes / 4)
+        memoryBytesWanted = memoryBytesMax > 0 ? memoryBytesMax : max(quarter, memoryBytesLeast)
+        memoryBytesMax = min(memoryBytesWanted, 2 * quarter)
+        poolBytesMax = min(poolBytesMax, quarter / 2)
+        guard memoryBytesMax < memoryBytesWanted else { return }
+        logger.warning(
+            "MEMORY_LIMITED", "the process may have too little memory for memory.bytes.max",
+            [
+                ("bytes", LogValue(memoryBytesMax)), ("configured", LogValue(memoryBytesWanted)),
+                ("room", LogValue(room.bytes)), ("limit", .string(room.limit)),
+            ])
     }
 
     /// Leaves room for the files of the storage: running out of descriptors for connections is a

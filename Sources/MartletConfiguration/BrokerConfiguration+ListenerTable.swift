@@ -72,8 +72,9 @@ extension BrokerConfiguration {
             ("listener", "memory.bytes.max"), \.listener.memoryBytesMax, .bytes(0...16 * tebibyte),
             "Memory of all connections together for requests that arrive and for replies that "
                 + "wait in memory (verified, cold and small ones; what is sent from the page "
-                + "cache takes none); 0 takes a quarter of the machine's memory. It is never "
-                + "less than four batches of 8MiB. Each connection has 20KiB of its own beside it."
+                + "cache takes none); 0 takes a quarter of what the process may still take when "
+                + "it begins to serve. It is at least four batches of 8MiB, but at most half of "
+                + "what the process may still take. Each connection has 20KiB of its own beside it."
         ),
     ]
 }

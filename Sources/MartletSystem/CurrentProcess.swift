@@ -84,7 +84,8 @@ package enum CurrentProcess {
         }
     }
 
-    private static func readSmallFile(_ path: String) -> String? {
+    /// Up to 4 KiB of a file; nil when it cannot be read.
+    static func readSmallFile(_ path: String) -> String? {
         do {
             let file = try PosixFileSystem().open(path, .readOnly)
             var bytes = [UInt8](repeating: 0, count: 4096)

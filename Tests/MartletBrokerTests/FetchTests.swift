@@ -83,7 +83,7 @@ import Testing
         let topic = try harness.makeTopic(client)
         _ = try client.produce(topic, makeBatch(5))
         let log = try #require(harness.broker.engine.topic(named: "t")?.partition(0))
-        let limits = BrokerLimits(BrokerConfiguration(), memoryBytes: 1 << 30)
+        let limits = BrokerLimits(BrokerConfiguration())
         for offset: Int64 in [3, 5] {
             var answer = FetchAnswer(fetchRequest(topic, from: offset), limits)
             answer.add(0, .atEnd(log.view), log, at: offset)

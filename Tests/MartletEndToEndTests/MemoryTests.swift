@@ -18,12 +18,12 @@ import Testing
     @Test func `row 15: at its memory limit a signal ends it, and what it acknowledged is kept`()
         throws
     {
-        let idle = try Self.idleAddressBytes()
+        let idle = try Self.idleBytes("--as", "VmSize:")
         var ended = 0
         for room in [-8, 12, 48] {
             let folder = try TemporaryDirectory("memory")
             let limit = idle + room << 20
-            let child = try Self.start(folder, limit)
+            let child = try Self.start(folder, "--as", limit)
             let serves = child.waitForErrorOutput("SERVING")
             var load = Load()
             if serves {
@@ -45,23 +45,107 @@ import Testing
         #expect(ended > 0, "the limit was never met")
     }
 
-    /// The address space that an idle broker has when it must save on it.
-    private static func idleAddressBytes() throws -> Int {
-        let folder = try TemporaryDirectory("idle")
-        let child = try start(folder, 64 << 30)
+    // MARK: - Below the limit
+
+    @Test(arguments: [("--as", "VmSize:"), ("--data", "VmData:")])
+    func `row 15: under a limit it serves whatever peers send, and stops in order`(
+        option: String, size: String
+    ) throws {
+        let limit = try Self.idleBytes(option, size) + Self.roomBytes
+        let folder = try TemporaryDirectory("limited")
+        let child = try Self.start(folder, option, limit)
+        try Self.attack(try RunningBroker(serving: child, in: folder))
+    }
+
+    @Test func `row 15: in a small control group it serves whatever peers send`() throws {
+        guard let group = try ControlGroup(bytes: Self.roomBytes) else {
+            return Console.skipped(
+                "control-group", "needs root and version 2 with its memory controller")
+        }
+        let folder = try TemporaryDirectory("group")
+        let child = try Self.start(folder, wrapper: group.wrapper)
+        try Self.attack(try RunningBroker(serving: child, in: folder))
+    }
+
+    /// Where no such group can be made, at least its file can be shown to the broker.
+    @Test func `row 15: the limit of a control group bounds what peers may hold`() throws {
+        guard geteuid() == 0 else {
+            return Console.skipped("control-group-file", "needs root to lay a file over /sys")
+        }
+        let folder = try TemporaryDirectory("groupfile")
+        let script = """
+            mount -t tmpfs none /sys/fs/cgroup
+            echo \(Self.roomBytes) > /sys/fs/cgroup/memory.max
+            exec "$@"
+            """
+        let child = try Self.start(
+            folder, wrapper: ["/usr/bin/unshare", "-m", "/bin/sh", "-e", "-c", script, "sh"])
         let broker = try RunningBroker(serving: child, in: folder)
-        let bytes = try broker.kibibytes("VmSize:") << 10
+        broker.expectLog("limit=\"control group\"")
+        #expect(try broker.metric("martlet_broker_memory_max_bytes") <= Double(Self.roomBytes / 2))
+        #expect(broker.end() == .exited(0))
+    }
+
+    private static let roomBytes = 192 << 20
+
+    /// Peers that send twice as much as there is memory for; one that is served all the while.
+    private static func attack(_ broker: RunningBroker) throws {
+        broker.expectLog("MEMORY_LIMITED")
+        let good = try RawPeer(to: broker.listen)
+        let topic = try good.createTopic("t")
+        let batch = try GoldenBatch.large()
+        var hostile: [RawPeer] = []
+        for number in 0..<1_500 {
+            let peer = try RawPeer(to: broker.listen)
+            // A frame of 16 MiB of which so much comes that a slab of 256 KiB is taken.
+            peer.sendRaw(
+                RawBytes.integer(UInt32(16 << 20)) + [UInt8](repeating: 7, count: 128 << 10))
+            hostile.append(peer)
+            if number % 100 == 0 { #expect(good.ping()) }
+        }
+        while try broker.metric("martlet_broker_memory_pauses_total") == 0 {}
+        // Memory is taken from those who do not go on.
+        for _ in 0..<10 {
+            let reply = try #require(good.request(20, RawPeer.produce(batch, to: topic)))
+            #expect(RawPeer.outcome(reply) == 0)
+        }
+        var fetched = try good.fetch(topic, from: 0, verify: true)
+        while fetched.error == RawPeer.tooManyRequests {
+            fetched = try good.fetch(topic, from: 0, verify: true)
+        }
+        #expect(fetched.error == 0 && !fetched.batches.isEmpty)
+        #expect(try broker.get("/readyz").body == "ready\n")
+        withExtendedLifetime(hostile) {}
+        #expect(broker.end() == .exited(0))
+    }
+
+    // MARK: - Steps
+
+    /// What an idle broker has of something when it must save on it.
+    private static func idleBytes(_ option: String, _ size: String) throws -> Int {
+        let folder = try TemporaryDirectory("idle")
+        let child = try start(folder, option, 64 << 30)
+        let broker = try RunningBroker(serving: child, in: folder)
+        let bytes = try broker.kibibytes(size) << 10
         #expect(broker.end() == .exited(0))
         return bytes
     }
 
-    private static func start(_ folder: TemporaryDirectory, _ bytes: Int) throws -> ChildProcess {
+    private static func start(
+        _ folder: TemporaryDirectory, _ option: String, _ bytes: Int
+    ) throws -> ChildProcess {
+        try start(folder, limits: ["\(option)=\(bytes)", "--core=0"])
+    }
+
+    /// A broker that is told to take far more than there is.
+    private static func start(
+        _ folder: TemporaryDirectory, limits: [String] = [], wrapper: [String] = []
+    ) throws -> ChildProcess {
         let file = folder.path("martlet.conf")
         try RunningBroker.write(
             "[listener]\nconnections.per.address.max = 4000\nmemory.bytes.max = 1GiB\n", to: file)
         return try RunningBroker.launch(
-            in: folder, ["--config", file], limits: ["--as=\(bytes)", "--core=0"],
-            environment: quiet)
+            in: folder, ["--config", file], limits: limits, wrapper: wrapper, environment: quiet)
     }
 
     /// Takes memory in every way there is until the broker has no more, and counts what it
@@ -100,5 +184,30 @@ import Testing
         let batches = try RawPeer(to: broker.listen).drain(load.topic)
         #expect(batches.count >= Int(load.acknowledged) * (try GoldenBatch.large().count))
         #expect(broker.end() == .exited(0))
+    }
+}
+
+/// A control group of version 2 with so much memory, for one process; it goes with its last reference.
+private final class ControlGroup {
+    private let folder = "/sys/fs/cgroup/martlet-test-\(getpid())"
+
+    /// Nil where none can be made.
+    init?(bytes: Int) throws {
+        // A folder like any other is none.
+        guard unsafe access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0,
+            unsafe mkdir(folder, 0o755) == 0
+        else { return nil }
+        guard unsafe access(folder + "/memory.max", F_OK) == 0 else {
+            unsafe rmdir(folder)
+            return nil
+        }
+        try RunningBroker.write("\(bytes)\n", to: folder + "/memory.max")
+    }
+
+    deinit { unsafe rmdir(folder) }
+
+    /// Puts the program that it becomes into the group.
+    var wrapper: [String] {
+        ["/bin/sh", "-e", "-c", "echo $$ > \(folder)/cgroup.procs; exec \"$@\"", "sh"]
     }
 }

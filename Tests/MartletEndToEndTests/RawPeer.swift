@@ -18,6 +18,7 @@ final class RawPeer: @unchecked Sendable {
     static let shuttingDown: UInt16 = 1_006
     static let diskFull: UInt16 = 1_003
     static let storageFailed: UInt16 = 1_004
+    static let tooManyRequests: UInt16 = 1_005
 
     private let connection: BlockingConnection
     private var correlation: UInt64 = 0

@@ -14,6 +14,9 @@ int martlet_getrandom(void *buffer, size_t length);
 // Columns of the terminal behind fd; 0 when it is none or does not tell.
 int martlet_terminal_width(int fd);
 char *const *martlet_environment(void);
+// Has the allocator make one heap for all threads and unmap large blocks when they are freed, and
+// gives threads made from now on such a stack.
+void martlet_save_addresses(size_t stack_bytes);
 // A counter to wake a poll with: non-blocking, close-on-exec.
 int martlet_eventfd(void);
 // `poll` with a time-out in nanoseconds; below 0: none. `entries` are struct pollfd.

@@ -129,7 +129,7 @@ struct Doctor {
     private mutating func process() {
         figure("connections", Int64(facts.connections()))
         figure("producers", Int64(services.producers.count))
-        figure("memory.held", Int64(services.memory.heldBytes), "bytes")
+        memory()
         if let resident = CurrentProcess.residentBytes {
             figure("process.resident", resident, "bytes")
         }
@@ -147,6 +147,17 @@ struct Doctor {
                     + "the log files, connections.max is \(wanted)",
                 "raise LimitNOFILE, or lower connections.max")
         }
+    }
+
+    private mutating func memory() {
+        let (inForce, wanted) = (services.limits.memoryBytesMax, services.limits.memoryBytesWanted)
+        figure("memory.held", Int64(services.memory.heldBytes), "bytes")
+        figure("memory.max", Int64(inForce), "bytes")
+        guard inForce < wanted else { return }
+        find(
+            Self.warning, "memory-limit",
+            "\(inForce) bytes are there for requests and replies, \(wanted) are wanted",
+            "the log says why (MEMORY_LIMITED): raise that limit, or lower memory.bytes.max")
     }
 
     /// Settings that are allowed and still deserve a second look.
