@@ -21,6 +21,12 @@ ssize_t martlet_preadv2_nowait(int fd, void *buffer, size_t count, int64_t offse
 
 int martlet_syncfs(int fd) { return syncfs(fd); }
 
+int martlet_write_errors(int fd) {
+    // Of one page only, so that it does not wait for what is written meanwhile; the errors told
+    // are those of the whole file.
+    return sync_file_range(fd, 0, 1, SYNC_FILE_RANGE_WAIT_BEFORE);
+}
+
 int martlet_accept4(int fd, void *address, uint32_t *length, int flags) {
     return accept4(fd, (struct sockaddr *)address, length, flags);
 }

@@ -56,7 +56,8 @@ extension PartitionLog {
 
     /// One `syncfs` writes what many partitions have, together; then each file is asked on its own,
     /// for `syncfs` does not tell of every write that failed (none before Linux 5.8, and later none
-    /// that somebody else was told of). Flush queue; blocks.
+    /// that somebody else was told of). Last, one file is synced: a file system that shut itself
+    /// down may have let `syncfs` pass. Flush queue; blocks.
     static func flushTogether(_ logs: [PartitionLog]) {
         guard let context = logs.first?.context, context.failed == nil else { return }
         let start = context.clock.monotonicNanoseconds()
@@ -71,7 +72,8 @@ extension PartitionLog {
             try storageFatal("syncing the file system") { () throws(SystemError) in
                 try any.syncFileSystem()
             }
-            for (log, point) in points { try log.syncFiles(point) }
+            for (log, point) in points { try log.checkWrites(point) }
+            try storageFatal("syncing \(any.path)") { () throws(SystemError) in try any.sync() }
             try context.recordMarks(points.map { $0.0.mark($0.1) })
         } catch {
             context.fail(error)
@@ -119,9 +121,11 @@ extension PartitionLog {
         writeSeals(point)
     }
 
-    private func syncFiles(_ point: FlushPoint) throws(StorageError) {
+    private func checkWrites(_ point: FlushPoint) throws(StorageError) {
         for (_, file) in point.segments {
-            try storageFatal("syncing \(name)") { () throws(SystemError) in try file.sync() }
+            try storageFatal("syncing \(name)") { () throws(SystemError) in
+                try file.checkWrites()
+            }
         }
     }
 

@@ -76,6 +76,11 @@ package protocol File: AnyObject, Sendable {
     /// Flushes every dirty page of the file system that holds this file (`syncfs`).
     func syncFileSystem() throws(SystemError)
 
+    /// Throws when writing this file back failed since it was opened, or since an error was last
+    /// told through it (here or by `sync`). Syncs nothing and has the device flush nothing, which
+    /// `sync` does also for a file that is clean.
+    func checkWrites() throws(SystemError)
+
     /// Closes the file. Idempotent; the last reference closes it too, without a report.
     func close() throws(SystemError)
 }

@@ -78,5 +78,6 @@ extension ForwardingFile {
     package func truncate(to size: Int64) throws(SystemError) { try base.truncate(to: size) }
     package func dropCache(from position: Int64) { base.dropCache(from: position) }
     package func syncFileSystem() throws(SystemError) { try base.syncFileSystem() }
+    package func checkWrites() throws(SystemError) { try base.checkWrites() }
     package func close() throws(SystemError) { try base.close() }
 }

@@ -88,6 +88,10 @@ final class PosixFile: File {
         try SystemCall.check("syncfs", path) { martlet_syncfs(handle.value) }
     }
 
+    func checkWrites() throws(SystemError) {
+        try SystemCall.check("sync_file_range", path) { martlet_write_errors(handle.value) }
+    }
+
     func close() throws(SystemError) {
         try handle.close(path)
     }

@@ -79,6 +79,9 @@ ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) {
 int fdatasync(int fd) { return fails_on("sync", fd) ? -1 : REAL(fdatasync)(fd); }
 int fsync(int fd) { return fails_on("sync", fd) ? -1 : REAL(fsync)(fd); }
 int syncfs(int fd) { return fails_on("sync", fd) ? -1 : REAL(syncfs)(fd); }
+int sync_file_range(int fd, off_t at, off_t count, unsigned flags) {
+    return fails_on("sync", fd) ? -1 : REAL(sync_file_range)(fd, at, count, flags);
+}
 int ftruncate(int fd, off_t size) {
     return fails_on("truncate", fd) ? -1 : REAL(ftruncate)(fd, size);
 }

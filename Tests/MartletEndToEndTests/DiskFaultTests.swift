@@ -15,6 +15,35 @@ import Testing
         batch.bytes.max = 100KiB
         """
 
+    /// What a flush of many partitions rests on: after one `syncfs` each file is asked, and no sync of
+    /// each is needed.
+    @Test func `row 11: each file tells of its own failed write-back, once, without a sync`() throws
+    {
+        guard SmallDisk.isPossible else {
+            return Console.skipped("write-back", "needs root to mount a file system")
+        }
+        let folder = try TemporaryDirectory("hollow")
+        let disk = try HollowDisk(in: folder, bytes: 24 << 20)
+        let files = PosixFileSystem()
+        let whole = try files.open(disk.path + "/whole", .createNew)
+        try Self.fill(whole, 4_096)
+        try whole.sync()
+        let lost = try files.open(disk.path + "/lost", .createNew)
+        let other = try files.open(disk.path + "/lost", .readWrite)
+        try Self.fill(lost, 40 << 20)
+        // It may tell or not; that is why the files are asked.
+        do { try whole.syncFileSystem() } catch { #expect(error.call == "syncfs") }
+        try whole.checkWrites()
+        #expect(throws: SystemError.self) { try lost.checkWrites() }
+        #expect(throws: SystemError.self) { try other.checkWrites() }
+        try lost.checkWrites()
+    }
+
+    private static func fill(_ file: any File, _ count: Int) throws {
+        let bytes = [UInt8](repeating: 7, count: count)
+        try unsafe bytes.withUnsafeBytes { try unsafe file.write($0, at: 0) }
+    }
+
     @Test func `row 10: a disk that is really full refuses, keeps all, and recovers by itself`()
         throws
     {

@@ -107,6 +107,33 @@ final class SmallDisk {
     }
 }
 
+/// An ext4 file system larger than the disk below it: what is written beyond fails on its way to the
+/// disk, after `pwrite` took it. Needs root.
+final class HollowDisk {
+    let path: String
+    private let below: SmallDisk
+
+    init(in folder: TemporaryDirectory, bytes: Int) throws {
+        path = folder.path("hollow")
+        let image = folder.path("below") + "/image"
+        below = try SmallDisk(at: folder.path("below"), bytes: bytes)
+        try PosixFileSystem().makeDirectory(path)
+        try PosixFileSystem().open(image, .createNew).truncate(to: Int64(bytes) * 8)
+        let steps = [
+            ["/sbin/mkfs.ext4", "-q", "-F", "-E", "nodiscard", "-J", "size=4", image],
+            ["/bin/mount", "-o", "loop", image, path],
+        ]
+        for step in steps {
+            let run = try Programs.run(step[0], Array(step[1...]))
+            try #require(run.ending == .exited(0), "\(step): \(run.errors)")
+        }
+    }
+
+    deinit {
+        unsafe umount2(path, CInt(MNT_DETACH))
+    }
+}
+
 extension RunningBroker {
     /// Memory that the broker holds.
     func residentBytes() throws -> Int { try kibibytes("VmRSS:") << 10 }

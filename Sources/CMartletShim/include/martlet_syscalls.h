@@ -8,6 +8,8 @@
 
 ssize_t martlet_preadv2_nowait(int fd, void *buffer, size_t count, int64_t offset);
 int martlet_syncfs(int fd);
+// -1 when a write-back of the file failed since it was opened or last told; syncs nothing.
+int martlet_write_errors(int fd);
 int martlet_accept4(int fd, void *address, uint32_t *length, int flags);
 int martlet_fcntl_int(int fd, int command, int argument);
 int martlet_getrandom(void *buffer, size_t length);

@@ -95,8 +95,10 @@ struct DiskState: Sendable {
         nodes[directory] = node
     }
 
-    /// A write-back that failed: the pages count as clean, but are not on the device.
-    mutating func losePages() {
+    /// The write-back of all files but one failed: their pages count as clean, but are not on the
+    /// device.
+    mutating func losePages(but lucky: Int) {
+        sync(file: lucky)
         for (id, node) in nodes where !node.pending.isEmpty {
             nodes[id]?.pending = []
             nodes[id]?.hasLostPages = true
@@ -464,12 +466,19 @@ private final class CrashFile: File {
     }
 
     func syncFileSystem() throws(SystemError) {
-        // It need not be told of a write that failed; who syncs the file itself is (syncfs(2)).
+        // It need not be told of a write that failed; who asks the file itself is (syncfs(2)).
+        let node = node
         try disk.perform(
-            .sync, "syncfs", path, isSilent: true, partly: { $0.losePages() }
+            .sync, "syncfs", path, isSilent: true, partly: { $0.losePages(but: node) }
         ) { disk in
             disk.syncAll()
             return 0
+        }
+    }
+
+    func checkWrites() throws(SystemError) {
+        if disk.tellsLostPages(node) {
+            throw SystemError(call: "sync_file_range", code: EIO, subject: path)
         }
     }
 
@@ -477,6 +486,14 @@ private final class CrashFile: File {
 }
 
 extension CrashDisk {
+    /// Once.
+    fileprivate func tellsLostPages(_ node: Int) -> Bool {
+        state.withLock { state in
+            defer { state.disk.nodes[node]?.hasLostPages = false }
+            return state.disk.nodes[node]?.hasLostPages == true
+        }
+    }
+
     /// Clean pages are read from the device again.
     fileprivate func dropCache(_ node: Int) {
         state.withLock { state in
