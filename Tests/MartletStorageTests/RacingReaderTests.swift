@@ -28,33 +28,25 @@ import Testing
 
     private static let index = "/\(LogFileNames.index(0, generation: 0))"
 
-    @Test func `a reader whose segment retention takes is told where the log begins`() throws {
+    @Test(arguments: [false, true])
+    func `a reader whose segment retention takes is told where the log begins`(
+        verifies: Bool
+    ) throws {
         let (_, log) = try storedLog("delete")
         let next = try #require(log.state.withLock { $0.segments.dropFirst().first?.base })
         disk.interrupt(.size, Self.index) {
             do { _ = try log.deleteRecords(before: next) } catch { Issue.record(error) }
         }
-        guard case .outOfRange(let view) = try log.planFromDisk(from: 0, maxBytes: 1_000) else {
+        let outcome =
+            verifies
+            ? try log.verifiedRead(from: 0, maxBytes: 1_000)
+            : try log.planFromDisk(from: 0, maxBytes: 1_000)
+        guard case .outOfRange(let view) = outcome else {
             Issue.record("not told")
             return
         }
         #expect(view.logStart == next)
         #expect(!disk.isWaiting)
-    }
-
-    @Test func `a verified reader whose segment retention takes is told where the log begins`()
-        throws
-    {
-        let (_, log) = try storedLog("delete")
-        let next = try #require(log.state.withLock { $0.segments.dropFirst().first?.base })
-        disk.interrupt(.size, Self.index) {
-            do { _ = try log.deleteRecords(before: next) } catch { Issue.record(error) }
-        }
-        guard case .outOfRange(let view) = try log.verifiedRead(from: 0, maxBytes: 1_000) else {
-            Issue.record("not told")
-            return
-        }
-        #expect(view.logStart == next && !disk.isWaiting)
     }
 
     @Test func `a reader whose segment is compacted reads the new one`() throws {
