@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -54,6 +55,13 @@ int martlet_terminal_width(int fd) {
 }
 
 char *const *martlet_environment(void) { return environ; }
+
+void *martlet_allocate(size_t alignment, size_t size) {
+    void *memory = NULL;
+    return posix_memalign(&memory, alignment, size) == 0 ? memory : NULL;
+}
+
+void martlet_free(void *memory) { free(memory); }
 
 void martlet_save_addresses(size_t stack_bytes) {
     (void)mallopt(M_ARENA_MAX, 1);

@@ -1,3 +1,5 @@
+import CMartletShim
+
 /// Owned memory of a fixed capacity, filled from the front: `[0, count)` holds bytes, the rest is free.
 ///
 /// It has one owner at a time and no lock: whoever holds it may read and write it, and hands it on
@@ -17,14 +19,30 @@
     /// which cost more than an append.
     private var filled = 0
 
-    package init(capacity: Int) {
-        precondition(capacity >= 0, "capacity is negative")
+    /// The process ends when the system has no memory for it, as for any other object.
+    package convenience init(capacity: Int) {
+        guard let memory = unsafe Self.allocate(capacity) else { preconditionFailure("no memory") }
+        unsafe self.init(memory, capacity)
+    }
+
+    /// Nil when the system has no memory for it.
+    package convenience init?(ifPossible capacity: Int) {
+        guard let memory = unsafe Self.allocate(capacity) else { return nil }
+        unsafe self.init(memory, capacity)
+    }
+
+    private init(_ memory: UnsafeMutableRawPointer, _ capacity: Int) {
         self.capacity = capacity
-        unsafe base = .allocate(byteCount: max(capacity, 1), alignment: Self.alignment)
+        unsafe base = memory
+    }
+
+    private static func allocate(_ capacity: Int) -> UnsafeMutableRawPointer? {
+        precondition(capacity >= 0, "capacity is negative")
+        return unsafe martlet_allocate(alignment, max(capacity, 1))
     }
 
     deinit {
-        unsafe base.deallocate()
+        unsafe martlet_free(base)
     }
 
     /// The bytes filled so far.

@@ -14,10 +14,17 @@ package final class SlabPool: Sendable {
 
     private let state = Mutex(State())
     private let retainedBytesMax: Int
+    private let makeIfPossible: @Sendable (Int) -> ByteSlab?
 
-    /// - Parameter retainedBytesMax: what the pool may hold unused; slabs beyond it are freed.
-    package init(retainedBytesMax: Int) {
+    /// - Parameters:
+    ///   - retainedBytesMax: what the pool may hold unused; slabs beyond it are freed.
+    ///   - makeIfPossible: makes a slab of a capacity, or refuses; for tests.
+    package init(
+        retainedBytesMax: Int,
+        makeIfPossible: @escaping @Sendable (Int) -> ByteSlab? = { ByteSlab(ifPossible: $0) }
+    ) {
         self.retainedBytesMax = retainedBytesMax
+        self.makeIfPossible = makeIfPossible
     }
 
     /// The bytes held unused now.
@@ -28,13 +35,32 @@ package final class SlabPool: Sendable {
     /// `size` must have been held against a limit before.
     package func take(atLeast size: Int) -> ByteSlab {
         let shelf = Self.shelf(for: size)
-        let kept: ByteSlab? = state.withLock { state in
+        return takeKept(shelf) ?? ByteSlab(capacity: 1 << shelf)
+    }
+
+    /// The same; nil when the system has no memory for it, also not when all that is held unused
+    /// goes back.
+    package func takeIfPossible(atLeast size: Int) -> ByteSlab? {
+        let shelf = Self.shelf(for: size)
+        if let slab = takeKept(shelf) ?? makeIfPossible(1 << shelf) { return slab }
+        freeKept()
+        return makeIfPossible(1 << shelf)
+    }
+
+    private func takeKept(_ shelf: Int) -> ByteSlab? {
+        state.withLock { state in
             guard let slab = state.shelves[shelf].popLast() else { return nil }
             state.retainedBytes -= slab.capacity
             slab.isPooled = false
             return slab
         }
-        return kept ?? ByteSlab(capacity: 1 << shelf)
+    }
+
+    private func freeKept() {
+        state.withLock { state in
+            for shelf in state.shelves.indices { state.shelves[shelf] = [] }
+            state.retainedBytes = 0
+        }
     }
 
     /// Takes a slab back; the caller must not touch it again.

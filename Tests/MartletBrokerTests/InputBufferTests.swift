@@ -1,5 +1,6 @@
 import MartletFormat
 import MartletSystem
+import Synchronization
 import Testing
 
 @testable import MartletBroker
@@ -53,6 +54,35 @@ import Testing
         #expect(nowFits)
         second.close()
         #expect(budget.heldBytes == 0)
+    }
+
+    @Test func `memory that the system refuses is like memory that others hold`() throws {
+        let (near, far) = try connectedPair()
+        let budget = MemoryBudget(limit: 1 << 30)
+        let most = Mutex(16_384)
+        let pool = SlabPool(retainedBytesMax: 0) { capacity in
+            most.withLock { capacity <= $0 } ? ByteSlab(capacity: capacity) : nil
+        }
+        var input = InputBuffer(pool: pool, budget: budget)
+        let content = [UInt8](repeating: 7, count: 40_000)
+        _ = try unsafe content.withUnsafeBytes { bytes in try unsafe far.send(bytes) }
+        var hasRoom = input.makeRoom(initialBytes: InputBuffer.slabBytes)
+        #expect(hasRoom)
+        while hasRoom {
+            _ = try input.receive(from: near)
+            hasRoom = input.makeRoom(initialBytes: 4_096)
+        }
+        #expect(input.pendingBytes == 16_384)
+        #expect(budget.heldBytes == 16_384)
+        most.withLock { $0 = 1 << 20 }
+        hasRoom = input.makeRoom(initialBytes: 4_096)
+        #expect(hasRoom)
+        input.close()
+        #expect(budget.heldBytes == 0)
+        // Not even its own.
+        most.withLock { $0 = 0 }
+        hasRoom = input.makeRoom(initialBytes: 4_096)
+        #expect(!hasRoom)
     }
 
     /// Two ends of one connection.

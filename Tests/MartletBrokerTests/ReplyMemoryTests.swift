@@ -62,6 +62,16 @@ import Testing
         #expect(budget.heldBytes == 0 && !memory.isOver)
     }
 
+    @Test func `a slab that the system refuses gives its loan back`() {
+        let budget = MemoryBudget(limit: 1_000_000)
+        let memory = ReplyMemory(
+            pool: SlabPool(retainedBytesMax: 0) { $0 > 65_536 ? nil : ByteSlab(capacity: $0) },
+            budget: budget)
+        #expect(memory.slab(atLeast: 100_000) == nil)
+        #expect(budget.heldBytes == 0 && memory.sharedBytes == 0)
+        #expect(memory.slab(atLeast: 50_000) != nil)
+    }
+
     /// A topic with `count` batches of 100 KB.
     private func fill(_ harness: BrokerHarness, _ count: Int) throws -> TopicID {
         let client = try harness.hello()

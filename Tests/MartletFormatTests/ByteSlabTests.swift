@@ -1,4 +1,5 @@
 import MartletFormat
+import Synchronization
 import Testing
 
 @Suite("Byte slab") struct ByteSlabTests {
@@ -159,6 +160,32 @@ import Testing
         #expect(pool.retainedBytes == 8192)
         pool.give(ByteSlab(capacity: 3000))
         #expect(pool.retainedBytes == 8192)
+    }
+
+    @Test func `what the system refuses is no slab, and what lies unused is given for it`() {
+        let refusals = Mutex(0)
+        let pool = SlabPool(retainedBytesMax: 1 << 20) { capacity in
+            let isRefused = refusals.withLock { left in
+                defer { left = max(0, left - 1) }
+                return left > 0
+            }
+            return isRefused ? nil : ByteSlab(capacity: capacity)
+        }
+        pool.give(pool.take(atLeast: 8_192))
+        refusals.withLock { $0 = 1 }
+        // What lies there is enough.
+        #expect(pool.takeIfPossible(atLeast: 8_192) != nil)
+        pool.give(pool.take(atLeast: 8_192))
+        #expect(pool.takeIfPossible(atLeast: 65_536)?.capacity == 65_536)
+        #expect(pool.retainedBytes == 0)
+        refusals.withLock { $0 = 2 }
+        #expect(pool.takeIfPossible(atLeast: 65_536) == nil)
+        #expect(pool.takeIfPossible(atLeast: 65_536) != nil)
+    }
+
+    @Test func `a slab that no machine has is refused`() {
+        #expect(ByteSlab(ifPossible: 1 << 62) == nil)
+        #expect(ByteSlab(ifPossible: 1 << 16)?.capacity == 1 << 16)
     }
 
     @Test func `two takers at once never hold the same slab`() async {

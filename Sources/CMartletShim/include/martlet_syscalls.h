@@ -16,6 +16,9 @@ int martlet_getrandom(void *buffer, size_t length);
 // Columns of the terminal behind fd; 0 when it is none or does not tell.
 int martlet_terminal_width(int fd);
 char *const *martlet_environment(void);
+// Memory that nobody has yet; NULL when the system refuses it. It goes back with martlet_free.
+void *martlet_allocate(size_t alignment, size_t size);
+void martlet_free(void *memory);
 // Has the allocator make one heap for all threads and unmap large blocks when they are freed, and
 // gives threads made from now on such a stack.
 void martlet_save_addresses(size_t stack_bytes);

@@ -67,8 +67,8 @@ struct InputBuffer {
         needed = .unknown
     }
 
-    /// Makes room to receive into. False when the memory of all connections together is used up;
-    /// then nothing has changed.
+    /// Makes room to receive into. False when the memory of all connections together is used up, or
+    /// the system refuses more; then nothing has changed.
     mutating func makeRoom(initialBytes: Int) -> Bool {
         guard let slab else {
             slab = take(initialBytes) ?? take(Self.ownSlabBytes)
@@ -143,10 +143,13 @@ struct InputBuffer {
         return true
     }
 
-    /// Nil when all connections together hold as much as they may.
+    /// Nil when all connections together hold as much as they may, or the system has no more.
     private func take(_ bytes: Int) -> ByteSlab? {
-        guard bytes == Self.ownSlabBytes || budget.take(bytes) else { return nil }
-        return pool.take(atLeast: bytes)
+        if bytes == Self.ownSlabBytes { return pool.takeIfPossible(atLeast: bytes) }
+        guard budget.take(bytes) else { return nil }
+        if let slab = pool.takeIfPossible(atLeast: bytes) { return slab }
+        budget.give(bytes)
+        return nil
     }
 
     private func returnSlab(_ slab: ByteSlab) {

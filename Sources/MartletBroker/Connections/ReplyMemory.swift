@@ -39,11 +39,13 @@ final class ReplyMemory: Sendable {
         take(bytes) ? MemoryLoan(self, bytes) : nil
     }
 
-    /// An empty slab; nil when there is not so much for this connection now.
+    /// An empty slab; nil when there is not so much for this connection now, or the system refuses
+    /// it.
     func slab(atLeast bytes: Int) -> ReplySlab? {
         let size = SlabPool.capacity(for: bytes)
         guard let loan = lend(size) else { return nil }
-        return ReplySlab(pool.take(atLeast: size), loan, pool)
+        guard let slab = pool.takeIfPossible(atLeast: size) else { return nil }
+        return ReplySlab(slab, loan, pool)
     }
 
     /// An empty slab for a reply that cannot be put off, however much is held.
