@@ -74,6 +74,15 @@ void martlet_save_addresses(size_t stack_bytes) {
     (void)pthread_attr_destroy(&attributes);
 }
 
+void martlet_semaphore_wait(sem_t *semaphore, int64_t nanoseconds) {
+    if (nanoseconds == INT64_MAX) {
+        (void)sem_wait(semaphore);
+        return;
+    }
+    struct timespec end = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+    (void)sem_clockwait(semaphore, CLOCK_MONOTONIC, &end);
+}
+
 int martlet_eventfd(void) { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
 
 int martlet_ppoll(void *entries, size_t count, int64_t nanoseconds) {

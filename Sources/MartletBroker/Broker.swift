@@ -78,9 +78,10 @@ package final class Broker: Sendable {
         self.state = state
         let address = setup.configuration.listener.listen.description
         do throws(SystemError) {
-            for loop in loops { try loop.queue.preparePolling(lingerMilliseconds: 100) }
+            for loop in loops { try loop.queue.keepThread() }
             listener = try Self.listen(address, census, setup, limits, metrics, loops)
         } catch {
+            for loop in loops { loop.queue.releaseThread() }
             // Nothing was accepted, so closing cannot lose anything; its error is not the reason.
             do { try services.engine.close() } catch {
                 services.logger.error("STORAGE_NOT_CLOSED", "\(error)")
@@ -130,6 +131,8 @@ package final class Broker: Sendable {
             _ = waitUntilEmpty(.seconds(1))
         }
         defer {
+            state.detach()
+            for loop in loops { loop.queue.releaseThread() }
             if let admin { wait { admin.stop($0) } }
         }
         try services.engine.close()

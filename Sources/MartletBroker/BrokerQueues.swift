@@ -21,7 +21,7 @@ struct BrokerQueues: Sendable {
             flush: (0..<max(configuration.flushConcurrency, 1)).map {
                 ThreadQueue(label: "martlet.flush.\($0)")
             }, readers: readers, housekeeping: ThreadQueue(label: "martlet.housekeeping"),
-            upkeep: SerialQueue(label: "martlet.upkeep", priority: .background),
+            upkeep: ThreadQueue(label: "martlet.upkeep"),
             marks: ThreadQueue(label: "martlet.marks"))
     }
 

@@ -30,6 +30,15 @@ final class BrokerState: Sendable {
         state.withLock { $0.loops = loops }
     }
 
+    /// The broker has stopped. Its engine holds this object by its way out, so it must not be held:
+    /// neither would ever go, nor their threads.
+    func detach() {
+        state.withLock { state in
+            state.engine = nil
+            state.loops = []
+        }
+    }
+
     func move(to readiness: Readiness) {
         state.withLock { state in
             if case .failed = state.readiness { return }

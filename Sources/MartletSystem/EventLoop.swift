@@ -22,17 +22,9 @@ import Synchronization
 
     package typealias Job = @Sendable () -> Void
 
-    fileprivate struct Timer {
-        let due: Int64
-        let number: UInt64
-        let job: Job
-    }
-
     fileprivate struct Mailbox {
         var jobs: [Job] = []
-        /// A heap by due time, then by number.
-        var timers: [Timer] = []
-        var lastNumber: UInt64 = 0
+        var timers = TimerHeap()
         /// The thread is, or is about to be, in its wait.
         var isSleeping = false
         /// When the wait ends by itself.
@@ -77,12 +69,9 @@ import Synchronization
     }
 
     package func execute(after nanoseconds: Int64, _ job: @escaping Job) {
-        let (sum, overflow) = clock.monotonicNanoseconds().addingReportingOverflow(
-            max(nanoseconds, 0))
-        let due = overflow ? Int64.max : sum
+        let due = TimerHeap.due(nanoseconds, after: clock.monotonicNanoseconds())
         let rings = mailbox.withLock { mailbox in
-            mailbox.lastNumber += 1
-            mailbox.push(Timer(due: due, number: mailbox.lastNumber, job: job))
+            mailbox.timers.push(due: due, job)
             return due < mailbox.sleepsUntil && mailbox.wakes()
         }
         if rings { bell.ring() }
@@ -173,7 +162,7 @@ import Synchronization
                     return 0
                 }
                 mailbox.isSleeping = true
-                mailbox.sleepsUntil = mailbox.timers.first?.due ?? .max
+                mailbox.sleepsUntil = mailbox.timers.nextDue
                 return mailbox.sleepsUntil
             }
             guard let wait else { break }
@@ -184,7 +173,7 @@ import Synchronization
             }
         }
         let (last, left) = mailbox.withLock { mailbox in
-            mailbox.timers = []
+            mailbox.timers = TimerHeap()
             mailbox.hasEnded = true
             defer {
                 mailbox.afterStop = []
@@ -236,7 +225,7 @@ import Synchronization
 
     private func runTimers() {
         let now = clock.monotonicNanoseconds()
-        while let timer = mailbox.withLock({ $0.pop(due: now) }) { timer.job() }
+        while let job = mailbox.withLock({ $0.timers.pop(now: now) }) { job() }
     }
 
     /// Runs the jobs that are there. Once stopped, also those that they give.
@@ -293,43 +282,5 @@ extension EventLoop.Mailbox {
         isSleeping = false
         sleepsUntil = .min
         return true
-    }
-
-    fileprivate mutating func push(_ timer: EventLoop.Timer) {
-        timers.append(timer)
-        var index = timers.count - 1
-        while index > 0 {
-            let parent = (index - 1) / 2
-            guard timers[index] < timers[parent] else { break }
-            timers.swapAt(index, parent)
-            index = parent
-        }
-    }
-
-    fileprivate mutating func pop(due: Int64) -> EventLoop.Timer? {
-        guard let first = timers.first, first.due <= due else { return nil }
-        timers.swapAt(0, timers.count - 1)
-        timers.removeLast()
-        var index = 0
-        while true {
-            var least = index
-            for child in [2 * index + 1, 2 * index + 2]
-            where child < timers.count && timers[child] < timers[least] {
-                least = child
-            }
-            if least == index { return first }
-            timers.swapAt(index, least)
-            index = least
-        }
-    }
-}
-
-extension EventLoop.Timer: Comparable {
-    fileprivate static func < (left: Self, right: Self) -> Bool {
-        (left.due, left.number) < (right.due, right.number)
-    }
-
-    fileprivate static func == (left: Self, right: Self) -> Bool {
-        left.number == right.number
     }
 }

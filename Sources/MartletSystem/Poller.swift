@@ -9,8 +9,8 @@ import Glibc
 /// ends the process; it also costs an ioctl, an epoll_ctl and two changes of thread for each event.
 /// An epoll instance never hangs up, and what is ready on many sockets is found by one call.
 ///
-/// While there is traffic the queue's thread waits for the sockets itself, so that an event changes
-/// threads once instead of twice; when there was none for a while it goes back to Dispatch.
+/// Where the queue keeps its thread, that waits for the sockets itself: an event changes threads once
+/// instead of twice, and the source has nothing to do.
 ///
 /// Everything here but `ring` is called on the queue.
 final class Poller: @unchecked Sendable {
@@ -27,14 +27,13 @@ final class Poller: @unchecked Sendable {
     private static let bellToken = UInt64.max
 
     private let bell: Bell
-    private let lingerMilliseconds: Int32
     private let epoll: Descriptor
     private let source: any DispatchSourceRead
     private var slots: [Slot] = []
     private var free: [Int] = []
     private var ready: [martlet_ready]
 
-    init(on queue: SerialQueue, lingerMilliseconds: Int32) throws(SystemError) {
+    init(on queue: SerialQueue) throws(SystemError) {
         let number = try SystemCall.check("epoll_create1") { martlet_epoll_create() }
         let epoll = Descriptor(number)
         let bell = try Bell()
@@ -43,7 +42,6 @@ final class Poller: @unchecked Sendable {
         }
         self.epoll = epoll
         self.bell = bell
-        self.lingerMilliseconds = lingerMilliseconds
         ready = Array(repeating: martlet_ready(), count: Self.eventsMax)
         source = DispatchSource.makeReadSource(
             fileDescriptor: number, queue: queue.dispatchQueue)
@@ -95,23 +93,23 @@ final class Poller: @unchecked Sendable {
     /// Any thread: ends the wait in `work`.
     func ring() { bell.ring() }
 
-    /// Does what there is to do, jobs and sockets, until there was nothing for a while.
+    /// Does what there is to do, jobs and sockets, until there is nothing; for good while the queue
+    /// keeps its thread.
     func work(for queue: SerialQueue) {
         while true {
             queue.runPendingJobs()
-            let sleeps = lingerMilliseconds > 0 && queue.fallAsleep()
-            let found = find(waiting: sleeps ? lingerMilliseconds : 0)
+            let sleeps = queue.fallAsleep()
+            let found = find(waits: sleeps)
             if sleeps { queue.wakeUp() }
             for index in 0..<found { tell(ready[index]) }
-            // What an interrupted wait has missed brings the source back.
-            if found == 0, sleeps || lingerMilliseconds == 0, queue.rest() { return }
+            if found == 0, queue.rest() { return }
         }
     }
 
-    private func find(waiting milliseconds: Int32) -> Int {
+    private func find(waits: Bool) -> Int {
         let found = unsafe ready.withUnsafeMutableBufferPointer { buffer in
             unsafe martlet_epoll_ready(
-                epoll.value, buffer.baseAddress, CInt(buffer.count), milliseconds)
+                epoll.value, buffer.baseAddress, CInt(buffer.count), waits ? -1 : 0)
         }
         return max(0, Int(found))
     }

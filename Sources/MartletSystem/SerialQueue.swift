@@ -5,17 +5,12 @@ import Synchronization
 ///
 /// Jobs go through a mailbox: only the first one into an empty mailbox costs a Dispatch block, which
 /// is some twenty times cheaper than a block for each. A drain runs what it found and then lets
-/// the queue's other work (event sources, timers) have its turn.
+/// the queue's other work (event sources) have its turn.
+///
+/// Dispatch brings a thread when there is something to do, and when the system refuses it one, it
+/// tries again for ever. Queues that must go on without memory keep theirs (`keepThread`).
 package final class SerialQueue: Executor, Sendable {
     package typealias Job = @Sendable () -> Void
-
-    /// How urgent the queue's work is to the scheduler.
-    package enum Priority: Sendable {
-        /// Work that a client waits for.
-        case interactive
-        /// Work that nobody waits for.
-        case background
-    }
 
     /// Who will look at the mailbox next.
     private enum Worker {
@@ -30,6 +25,7 @@ package final class SerialQueue: Executor, Sendable {
         var jobs: [Job] = []
         var worker = Worker.nobody
         var poller: Poller?
+        var keepsThread = false
     }
 
     private static let current = DispatchSpecificKey<ObjectIdentifier>()
@@ -39,11 +35,9 @@ package final class SerialQueue: Executor, Sendable {
     let dispatchQueue: DispatchQueue
     private let mailbox = Mutex(Mailbox())
 
-    package init(label: String, priority: Priority = .interactive) {
+    package init(label: String) {
         self.label = label
-        // Background is `.utility`: `.background` may be starved for seconds.
-        let quality: DispatchQoS = priority == .interactive ? .userInitiated : .utility
-        self.dispatchQueue = DispatchQueue(label: label, qos: quality)
+        self.dispatchQueue = DispatchQueue(label: label, qos: .userInitiated)
         dispatchQueue.setSpecific(key: Self.current, value: ObjectIdentifier(self))
     }
 
@@ -77,23 +71,28 @@ package final class SerialQueue: Executor, Sendable {
 
     /// What watches this queue's sockets. Made at the first call, which throws when there are no
     /// descriptors for it.
-    func poller() throws(SystemError) -> Poller { try poller(lingerMilliseconds: 0) }
-
-    /// Makes the poller now, so that no later want of descriptors can stop the queue from watching.
-    ///
-    /// - Parameter lingerMilliseconds: how long the queue's thread waits for its sockets itself after
-    ///   there was something to do, before it goes back to Dispatch.
-    package func preparePolling(lingerMilliseconds: Int32) throws(SystemError) {
-        _ = try poller(lingerMilliseconds: lingerMilliseconds)
-    }
-
-    private func poller(lingerMilliseconds: Int32) throws(SystemError) -> Poller {
+    func poller() throws(SystemError) -> Poller {
         try mailbox.withLock { mailbox throws(SystemError) in
             if let poller = mailbox.poller { return poller }
-            let poller = try Poller(on: self, lingerMilliseconds: lingerMilliseconds)
+            let poller = try Poller(on: self)
             mailbox.poller = poller
             return poller
         }
+    }
+
+    /// Has Dispatch bring a thread now, which waits for sockets and jobs and does not go back. From
+    /// then on the queue needs neither a thread nor a descriptor more. It lives until
+    /// `releaseThread`.
+    package func keepThread() throws(SystemError) {
+        _ = try poller()
+        mailbox.withLock { $0.keepsThread = true }
+        execute {}
+    }
+
+    /// Lets the thread go once nothing is left to do; what comes later brings one again.
+    package func releaseThread() {
+        mailbox.withLock { $0.keepsThread = false }
+        execute {}
     }
 
     private func drain() {
@@ -115,17 +114,19 @@ package final class SerialQueue: Executor, Sendable {
         for job in jobs { job() }
     }
 
-    /// From now on a job rings the poller's bell. False when there are jobs already.
-    func fallAsleep() -> Bool { leave(as: .asleep) }
+    /// From now on a job rings the poller's bell. False when there are jobs already, or the thread is
+    /// not to wait.
+    func fallAsleep() -> Bool { leave(as: .asleep, whenKept: true) }
 
     func wakeUp() { mailbox.withLock { $0.worker = .awake } }
 
-    /// From now on a job is brought by Dispatch. False when there are jobs already.
-    func rest() -> Bool { leave(as: .nobody) }
+    /// From now on a job is brought by Dispatch. False when there are jobs already, or the thread is
+    /// to stay.
+    func rest() -> Bool { leave(as: .nobody, whenKept: false) }
 
-    private func leave(as worker: Worker) -> Bool {
+    private func leave(as worker: Worker, whenKept isKept: Bool) -> Bool {
         mailbox.withLock { mailbox in
-            guard mailbox.jobs.isEmpty else { return false }
+            guard mailbox.jobs.isEmpty, mailbox.keepsThread == isKept else { return false }
             mailbox.worker = worker
             return true
         }

@@ -52,6 +52,25 @@ import Testing
         }
     }
 
+    @Test func `a broker that is gone leaves no thread behind`() async {
+        await #expect(processExitsWith: .success) {
+            let others = CurrentProcess.threadCount ?? 0
+            for _ in 0..<5 {
+                let harness = try BrokerHarness(admin: true)
+                let client = try harness.hello()
+                _ = try client.produce(try harness.makeTopic(client), makeBatch())
+                try harness.stop()
+            }
+            let clock = SystemClock()
+            let deadline = clock.monotonicNanoseconds() + 60_000_000_000
+            // Each had more than ten. That for timers stays, and Dispatch's and the test's come and go.
+            while (CurrentProcess.threadCount ?? 0) > others + 6 {
+                try #require(clock.monotonicNanoseconds() < deadline)
+                sched_yield()
+            }
+        }
+    }
+
     @Test func `threads are bounded under load`() async {
         await #expect(processExitsWith: .success) {
             let others = CurrentProcess.threadCount ?? 0

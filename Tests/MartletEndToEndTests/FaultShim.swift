@@ -147,6 +147,11 @@ extension RunningBroker {
         return try #require(number.flatMap { Int($0) })
     }
 
+    /// The numbers of its threads.
+    func threads() throws -> Set<String> {
+        Set(try PosixFileSystem().list("/proc/\(child.id)/task"))
+    }
+
     /// How many descriptors the broker has open.
     func descriptorCount() throws -> Int {
         try PosixFileSystem().list("/proc/\(child.id)/fd").count

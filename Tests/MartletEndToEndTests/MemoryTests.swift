@@ -15,7 +15,7 @@ import Testing
         var topic: [UInt8] = []
     }
 
-    @Test func `row 15: at its memory limit a signal ends it, and what it acknowledged is kept`()
+    @Test func `row 15: at its memory limit it answers or ends, and keeps what it acknowledged`()
         throws
     {
         let idle = try Self.idleBytes("--as", "VmSize:")
@@ -35,6 +35,8 @@ import Testing
             let ending = child.wait(seconds: 12)
             #expect(ending != nil, "\(room) MiB: it does not end")
             child.kill(SIGKILL)
+            // A trap is allowed, but not that it is stuck until the time for stopping is over.
+            #expect(!child.errorOutput.contains("STOP_CUT_SHORT"), "\(room) MiB: it was stuck")
             if ending != .exited(0) { ended += 1 }
             Console.line(
                 "row 15: \(room) MiB of room: \(load.acknowledged) acknowledged, "
@@ -83,6 +85,29 @@ import Testing
         let broker = try RunningBroker(serving: child, in: folder)
         broker.expectLog("limit=\"control group\"")
         #expect(try broker.metric("martlet_broker_memory_max_bytes") <= Double(Self.roomBytes / 2))
+        #expect(broker.end() == .exited(0))
+    }
+
+    @Test func `row 15: what it does when it serves needs no further thread`() throws {
+        let folder = try TemporaryDirectory("threads")
+        let broker = try RunningBroker(in: folder)
+        let good = try RawPeer(to: broker.listen)
+        // Every queue has done something.
+        #expect(try broker.get("/readyz").status == 200)
+        let before = try broker.threads()
+        let batch = try GoldenBatch.large()
+        for round in 0..<20 {
+            let topic = try good.createTopic("t\(round)")
+            let peers = try (0..<16).map { _ in try RawPeer(to: broker.listen) }
+            for peer in peers {
+                peer.send(20, RawPeer.produce(batch, to: topic))
+                peer.send(21, RawPeer.fetch(topic, from: 0, wait: 5, verify: true))
+            }
+            #expect(try broker.get("/metrics").status == 200)
+            for peer in peers { #expect(peer.receive() != nil && peer.receive() != nil) }
+            try good.deleteTopic(topic)
+        }
+        #expect(try broker.threads().subtracting(before).isEmpty)
         #expect(broker.end() == .exited(0))
     }
 

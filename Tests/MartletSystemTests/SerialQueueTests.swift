@@ -1,3 +1,4 @@
+import Glibc
 import MartletSystem
 import MartletTestSupport
 import Synchronization
@@ -74,7 +75,7 @@ final class Counter: Sendable {
 
     @Test func `a timer never fires early, and a past one fires`() {
         let clock = SystemClock()
-        let queue = SerialQueue(label: "timer", priority: .background)
+        let queue = SerialQueue(label: "timer")
         let done = Latch(2)
         let start = clock.monotonicNanoseconds()
         queue.execute(after: 20_000_000) {
@@ -83,6 +84,43 @@ final class Counter: Sendable {
         }
         queue.execute(after: -5) { done.arrive() }
         #expect(done.wait())
+    }
+
+    @Test func `a queue that keeps its thread needs no other one`() throws {
+        let queue = SerialQueue(label: "kept")
+        try queue.keepThread()
+        let threads = Mutex<Set<UInt>>([])
+        let end = Latch()
+        for _ in 0..<16 {
+            let ran = Latch()
+            queue.execute {
+                threads.withLock { _ = $0.insert(UInt(pthread_self())) }
+                ran.arrive()
+            }
+            #expect(ran.wait())
+            // A thread that went back to Dispatch is held here from now on.
+            SerialQueue(label: "holder").execute { _ = end.wait() }
+        }
+        #expect(threads.withLock { $0.count } == 1)
+        end.arrive()
+        queue.releaseThread()
+        let ran = Latch()
+        queue.execute { ran.arrive() }
+        #expect(ran.wait())
+    }
+
+    @Test func `a queue that let its thread go is freed`() throws {
+        weak var gone: SerialQueue?
+        do {
+            let queue = SerialQueue(label: "kept")
+            gone = queue
+            try queue.keepThread()
+            queue.releaseThread()
+        }
+        let clock = SystemClock()
+        let deadline = clock.monotonicNanoseconds() + 60_000_000_000
+        while gone != nil, clock.monotonicNanoseconds() < deadline { sched_yield() }
+        #expect(gone == nil)
     }
 
     @Test func `the clocks go`() {

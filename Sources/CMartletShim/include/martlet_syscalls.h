@@ -2,6 +2,7 @@
 #ifndef MARTLET_SYSCALLS_H
 #define MARTLET_SYSCALLS_H
 
+#include <semaphore.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -22,6 +23,8 @@ void martlet_free(void *memory);
 // Has the allocator make one heap for all threads and unmap large blocks when they are freed, and
 // gives threads made from now on such a stack.
 void martlet_save_addresses(size_t stack_bytes);
+// Waits until that time of the monotonic clock at most; INT64_MAX: for ever.
+void martlet_semaphore_wait(sem_t *semaphore, int64_t nanoseconds);
 // A counter to wake a poll with: non-blocking, close-on-exec.
 int martlet_eventfd(void);
 // `poll` with a time-out in nanoseconds; below 0: none. `entries` are struct pollfd.

@@ -49,8 +49,7 @@ final class AdminEndpoint: @unchecked Sendable {
         listener = try Listener(
             address: address, census: census,
             rates: AcceptRates(perSecond: 100, perSecondPerAddress: 100),
-            queue: SerialQueue(label: "martlet.admin.accept"),
-            clock: clock, logger: logger, metrics: metrics,
+            queue: queue, clock: clock, logger: logger, metrics: metrics,
             onAccept: { inbox.post($0) })
         localAddress = listener.localAddress
     }

@@ -133,6 +133,7 @@ final class Listener: @unchecked Sendable {
     /// in the backlog.
     private let reserve: DescriptorReserve
 
+    /// The queue keeps its thread from now on, until `stop`.
     init(
         address: SocketAddress, census: ConnectionCensus, rates: AcceptRates, queue: SerialQueue,
         clock: any Clock,
@@ -143,6 +144,7 @@ final class Listener: @unchecked Sendable {
         socket = try Socket.listen(on: address, backlog: 1_024)
         do throws(SystemError) {
             localAddress = try socket.localAddress()
+            try queue.keepThread()
         } catch {
             socket.close()
             throw error
@@ -181,14 +183,15 @@ final class Listener: @unchecked Sendable {
         }
     }
 
-    /// Stops accepting; the port is free when `completion` runs.
+    /// Stops accepting, and lets the queue's thread go; the port is free when `completion` runs.
     func stop(_ completion: @escaping @Sendable () -> Void) {
         queue.execute {
             guard let source = self.source else { return completion() }
             self.source = nil
-            let socket = self.socket
+            let (socket, queue) = (self.socket, self.queue)
             source.cancel {
                 socket.close()
+                queue.releaseThread()
                 completion()
             }
         }
