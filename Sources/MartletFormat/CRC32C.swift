@@ -47,6 +47,17 @@ package enum CRC32C {
         return ~state
     }
 
+    /// Two checksums that were continued by the same `count` bytes, whichever they were, differ by
+    /// `difference` now: by what they differed before.
+    package static func difference(_ difference: UInt32, before count: Int) -> UInt32 {
+        var state = difference
+        for _ in 0..<(8 * count) {
+            // The polynomial's top bit tells whether a step forward took it in.
+            state = state >> 31 == 1 ? (state ^ 0x82F6_3B78) << 1 | 1 : state << 1
+        }
+        return state
+    }
+
     /// Eight tables of 256: table `k` advances a byte over `k` further zero bytes.
     private static let tables: [UInt32] = {
         var table = [UInt32](repeating: 0, count: 8 * 256)

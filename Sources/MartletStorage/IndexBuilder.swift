@@ -43,6 +43,14 @@ struct IndexTracker: Equatable, Sendable {
 
 /// Brings a segment's index into memory: what the file holds, completed from the log itself.
 struct IndexBuilder {
+    /// What is known of the log at its end, beside the segment's own files.
+    struct Known {
+        /// The running checksum at the end.
+        let checksum: UInt32
+        /// The highest that a batch can have.
+        let leaderEpoch: Int32
+    }
+
     let segment: Segment
     /// Position where the log of this segment ends.
     let end: Int64
@@ -52,6 +60,9 @@ struct IndexBuilder {
     let fallbackTime: Int64
     /// Bytes of log per entry.
     let interval: Int64
+    /// Offsets that are known to be missing.
+    var gaps: [Range<Int64>] = []
+    var known: Known?
 
     struct Result {
         var entries: [IndexEntry]
@@ -65,6 +76,41 @@ struct IndexBuilder {
         var lastWhole: IndexEntry?
     }
 
+    /// What was followed since the chain of checksums broke.
+    private struct Chain {
+        /// Number of entries before the break.
+        var first = 0
+        var batches = 0
+        /// For each entry behind the break, the batches between them.
+        var counts: [Int] = []
+        var isBroken = false
+
+        mutating func breaks(behind entries: Int) { self = Chain(first: entries, isBroken: true) }
+    }
+
+    /// Leader epochs never fall, and nothing but the chain of checksums covers them.
+    private struct Epochs {
+        let max: Int32
+        private var before: Int32 = 1
+        private var last: Int32 = 1
+
+        init(max: Int32) { self.max = max }
+
+        /// The batch before is the odd one: it is above this one, which fits the one before it.
+        mutating func exceed(_ epoch: Int32) -> Bool {
+            guard epoch < last, epoch >= before else { return false }
+            last = before
+            return true
+        }
+
+        /// False when it is this one.
+        mutating func take(_ epoch: Int32) -> Bool {
+            guard epoch >= last, epoch <= max else { return false }
+            (before, last) = (last, epoch)
+            return true
+        }
+    }
+
     /// Blocks: reads the index file and the part of the log that it does not cover.
     func load() throws(StorageError) -> Result {
         var entries = try segment.index.stored(end: end)
@@ -76,40 +122,58 @@ struct IndexBuilder {
             entries.removeLast()
         }
         entries.removeAll { $0.isSeal }
-        let known = entries.count
+        let count = entries.count
         if entries.isEmpty { entries = [.first(of: segment.base)] }
         var result = Result(entries: entries, end: .first(of: segment.base), isRebuilt: false)
-        try follow(&result)
-        result.isRebuilt = result.entries.count != known
+        var chain = Chain()
+        try follow(&result, &chain)
+        settle(&result, chain)
+        result.isRebuilt = result.entries.count != count
         return result
     }
 
-    private func follow(_ result: inout Result) throws(StorageError) {
+    private func follow(_ result: inout Result, _ chain: inout Chain) throws(StorageError) {
         guard let last = result.entries.last else { return }
         let log = try segment.log.open()
         var tracker = IndexTracker(
             after: last, indexedPosition: last.position, interval: interval)
+        var before = last
+        var epochs = known.map { Epochs(max: $0.leaderEpoch) }
         var scanner = BatchScanner(log, from: last.position, to: end, checksBody: false)
         while true {
             switch try scanner.next() {
-            case .batch(let header, _)
-            where header.baseOffset >= tracker.end.offset && header.nextOffset <= offsetLimit:
-                if let entry = tracker.entryIfDue() { result.entries.append(entry) }
+            case .batch(let header, _) where follows(header, tracker.end):
+                if epochs?.exceed(header.leaderEpoch) == true {
+                    result.hasDamage = true
+                    chain.breaks(behind: result.entries.count)
+                }
+                if let entry = tracker.entryIfDue() {
+                    result.entries.append(entry)
+                    chain.counts.append(chain.batches)
+                }
+                before = tracker.end
                 let checksum = RecordBatch.prefixChecksum(
                     scanner.bytes, continuing: tracker.end.checksum)
                 tracker.advance(header, prefixChecksum: checksum, appendTime: fallbackTime)
+                chain.batches += 1
+                if epochs?.take(header.leaderEpoch) == false {
+                    result.hasDamage = true
+                    chain.breaks(behind: result.entries.count)
+                }
             case .zeros where tracker.end.offset == offsetLimit:
                 // All offsets are there: space written ahead that was not cut.
                 result.end = tracker.end
                 return
             case .batch, .bad, .zeros:
                 result.hasDamage = true
-                guard try resume(log, &tracker, &scanner) else {
+                chain.breaks(behind: result.entries.count)
+                guard try resume(log, behind: before, &tracker, &scanner) else {
                     result.lastWhole = tracker.end
                     tracker.skip(to: end, offset: min(offsetLimit, .max))
                     result.end = tracker.end
                     return
                 }
+                before = tracker.end
             case .end:
                 result.end = tracker.end
                 return
@@ -117,17 +181,54 @@ struct IndexBuilder {
         }
     }
 
-    /// After damage: goes on at the next whole batch.
+    private func follows(_ header: RecordBatchHeader, _ end: IndexEntry) -> Bool {
+        guard header.nextOffset >= header.baseOffset, header.nextOffset <= offsetLimit else {
+            return false
+        }
+        // Compaction leaves holes.
+        return segment.generation > 0
+            ? header.baseOffset >= end.offset : gaps.join(end.offset, to: header.baseOffset)
+    }
+
+    /// After damage: goes on at the next whole batch. That a batch does not follow may be the fault
+    /// of the one that was taken last, whose own checksum tells.
     private func resume(
-        _ log: any File, _ tracker: inout IndexTracker, _ scanner: inout BatchScanner
+        _ log: any File, behind last: IndexEntry, _ tracker: inout IndexTracker,
+        _ scanner: inout BatchScanner
     ) throws(StorageError) -> Bool {
+        var isInLast = false
+        if last.position < tracker.end.position {
+            isInLast = try !isWhole(log, at: last.position)
+        }
         guard
             let found = try BatchSearch.next(
-                in: log, from: tracker.end.position + 1, to: end, offset: tracker.end.offset,
-                offsetLimit: offsetLimit)
+                in: log, from: (isInLast ? last.position : tracker.end.position) + 1, to: end,
+                offset: isInLast ? last.offset + 1 : tracker.end.offset, offsetLimit: offsetLimit)
         else { return false }
         tracker.skip(to: found.position, offset: found.header.baseOffset)
         scanner = BatchScanner(log, from: found.position, to: end, checksBody: false)
         return true
+    }
+
+    private func isWhole(_ log: any File, at position: Int64) throws(StorageError) -> Bool {
+        var scanner = BatchScanner(log, from: position, to: end, checksBody: true)
+        guard case .batch = try scanner.next() else { return false }
+        return true
+    }
+
+    /// What stood in damaged bytes is in no checksum behind them. Where the one at the end is known,
+    /// those of the entries behind the damage follow from it: the batches there are not blamed for
+    /// what is before them.
+    private func settle(_ result: inout Result, _ chain: Chain) {
+        guard chain.isBroken, let known else { return }
+        var difference = result.end.checksum ^ known.checksum
+        var batches = chain.batches
+        for (index, count) in chain.counts.enumerated().reversed() {
+            difference = CRC32C.difference(
+                difference, before: (batches - count) * RecordBatch.prefixBytes)
+            result.entries[chain.first + index].checksum ^= difference
+            batches = count
+        }
+        result.end.checksum = known.checksum
     }
 }

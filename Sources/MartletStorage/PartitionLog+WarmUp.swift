@@ -47,15 +47,16 @@ extension PartitionLog {
 
     private func openForAppend() throws(StorageError) {
         // Nobody appends while the partition is cold, so the tail stands still.
-        let (segment, tail, hasProducers) = appender.withLock {
-            ($0.segment, $0.tail, $0.hasProducers)
+        let (segment, tail, hasProducers, epoch) = appender.withLock {
+            ($0.segment, $0.tail, $0.hasProducers, $0.leaderEpoch)
         }
         let log = try segment.log.open()
         let built = try IndexBuilder(
             segment: segment, end: tail.position, offsetLimit: tail.offset,
             fallbackTime: tail.appendTime == .min
                 ? context.clock.wallMilliseconds() : tail.appendTime,
-            interval: context.options.indexIntervalBytes
+            interval: context.options.indexIntervalBytes, gaps: state.withLock { $0.gaps },
+            known: IndexBuilder.Known(checksum: tail.checksum, leaderEpoch: epoch)
         ).load()
         if built.isRebuilt { rewriteIndex(segment, built.entries) }
         segment.index.install(built.entries, pinned: true)

@@ -43,6 +43,21 @@ import Testing
         }
     }
 
+    @Test func `what two checksums differed by before the same bytes is computed back`() {
+        var random = SeededRandom.announced()
+        for _ in 0..<200 {
+            let bytes = random.bytes(random.below(80))
+            let slab = ByteSlab(capacity: 80)
+            slab.append(unsafe bytes.span.bytes)
+            let first = UInt32(truncatingIfNeeded: random.next())
+            let second = UInt32(truncatingIfNeeded: random.next())
+            let after =
+                CRC32C.checksum(slab.bytes, continuing: first)
+                ^ CRC32C.checksum(slab.bytes, continuing: second)
+            #expect(CRC32C.difference(after, before: bytes.count) == first ^ second)
+        }
+    }
+
     @Test func `both ways agree on random stretches, and pieces make the whole`() {
         var random = SeededRandom.announced()
         let bytes = random.bytes(70_000)
