@@ -57,7 +57,7 @@ struct Appender {
     var compactionRestsTo: Int64 = 0
     /// Small appends since the last look at the space written ahead.
     var smallFlushes = 0
-    /// Why nothing is appended until the next start; nil when it is.
+    /// What the start had no space for, and must be done before anything is appended; nil: nothing.
     var readOnly: String?
     /// No descriptor was free for what an append needs.
     var shortage: Shortage?

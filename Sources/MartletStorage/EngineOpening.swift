@@ -158,7 +158,6 @@ struct EngineOpening {
             events += result.events
             epoch = max(epoch, result.appender.leaderEpoch)
             marks[key] = Marks(entries: result.marks, endBelowGap: result.endBelowGap)
-            if result.appender.readOnly != nil { isWhole = false }
             if result.hasNewGap {
                 var metadata = gaps[key.topic] ?? job.metadata
                 metadata.gaps[job.partition] = result.state.gaps
@@ -180,7 +179,7 @@ struct EngineOpening {
     }
 
     /// A new gap is on disk before anything is appended behind it. Without room for that its topic is
-    /// served to readers, and the next start finds what this one found.
+    /// served to readers until there is some, and another start finds what this one found.
     private mutating func saveGaps(
         _ gaps: inout [TopicID: TopicMetadata], _ logs: [TopicID: [PartitionLog]],
         _ marks: inout [PartitionKey: Marks]
@@ -192,7 +191,6 @@ struct EngineOpening {
                 }
             } catch {
                 guard error.code == .diskFull else { throw error }
-                isWhole = false
                 gaps[id] = nil
                 for log in logs[id] ?? [] {
                     marks[log.key]?.leaveGap()
@@ -203,7 +201,7 @@ struct EngineOpening {
                             .readOnly, topic: metadata.name, partition: log.partition,
                             from: log.view.logEnd,
                             detail:
-                                "\(reason): readers are served, nothing is appended; free space and restart"
+                                "\(reason): readers are served, nothing is appended until there is some"
                         ))
                 }
             }

@@ -28,8 +28,8 @@ struct LogRecovery {
         var hasNewGap = false
         /// The marks to write when all partitions are open; none when nothing changed.
         var marks: [MarkEntry] = []
-        /// The one to write instead when nothing may be appended: the next start then finds what this
-        /// one found, the gap and what is behind the last whole batch.
+        /// The one to write instead when nothing may be appended yet: the next start then finds what
+        /// this one found, the gap and what is behind the last whole batch.
         var endBelowGap: MarkEntry
     }
 
@@ -205,8 +205,8 @@ struct LogRecovery {
         let file = try segment.log.open()
         let kept: Int64
         do throws(StorageError) {
-            kept = try torn.keep(
-                file, segment.base, from: scanned.end.position, to: segment.bytes)
+            kept = try torn.cut(
+                file, segment.base, at: scanned.end.position, size: segment.bytes)
         } catch {
             guard error.code == .diskFull else { throw error }
             // Nothing is cut without a copy, and nothing appended before it is cut.
@@ -215,16 +215,11 @@ struct LogRecovery {
             return false
         }
         if kept > 0 {
-            context.metrics.tornBytes.add(Int(kept))
             events.append(
                 event(
                     .tornTail, from: scanned.end.offset, bytes: kept,
                     "\(scanned.reason) at position \(scanned.end.position) of segment \(segment.base); the bytes are kept in a .torn file"
                 ))
-        }
-        try storageFatal("cutting \(file.path)") { () throws(SystemError) in
-            try file.truncate(to: scanned.end.position)
-            try file.sync()
         }
         segment.bytes = scanned.end.position
         return kept > 0
@@ -335,7 +330,7 @@ struct LogRecovery {
     func readOnly(from offset: Int64, _ error: StorageError) -> RecoveryEvent {
         event(
             .readOnly, from: offset,
-            "no space for what the start has to write (\(error.message)): readers are served, nothing is appended; free space and restart"
+            "no space for what the start has to write (\(error.message)): readers are served, nothing is appended until there is some"
         )
     }
 

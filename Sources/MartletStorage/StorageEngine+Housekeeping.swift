@@ -62,6 +62,7 @@ extension StorageEngine {
         guard context.failed == nil else { return }
         let now = context.clock.monotonicNanoseconds()
         for topic in topics() where topic.isOnline {
+            recoverReadOnly(topic)
             for log in topic.partitions {
                 log.settleIfQuiet(now: now)
                 log.applyRetention()

@@ -171,7 +171,8 @@ package final class StorageEngine: Sendable {
         var clock = MarkEntry(.clock)
         clock.time = context.retentionClock.withLock { $0.now }
         try context.marks.recordAndSync([clock])
-        if isWhole.load(ordering: .relaxed) {
+        let isRecovered = logs.allSatisfy { !$0.isReadOnly }
+        if isWhole.load(ordering: .relaxed), isRecovered {
             try context.marks.recordAndSync([MarkEntry(.clean)])
         }
         lock.release()

@@ -1,5 +1,6 @@
 import MartletFormat
 import MartletSystem
+import MartletTelemetry
 
 /// Keeps what recovery takes out of a log, for a person to look at.
 struct TornTails {
@@ -9,6 +10,19 @@ struct TornTails {
     let context: StorageContext
 
     private var fileSystem: any FileSystem { context.fileSystem }
+
+    /// Cuts a log at `end` once a copy of what follows is on disk; returns how many bytes that were.
+    func cut(
+        _ file: any File, _ base: Int64, at end: Int64, size: Int64
+    ) throws(StorageError) -> Int64 {
+        let kept = try keep(file, base, from: end, to: size)
+        context.metrics.tornBytes.add(Int(kept))
+        try storageFatal("cutting \(file.path)") { () throws(SystemError) in
+            try file.truncate(to: end)
+            try file.sync()
+        }
+        return kept
+    }
 
     /// Copies a torn tail without its trailing zeros into a file of its own, on disk; returns how
     /// many bytes that were.

@@ -47,7 +47,40 @@ import Testing
             return
         }
         #expect(harness.engine.context.failed == nil)
-        try harness.engine.close()
+    }
+
+    /// A start on a full disk that gets its space while it runs: it takes a record, at `offset`, and
+    /// both records are there behind the next two starts.
+    private func expectRecovery(
+        _ folder: TemporaryDirectory, full part: String, stops: Bool, at offset: Int64? = nil
+    ) throws {
+        let disk = HookedFileSystem()
+        Self.fill(disk, part)
+        do {
+            let harness = try StorageHarness(folder.path, disk)
+            try expectReadOnly(harness)
+            let log = try log(harness)
+            let end = log.view.logEnd
+            // Opened with what is not cut in it.
+            log.beWarm()
+            disk.set(nil)
+            harness.engine.tick()
+            guard case .appended(let receipt) = try log.appendNow(batch(["new"])) else {
+                Issue.record("not appended although there is room")
+                return
+            }
+            #expect(receipt.baseOffset == offset ?? end)
+            log.flush()
+            #expect(try log.values().map(\.1) == ["kept", "new"])
+            if stops { try harness.engine.close() }
+        }
+        for _ in 0..<2 {
+            let harness = try StorageHarness(folder.path, disk)
+            let report = harness.engine.startReport
+            #expect(report.isClean == stops && report.events.allSatisfy { $0.kind == .gap })
+            #expect(try log(harness).values().map(\.1) == ["kept", "new"])
+            if stops { try harness.engine.close() }
+        }
     }
 
     @Test func `a gap that has no room on disk keeps its topic readable`() throws {
@@ -60,6 +93,7 @@ import Testing
             let harness = try StorageHarness(folder.path, disk)
             ends.append(try log(harness).view.logEnd)
             try expectReadOnly(harness)
+            try harness.engine.close()
         }
         disk.set(nil)
         let harness = try StorageHarness(folder.path, disk)
@@ -84,20 +118,30 @@ import Testing
         }
     }
 
-    @Test func `a torn tail that cannot be copied is not cut, and readers are served`() throws {
-        let folder = try TemporaryDirectory()
-        let disk = HookedFileSystem()
-        try Self.kill(folder, [:])
+    /// Leaves 100 bytes that are no batch behind the log.
+    private static func tear(
+        _ folder: TemporaryDirectory, _ disk: HookedFileSystem
+    ) throws -> any File {
         let directory = "\(folder.path)/topics/\(TopicID(high: 1, low: 1))/0"
         let path = "\(directory)/\(LogFileNames.log(0, generation: 0))"
         let torn = ByteSlab(capacity: 100)
         for _ in 0..<100 { torn.append(UInt8(0x55)) }
         let file = try disk.open(path, .readWrite)
         try file.write(torn, at: try file.size())
+        return file
+    }
+
+    @Test func `a torn tail that cannot be copied is not cut, and readers are served`() throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        try Self.kill(folder, [:])
+        let file = try Self.tear(folder, disk)
         let size = try file.size()
         Self.fill(disk, ".torn-")
         for _ in 0..<2 {
-            try expectReadOnly(try StorageHarness(folder.path, disk))
+            let harness = try StorageHarness(folder.path, disk)
+            try expectReadOnly(harness)
+            try harness.engine.close()
             #expect(try file.size() == size)
         }
         disk.set(nil)
@@ -109,5 +153,22 @@ import Testing
         }
         #expect(receipt.baseOffset == 1)
         #expect(try log(harness).values().map(\.1) == ["kept", "new"])
+    }
+
+    @Test(arguments: [false, true])
+    func `a topic whose gap had no room takes records once there is some`(stops: Bool) throws {
+        let folder = try TemporaryDirectory()
+        try Self.kill(folder, Self.written)
+        try expectRecovery(folder, full: "topic.meta.tmp", stops: stops)
+    }
+
+    @Test(arguments: [false, true])
+    func `a log whose torn tail had no room takes records once there is some`(stops: Bool) throws {
+        let folder = try TemporaryDirectory()
+        try Self.kill(folder, [:])
+        _ = try Self.tear(folder, HookedFileSystem())
+        try expectRecovery(folder, full: ".torn-", stops: stops, at: 1)
+        let home = "\(folder.path)/topics/\(TopicID(high: 1, low: 1))/0"
+        #expect(try PosixFileSystem().list(home).count { $0.contains(".torn-") } == 1)
     }
 }

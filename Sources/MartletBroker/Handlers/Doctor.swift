@@ -52,7 +52,6 @@ struct Doctor {
         figure("leader.epoch", Int64(report.leaderEpoch))
         for (kind, advice) in [
             ("damage", "see `martlet topic verify`; restore the range or skip it on purpose"),
-            ("read-only", "free space and restart; readers are served meanwhile"),
             ("offline", "the data is untouched; restore the topic's metadata from a backup"),
         ] {
             let count = report.events.count { $0.kind.rawValue == kind }
@@ -122,6 +121,13 @@ struct Doctor {
                     "\(topic.name)/\(log.partition) has \(view.damaged.count) damaged ranges",
                     "`martlet topic verify` names them, `martlet topic skip-damage` passes them")
             }
+        }
+        let unrecovered = topics.flatMap(\.partitions).count { $0.isReadOnly }
+        if unrecovered > 0 {
+            find(
+                Self.critical, "recovery-read-only",
+                "\(unrecovered) partitions take nothing: the last start had no space to recover them",
+                "free space on the disk of the data directory; the broker goes on by itself")
         }
         figure("partitions", topics.reduce(0) { $0 + Int64($1.partitions.count) })
     }
