@@ -207,7 +207,7 @@ extension Broker {
             topicDefaults: options.defaults, clock: setup.clock, engine: engine,
             producers: producers,
             authorizer: AllowEveryone(), pool: pool, readers: ReaderPool(queues.readers),
-            upkeep: queues.storage.upkeep, metrics: metrics, logger: logger)
+            changes: queues.changes, metrics: metrics, logger: logger)
     }
 
     private static func openProducers(

@@ -8,6 +8,8 @@ import MartletSystem
 struct BrokerQueues: Sendable {
     let ioCount: Int
     let readers: [any Executor]
+    /// What changes topics, one at a time: it waits for the disk, but for no long work.
+    let changes: any Executor
     let storage: StorageExecutors
 
     init(_ configuration: BrokerConfiguration.Storage) {
@@ -17,6 +19,7 @@ struct BrokerQueues: Sendable {
         readers = (0..<max(configuration.diskReaders, 1)).map {
             ThreadQueue(label: "martlet.reader.\($0)")
         }
+        changes = ThreadQueue(label: "martlet.changes")
         storage = StorageExecutors(
             flush: (0..<max(configuration.flushConcurrency, 1)).map {
                 ThreadQueue(label: "martlet.flush.\($0)")

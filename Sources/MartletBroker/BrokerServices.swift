@@ -23,7 +23,7 @@ final class BrokerServices: Sendable {
     /// What all connections together may hold.
     let memory: MemoryBudget
     let readers: ReaderPool
-    let upkeep: any Executor
+    let changes: any Executor
     let residency: Residency
     let metrics: BrokerMetrics
     let logger: Logger
@@ -35,7 +35,7 @@ final class BrokerServices: Sendable {
         topicDefaults: TopicSettings, clock: any Clock, engine: StorageEngine,
         producers: ProducerRegistry,
         authorizer: any Authorizer, pool: SlabPool, readers: ReaderPool,
-        upkeep: any Executor, metrics: BrokerMetrics, logger: Logger
+        changes: any Executor, metrics: BrokerMetrics, logger: Logger
     ) {
         self.identity = identity
         self.limits = limits
@@ -47,7 +47,7 @@ final class BrokerServices: Sendable {
         self.producers = producers
         self.authorizer = authorizer
         self.readers = readers
-        self.upkeep = upkeep
+        self.changes = changes
         self.metrics = metrics
         self.logger = logger
         catalog = TopicCatalog(engine: engine, authorizer: authorizer)

@@ -24,6 +24,8 @@ struct Compaction {
     var isUnchecked = false
     /// Below, earlier runs have left one record of each key.
     var start: Int64 = 0
+    /// Asked before each batch: a topic that is deleted waits for the run to end.
+    var isWanted: () -> Bool = { true }
 
     /// The newest offset of each key, exact: no hash stands for a key.
     struct Newest {
@@ -43,7 +45,8 @@ struct Compaction {
 
     /// Finds the newest offset of each key from `start` on, and the last batches of each producer
     /// from the first segment on.
-    /// - Throws: `corrupt` when a segment is not what was written: also when only bytes are wrong
+    /// - Throws: `offline` when it is not wanted any more, and
+    ///   `corrupt` when a segment is not what was written: also when only bytes are wrong
     ///   that no batch's own checksum covers, for a rewritten segment would make them look right.
     func newest() throws(StorageError) -> Newest {
         var newest = Newest()
@@ -57,6 +60,7 @@ struct Compaction {
             loop: while true {
                 switch try scanner.next() {
                 case .batch(let header, _):
+                    guard isWanted() else { throw Self.unwanted }
                     chain = RecordBatch.prefixChecksum(scanner.bytes, continuing: chain)
                     newest.producers.record(header, appendTime: 0)
                     guard isUnchecked || header.baseOffset >= next else { throw damaged(segment) }
@@ -95,6 +99,8 @@ struct Compaction {
         }
     }
 
+    private static let unwanted = StorageError(.offline, "the partition went offline")
+
     private func damaged(_ segment: Segment) -> StorageError {
         StorageError(.corrupt, "segment \(segment.base) is damaged and is not compacted")
     }
@@ -111,6 +117,7 @@ struct Compaction {
         while true {
             switch try scanner.next() {
             case .batch(let header, _):
+                guard isWanted() else { throw Self.unwanted }
                 let mustStay =
                     alive.contains(header.producerID) && newest.remembers(header)
                 let kept = try RewrittenBatch(

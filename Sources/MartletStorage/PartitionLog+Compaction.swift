@@ -8,7 +8,7 @@ extension PartitionLog {
     func compactIfDue() {
         let settings = appender.withLock { $0.settings }
         // Nothing of a topic that was deleted meanwhile is touched.
-        guard settings.cleanup.compacts, state.withLock({ $0.offline }) == nil else { return }
+        guard settings.cleanup.compacts, isOnline else { return }
         do {
             guard let compaction = try nextCompaction(settings) else { return }
             try run(compaction)
@@ -18,6 +18,7 @@ extension PartitionLog {
                 return
             }
             guard error.code != .noDescriptors else { return context.lacksDescriptors(error) }
+            guard isOnline else { return }
             appender.withLock { $0.compactionRestsTo = $0.tail.offset }
             context.logger.warning(
                 "COMPACTION_FAILED", "compaction of \(name): \(error.message)")
@@ -47,7 +48,8 @@ extension PartitionLog {
             keyBytesMax: context.options.compactionKeyBytes, settings: settings,
             segments: closed, limit: limit,
             tombstoneHorizon: wall - settings.tombstoneRetentionMilliseconds,
-            isUnchecked: context.options.has(.compactUnchecked), start: done)
+            isUnchecked: context.options.has(.compactUnchecked), start: done,
+            isWanted: { [self] in isOnline })
     }
 
     private func run(_ compaction: Compaction) throws(StorageError) {

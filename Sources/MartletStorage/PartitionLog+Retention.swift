@@ -39,12 +39,19 @@ extension PartitionLog {
                 .offsetOutOfRange, "offset \(before) is not within \(start) … \(end)")
         }
         if target > start { try moveLogStart(to: target) }
-        context.executors.upkeep.execute { [self] in applyRetention() }
+        context.executors.upkeep.execute { [self] in upkeep { applyRetention() } }
         return state.withLock { $0.logStart }
     }
 
     /// The mark is on disk before anyone is told and before a file goes.
     private func moveLogStart(to offset: Int64) throws(StorageError) {
+        try startLock.withLock { _ throws(StorageError) in
+            guard offset > state.withLock({ $0.logStart }) else { return }
+            try setLogStart(offset)
+        }
+    }
+
+    private func setLogStart(_ offset: Int64) throws(StorageError) {
         var mark = MarkEntry(.start)
         mark.topic = topicID
         mark.partition = partition

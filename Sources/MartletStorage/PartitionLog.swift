@@ -55,6 +55,11 @@ package final class PartitionLog: Sendable {
     let flushPhase = Atomic<UInt8>(FlushScheduler.Phase.idle)
     /// Held while files get their names and are synced; taken before the other two.
     let flushLock = Mutex<Void>(())
+    /// Held by whatever rewrites or removes files of closed segments: one at a time, and none while
+    /// the topic is deleted. Taken before all others.
+    let upkeepLock = Mutex<Void>(())
+    /// Held while the log start is moved: on disk too it never goes back.
+    let startLock = Mutex<Void>(())
     /// The pool's tick of the last append.
     let appendUse = Atomic<UInt64>(0)
     private let compacted: Atomic<Bool>
@@ -113,6 +118,15 @@ package final class PartitionLog: Sendable {
     package func cancelWait(_ waiter: any AdvanceWaiter) {
         state.withLock { $0.advanceWaiters.removeAll { $0.waiter === waiter } }
     }
+
+    /// Runs what may rewrite or remove files, unless they are not to be touched any more. Upkeep.
+    func upkeep(_ body: () -> Void) {
+        upkeepLock.withLock { _ in
+            if isOnline { body() }
+        }
+    }
+
+    var isOnline: Bool { state.withLock { $0.offline == nil } }
 
     /// Takes the partition offline: its data stays as it is, everything is refused with `reason`.
     func goOffline(_ reason: String) {

@@ -57,17 +57,19 @@ extension StorageEngine {
         }
     }
 
-    /// Upkeep. Each compaction is a job of its own: who changes a topic waits for one at most.
+    /// Upkeep. Each compaction is a job of its own: retention of the others waits for one at most.
     private func round() {
         guard context.failed == nil else { return }
         let now = context.clock.monotonicNanoseconds()
         for topic in topics() where topic.isOnline {
             recoverReadOnly(topic)
             for log in topic.partitions {
-                log.settleIfQuiet(now: now)
-                log.applyRetention()
+                log.upkeep {
+                    log.settleIfQuiet(now: now)
+                    log.applyRetention()
+                }
                 guard topic.settings.cleanup.compacts else { continue }
-                context.executors.upkeep.execute { log.compactIfDue() }
+                context.executors.upkeep.execute { log.upkeep { log.compactIfDue() } }
             }
         }
         context.executors.upkeep.execute { [weak self] in

@@ -13,7 +13,7 @@ package struct SettingChange: Sendable {
 }
 
 extension StorageEngine {
-    /// Makes a topic that is there after a crash, or not at all. Upkeep; blocks.
+    /// Makes a topic that is there after a crash, or not at all. Blocks.
     ///
     /// - Parameter settings: Canonical texts by key (`TopicSettings.keys`).
     /// - Throws: `invalidName`, `topicExists`, `invalidSetting`, `limitReached`, `diskFull`,
@@ -52,7 +52,7 @@ extension StorageEngine {
         }
     }
 
-    /// Takes a topic away for ever. Its files are removed in the background. Upkeep; blocks.
+    /// Takes a topic away for ever. Its files are removed in the background. Blocks.
     package func deleteTopic(_ id: TopicID) throws(StorageError) {
         try changes.withLock { _ throws(StorageError) in
             let topic = try known(id)
@@ -62,6 +62,8 @@ extension StorageEngine {
                 if catalog.byName[topic.name] === topic { catalog.byName[topic.name] = nil }
             }
             topic.goOffline("the topic was deleted")
+            // What is at work on its files ends, soon and whole.
+            for log in topic.partitions { log.upkeepLock.withLock { _ in } }
             for log in topic.partitions { log.flush() }
             try guardFatal { () throws(StorageError) in
                 try store.delete(id, at: context.clock.wallMilliseconds())
@@ -72,7 +74,7 @@ extension StorageEngine {
         context.executors.upkeep.execute { [self] in removeDeleted() }
     }
 
-    /// Changes settings; nil unsets one. Upkeep; blocks.
+    /// Changes settings; nil unsets one. Blocks.
     package func alterTopic(
         _ id: TopicID, changes wanted: [(key: String, value: String?)], validateOnly: Bool
     ) throws(StorageError) -> [SettingChange] {
@@ -103,7 +105,7 @@ extension StorageEngine {
         }
     }
 
-    /// Adds partitions; keys hash over the new number from then on. Upkeep; blocks.
+    /// Adds partitions; keys hash over the new number from then on. Blocks.
     package func addPartitions(_ id: TopicID, total: Int32) throws(StorageError) {
         try changes.withLock { _ throws(StorageError) in
             let topic = try known(id)
@@ -128,7 +130,7 @@ extension StorageEngine {
     }
 
     /// Keeps an operator's word that readers pass damaged offsets; it outlives a restart. Lists the
-    /// ranges that are, or would be, passed. Upkeep; blocks.
+    /// ranges that are, or would be, passed. Blocks.
     package func skipDamage(
         _ id: TopicID, partition: Int32, from: Int64, to: Int64, execute: Bool
     ) throws(StorageError) -> [Range<Int64>] {

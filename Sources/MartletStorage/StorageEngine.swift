@@ -5,8 +5,8 @@ import Synchronization
 
 /// All topics of one data directory. The one entrance to storage.
 ///
-/// `topic`, `topics` and what the logs offer may be called anywhere; what changes topics blocks and
-/// belongs on the upkeep executor.
+/// `topic`, `topics` and what the logs offer may be called anywhere; what changes topics blocks, and
+/// belongs on an executor where no long work is in its way.
 package final class StorageEngine: Sendable {
     struct Catalog {
         var byID: [TopicID: Topic] = [:]

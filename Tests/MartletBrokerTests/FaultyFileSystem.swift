@@ -16,6 +16,8 @@ final class FaultyFileSystem: ForwardingFileSystem {
         var isCold = false
         /// Syncs of log files wait for it.
         var gate: Latch?
+        /// A compaction that begins a segment tells the first, and waits for the second.
+        var compaction: (reached: Latch, mayGoOn: Latch)?
     }
 
     let faults = Mutex(Faults())
@@ -26,6 +28,12 @@ final class FaultyFileSystem: ForwardingFileSystem {
     }
 
     func open(_ path: String, _ mode: FileOpenMode) throws(SystemError) -> any File {
+        if path.hasSuffix(".log.tmp"), !path.contains("marks-"),
+            let compaction = faults.withLock({ $0.compaction })
+        {
+            compaction.reached.arrive()
+            _ = compaction.mayGoOn.wait()
+        }
         let file = try base.open(path, mode)
         return path.hasSuffix(".log") && !path.contains("marks-") ? FaultyFile(file, self) : file
     }

@@ -1,6 +1,7 @@
 import MartletBroker
 import MartletConfiguration
 import MartletFormat
+import MartletTestSupport
 import MartletWire
 import Testing
 
@@ -35,6 +36,45 @@ import Testing
         let topics = try client.ask(metadata).topics
         #expect(topics.map(\.error) == [.none, .unknownTopicID, .none])
         #expect(topics.map(\.id) == [new, old, new])
+        try harness.stop()
+    }
+
+    @Test func `topics are changed while a compaction is under way`() throws {
+        let disk = FaultyFileSystem()
+        let harness = try BrokerHarness(setUp: { $0.fileSystem = disk })
+        let client = try harness.hello()
+        let busy = try harness.makeTopic(
+            client, "busy", settings: [("segment.bytes", "65536"), ("batch.bytes.max", "65536")])
+        let other = try harness.makeTopic(client, "other")
+        for _ in 0..<6 { _ = try client.produce(busy, makeBatch(1, bytes: 30_000)) }
+        let (reached, mayGoOn) = (Latch(), Latch())
+        defer { mayGoOn.arrive() }
+        disk.set { $0.compaction = (reached, mayGoOn) }
+        var alter = AlterTopicRequest()
+        alter.id = busy
+        alter.changes = [TopicSettingChange("cleanup.policy", "compact")]
+        #expect(try client.ask(alter).error == .none)
+        #expect(reached.wait())
+        // Held: each of these would wait for its end.
+        alter.changes = [TopicSettingChange("retention.ms", "60000")]
+        #expect(try client.ask(alter).error == .none)
+        _ = try harness.makeTopic(client, "new")
+        var add = AddPartitionsRequest()
+        add.id = busy
+        add.total = 2
+        #expect(try client.ask(add).partitions == 2)
+        var entry = DeleteRecordsEntry()
+        entry.topic = busy
+        entry.before = 1
+        var records = DeleteRecordsRequest()
+        records.entries = [entry]
+        #expect(try client.ask(records).results.first?.logStart == 1)
+        try delete(client, other)
+        // This one alone waits, for the batch that the compaction is at.
+        disk.set { $0.compaction = nil }
+        mayGoOn.arrive()
+        try delete(client, busy)
+        #expect(try client.ask(PingRequest()).error == .none)
         try harness.stop()
     }
 

@@ -3,7 +3,7 @@ import Synchronization
 
 /// The real file system with a word before calls that name a path.
 final class HookedFileSystem: ForwardingFileSystem {
-    enum Call { case open, openDirectory, remove }
+    enum Call { case open, openDirectory, remove, rename }
 
     /// Returns the `errno` of the call; 0: it is made.
     typealias Hook = @Sendable (_ call: Call, _ path: String) -> CInt
@@ -30,5 +30,9 @@ final class HookedFileSystem: ForwardingFileSystem {
     func removeFile(_ path: String) throws(SystemError) {
         try ask(.remove, path)
         try base.removeFile(path)
+    }
+    func rename(_ from: String, to: String) throws(SystemError) {
+        try ask(.rename, from)
+        try base.rename(from, to: to)
     }
 }

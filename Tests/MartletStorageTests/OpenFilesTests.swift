@@ -204,7 +204,7 @@ import Testing
         let harness = try StorageHarness(folder.path, disk)
         let kept = try harness.topic("kept")
         _ = try append(try #require(kept.partition(0)))
-        disk.set { call, _ in call == .remove ? 0 : EMFILE }
+        disk.set { call, _ in call == .open || call == .openDirectory ? EMFILE : 0 }
         #expect(throws: StorageError.self) {
             try harness.topic("t", id: TopicID(high: 2, low: 2))
         }

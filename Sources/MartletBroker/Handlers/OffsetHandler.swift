@@ -67,7 +67,7 @@ struct OffsetHandler: Sendable {
     }
 
     func deleteRecords(_ request: Request<DeleteRecordsRequest>) {
-        request.answer(on: services.upkeep) { request in
+        request.answer(on: services.changes) { request in
             var reply = DeleteRecordsReply()
             reply.results = request.message.entries.map { entry in
                 var result = DeleteRecordsResult()
@@ -97,7 +97,7 @@ struct OffsetHandler: Sendable {
     }
 
     func skipDamage(_ request: Request<SkipDamageRequest>) {
-        request.answer(on: services.upkeep) { request in
+        request.answer(on: services.changes) { request in
             let message = request.message
             do throws(TopicCatalog.Refusal) {
                 _ = try services.catalog.partition(

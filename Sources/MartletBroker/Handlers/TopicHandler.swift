@@ -3,7 +3,7 @@ import MartletFormat
 import MartletStorage
 import MartletWire
 
-/// Topics: look-ups on the loop, changes on the upkeep queue, since they touch directories.
+/// Topics: look-ups on the loop, changes on a queue of their own, since they touch directories.
 struct TopicHandler: Sendable {
     private let services: BrokerServices
 
@@ -144,7 +144,7 @@ struct TopicHandler: Sendable {
         let allowed = services.authorizer.allows(
             request.session.principal, Operation.createTopic.access, topic: request.message.name)
         guard allowed else { return request.reply(.notAuthorized) }
-        request.answer(on: services.upkeep) { request in
+        request.answer(on: services.changes) { request in
             let message = request.message
             do throws(StorageError) {
                 return try create(message)
@@ -228,7 +228,7 @@ struct TopicHandler: Sendable {
         _ request: Request<Message>, _ id: TopicID, _ operation: Operation,
         _ body: @escaping @Sendable (Topic) throws(StorageError) -> Message.Reply
     ) {
-        request.answer(on: services.upkeep) { request in
+        request.answer(on: services.changes) { request in
             let topic: Topic
             do throws(TopicCatalog.Refusal) {
                 topic = try services.catalog.topic(id, for: operation, request.session)
