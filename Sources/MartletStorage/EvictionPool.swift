@@ -6,6 +6,12 @@ protocol Evictable: AnyObject, Sendable {
     var lastUse: UInt64 { get }
     /// Drops what it holds, if it may.
     func evict()
+    /// It goes a little later, and tells by `forget`: it counts until then.
+    var goesLater: Bool { get }
+}
+
+extension Evictable {
+    var goesLater: Bool { false }
 }
 
 /// Keeps the summed cost of what is loaded near a limit: when it is passed, the least recently
@@ -17,8 +23,12 @@ final class EvictionPool: Sendable {
         /// Where the next sample begins: it goes round, so that everything has its turn.
         var hand = 0
         var total = 0
+        /// What was told to go and is not gone yet.
+        var leaving: [ObjectIdentifier: (item: any Evictable, cost: Int)] = [:]
+        var leavingTotal = 0
 
         mutating func put(_ item: any Evictable, cost: Int) {
+            stay(item)
             total += cost
             if let place = places[ObjectIdentifier(item)] {
                 total -= items[place].cost
@@ -27,6 +37,19 @@ final class EvictionPool: Sendable {
                 places[ObjectIdentifier(item)] = items.count
                 items.append((item, cost))
             }
+        }
+
+        mutating func stay(_ item: any Evictable) {
+            guard let found = leaving.removeValue(forKey: ObjectIdentifier(item)) else { return }
+            leavingTotal -= found.cost
+        }
+
+        mutating func leave(_ item: any Evictable) {
+            if item.goesLater, let place = places[ObjectIdentifier(item)] {
+                leaving[ObjectIdentifier(item)] = items[place]
+                leavingTotal += items[place].cost
+            }
+            remove(item)
         }
 
         mutating func remove(_ item: any Evictable) {
@@ -63,13 +86,16 @@ final class EvictionPool: Sendable {
     func didLoad(_ item: any Evictable, cost: Int) {
         let victims = state.withLock { state -> [any Evictable] in
             state.put(item, cost: cost)
-            return Self.take(from: &state, downTo: limit, sparing: item)
+            return Self.take(from: &state, downTo: limit - state.leavingTotal, sparing: item)
         }
         for victim in victims { victim.evict() }
     }
 
     func forget(_ item: any Evictable) {
-        state.withLock { $0.remove(item) }
+        state.withLock { state in
+            state.stay(item)
+            state.remove(item)
+        }
     }
 
     /// Lets go of `cost` more: the process has none left although the limit is not reached.
@@ -81,7 +107,18 @@ final class EvictionPool: Sendable {
     }
 
     /// The summed cost of what is loaded.
-    var total: Int { state.withLock { $0.total } }
+    var total: Int { state.withLock { $0.total + $0.leavingTotal } }
+
+    /// What was told to go and is not gone, the least recently used first; nothing while the limit
+    /// is kept.
+    var overdue: [any Evictable] {
+        let leaving = state.withLock { state in
+            state.total + state.leavingTotal > limit ? state.leaving.values.map { $0.item } : []
+        }
+        return leaving.sorted { $0.lastUse < $1.lastUse }
+    }
+
+    var isOver: Bool { total > limit }
     var isEmpty: Bool { state.withLock { $0.items.isEmpty } }
 
     /// Forgets everything. Items hold their pool and the pool holds them, so whoever owns both ends
@@ -95,7 +132,7 @@ final class EvictionPool: Sendable {
     ) -> [any Evictable] {
         var victims: [any Evictable] = []
         while state.total > limit, let oldest = state.oldest(sparing: spared) {
-            state.remove(oldest)
+            state.leave(oldest)
             victims.append(oldest)
         }
         return victims

@@ -4,8 +4,7 @@ import MartletTelemetry
 import Synchronization
 
 /// The files that a partition keeps open to append are one item of the pool of open files: the ones
-/// that were appended to least recently are closed as soon as all is synced, and opened again by
-/// the next append.
+/// that were appended to least recently are synced and closed, and opened again by the next append.
 extension PartitionLog: Evictable {
     /// How long producers are refused before it is tried again to open files.
     private static let shortageNanoseconds: Int64 = 200_000_000
@@ -13,6 +12,7 @@ extension PartitionLog: Evictable {
     private static let relief = 16
 
     var lastUse: UInt64 { appendUse.load(ordering: .relaxed) }
+    var goesLater: Bool { true }
 
     /// Not here: the caller may hold another partition's locks.
     func evict() { context.executors.housekeeping.execute { [self] in letGoWhenQuiet() } }
@@ -23,10 +23,20 @@ extension PartitionLog: Evictable {
         if count > 0 { context.files.didLoad(self, cost: count) }
     }
 
-    /// Closes the files that appending needs, now or when what was appended is synced. Housekeeping;
-    /// blocks.
+    /// Closes the files of others while more are open than may be: who opens files faster than they
+    /// are synced does that himself. Blocks.
+    func makeRoomForFiles() {
+        for item in context.files.overdue {
+            guard context.files.isOver else { return }
+            guard let log = item as? PartitionLog, log !== self else { continue }
+            log.flush()
+            log.letGoWhenQuiet()
+        }
+    }
+
+    /// Closes the files that appending needs, now or when what was appended is synced. Blocks.
     func letGoWhenQuiet() {
-        guard appender.withLock({ mayLetGo(&$0) }) else { return }
+        guard appender.withLock({ mayLetGo(&$0) }) else { return syncIfDirty() }
         dropAhead()
         let segment = appender.withLock { appender -> Segment? in
             guard mayLetGo(&appender) else { return nil }

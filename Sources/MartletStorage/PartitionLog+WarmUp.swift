@@ -89,6 +89,7 @@ extension PartitionLog {
         segment.log.hold()
         segment.index.file.hold()
         countFiles()
+        makeRoomForFiles()
     }
 
     private func loadProducers(

@@ -56,16 +56,19 @@ import Testing
         }
     }
 
-    @Test(arguments: [Durability.durable, .written])
+    /// Who is slow to sync what partitions have, when they are to close their files.
+    @Test(arguments: [Durability.durable, .written], [false, true])
     func `partitions that are written in turn hold no more files than the limit`(
-        durability: Durability
+        durability: Durability, flushHangs: Bool
     ) throws {
         let limit = 32
         let folder = try TemporaryDirectory()
         let clock = ManualClock()
         let housekeeping = ManualExecutor(clock: clock)
+        let flush = ManualExecutor(clock: clock)
         let harness = try StorageHarness(
-            folder.path, PosixFileSystem(), clock: clock, housekeeping: housekeeping
+            folder.path, PosixFileSystem(), clock: clock, flush: flushHangs ? flush : nil,
+            housekeeping: housekeeping
         ) { $0.openFilesMax = limit }
         let topic = try harness.topic(
             "t", partitions: 200,
@@ -83,13 +86,13 @@ import Testing
                     Issue.record("not appended: \(outcome)")
                     return
                 }
-                if durability == .written { log.flush() }
                 housekeeping.runAll()
                 most = max(most, try Self.openFiles(in: folder))
             }
         }
         // What is at work has its two files and two prepared ones; one directory stays open.
         #expect(most <= limit + 5, "\(most) open files")
+        flush.runAll()
         for log in topic.partitions {
             let values = try log.values().map(\.1).filter { $0 != Self.value }
             #expect(values == ["0", "1", "2"])
