@@ -103,6 +103,37 @@ import Testing
         for log in try again.topic("t").partitions { #expect(log.view.logEnd == 6) }
     }
 
+    @Test func `a want of descriptors is told once, and that it is over`() throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        let clock = ManualClock()
+        let sink = LogCapture()
+        let harness = try StorageHarness(
+            folder.path, disk, clock: clock,
+            logger: Logger(label: "test", level: .notice, sink: sink))
+        let topic = try harness.topic("t", partitions: 3)
+        func told() -> [String] { sink.codes.filter { $0.hasPrefix("DESCRIPTORS_") } }
+        for want in 1...2 {
+            Self.starve(disk, .open, ".log", times: .max)
+            for _ in 0..<5 {
+                for log in topic.partitions { #expect(try append(log) == nil) }
+                clock.advance(milliseconds: 300)
+                harness.engine.tick()
+            }
+            #expect(told().count == 2 * want - 1)
+            disk.set(nil)
+            clock.advance(seconds: 9)
+            harness.engine.tick()
+            #expect(told().count == 2 * want - 1)
+            clock.advance(seconds: 2)
+            harness.engine.tick()
+            #expect(told().count == 2 * want)
+        }
+        let one = ["DESCRIPTORS_SHORT", "DESCRIPTORS_BACK"]
+        #expect(told() == one + one)
+        for log in topic.partitions { #expect(try append(log) == 0) }
+    }
+
     @Test(arguments: [1, Int.max])
     func `a partition that cannot open its files is there again by itself`(times: Int) throws {
         let folder = try TemporaryDirectory()
