@@ -4,7 +4,7 @@ import Testing
 
 /// What clients read of a topic that a running broker compacts: before, while and after, and behind
 /// a restart.
-struct CompactionTests {
+@Suite(.timeLimit(.minutes(2))) struct CompactionTests {
     /// What was written: the place of a record is its offset.
     private struct Written {
         var values: [String] = []

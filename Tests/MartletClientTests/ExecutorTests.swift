@@ -1,3 +1,4 @@
+import Glibc
 import MartletSystem
 import Synchronization
 import Testing
@@ -6,21 +7,35 @@ import Testing
 
 /// Tasks on the thread of a producer's or consumer's connection.
 struct ExecutorTests {
+    private static var thread: UInt { UInt(pthread_self()) }
+
+    /// The thread of a connection.
+    private static func threadOfJobs(_ loop: EventLoop) async -> UInt {
+        await withCheckedContinuation { continuation in
+            loop.execute { continuation.resume(returning: thread) }
+        }
+    }
+
     @Test func `a task there sends and reads, and goes on when the client is closed`() async throws
     {
         let broker = try ScriptedBroker(topics: ["t": 1])
         let client = try MartletClient(.testing(broker))
         let producer = try await client.producer()
         let consumer = try await client.consumer(.init(topic: "t"))
+        let thread = await Self.threadOfJobs(consumer.core.context.loop)
         let values = try await Task(executorPreference: consumer.executor) {
             var batches = consumer.batches.makeAsyncIterator()
             var values: [String] = []
+            var threads: Set = [Self.thread]
             for number in 0..<200 {
                 let receipt = try await producer.send(topic: "t", value: "v\(number)")
                 #expect(receipt.offset == Int64(number))
+                threads.insert(Self.thread)
                 let batch = try #require(try await batches.next())
                 values += batch.compactMap(\.valueString)
+                threads.insert(Self.thread)
             }
+            #expect(threads == [thread])
             // Its own thread ends with this.
             await client.close()
             #expect(try await batches.next() == nil)
@@ -35,12 +50,14 @@ struct ExecutorTests {
         let broker = try ScriptedBroker(topics: ["t": 4])
         let offsets = try await Martlet.withClient(.testing(broker)) { client in
             let producer = try await client.producer()
+            let thread = await Self.threadOfJobs(producer.core.context.loop)
             return try await withThrowingTaskGroup(of: Int.self) { group in
                 for task in 0..<64 {
                     group.addTask(executorPreference: producer.executor) {
                         for number in 0..<20 {
                             try await producer.send(
                                 topic: "t", key: "\(task)", value: "\(task)-\(number)")
+                            #expect(Self.thread == thread)
                         }
                         return 20
                     }

@@ -6,7 +6,7 @@ import Testing
 @testable import martlet
 
 /// Reading up to given offsets, as `tail -e` does.
-struct BoundedReadingTests {
+@Suite(.timeLimit(.minutes(1))) struct BoundedReadingTests {
     /// A broker with a topic of two partitions that hold so many records each.
     private static func with(
         _ counts: [Int], _ body: (MartletClient) async throws -> Void
