@@ -112,7 +112,8 @@ extension PartitionLog {
         }
     }
 
-    /// Syncs oldest first: an acknowledged record may never stand behind a hole.
+    /// Syncs oldest first: an acknowledged record may never stand behind a hole. Together with others
+    /// the names come first (`settleNames`), since one `syncfs` then serves all.
     private func sync(_ point: FlushPoint) throws(StorageError) {
         for (segment, file) in point.segments {
             try settle(segment, file, upTo: point)

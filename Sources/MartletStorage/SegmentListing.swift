@@ -52,7 +52,7 @@ struct SegmentListing {
             segments.append(try segment(base, generation))
         }
         if hasPrepared { try settlePrepared(&segments, &events) }
-        return try withoutCovered(segments, &events)
+        return segments
     }
 
     /// A compaction's older generation that it had no time to remove.
@@ -70,25 +70,6 @@ struct SegmentListing {
                 .tidied, partition: key.partition, from: base,
                 detail: "removed generation \(generation) of segment \(base), a newer one is there")
         )
-    }
-
-    /// A compacted segment may cover those that it was merged from.
-    private func withoutCovered(
-        _ segments: [Segment], _ events: inout [RecoveryEvent]
-    ) throws(StorageError) -> [Segment] {
-        var kept: [Segment] = []
-        for segment in segments {
-            if let last = kept.last, last.generation > 0 {
-                if let end = try last.index.stored(end: last.bytes).last, end.isSeal,
-                    end.offset > segment.base
-                {
-                    try removeOld(segment.base, segment.generation, &events)
-                    continue
-                }
-            }
-            kept.append(segment)
-        }
-        return kept
     }
 
     /// `prepared.log` was either never used, or holds the newest batches and lacks its name.
