@@ -79,7 +79,7 @@ extension StorageEngine {
         _ id: TopicID, changes wanted: [(key: String, value: String?)], validateOnly: Bool
     ) throws(StorageError) -> [SettingChange] {
         try changes.withLock { _ throws(StorageError) -> [SettingChange] in
-            let topic = try known(id)
+            let topic = try changeable(id)
             var metadata = topic.metadata
             let before = topic.settings
             for (key, value) in wanted {
@@ -108,7 +108,7 @@ extension StorageEngine {
     /// Adds partitions; keys hash over the new number from then on. Blocks.
     package func addPartitions(_ id: TopicID, total: Int32) throws(StorageError) {
         try changes.withLock { _ throws(StorageError) in
-            let topic = try known(id)
+            let topic = try changeable(id)
             var metadata = topic.metadata
             guard total > metadata.partitions else {
                 throw StorageError(
@@ -135,7 +135,7 @@ extension StorageEngine {
         _ id: TopicID, partition: Int32, from: Int64, to: Int64, execute: Bool
     ) throws(StorageError) -> [Range<Int64>] {
         try changes.withLock { _ throws(StorageError) -> [Range<Int64>] in
-            let topic = try known(id)
+            let topic = try changeable(id)
             guard let log = topic.partition(partition) else {
                 throw StorageError(
                     .offsetOutOfRange, "topic \(topic.name) has no partition \(partition)")
@@ -159,6 +159,16 @@ extension StorageEngine {
     private func known(_ id: TopicID) throws(StorageError) -> Topic {
         guard let topic = topic(id: id) else {
             throw StorageError(.unknownTopic, "no topic has the id \(id)")
+        }
+        return topic
+    }
+
+    /// Of a topic that is offline only its id is known for sure: new metadata would be written over
+    /// what a person may still mend.
+    private func changeable(_ id: TopicID) throws(StorageError) -> Topic {
+        let topic = try known(id)
+        if let reason = topic.offlineReason {
+            throw StorageError(.offline, "topic \(topic.name) is offline: \(reason)")
         }
         return topic
     }

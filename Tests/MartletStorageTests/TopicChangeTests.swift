@@ -111,6 +111,44 @@ import Testing
         _ = try harness.topic("u", id: Self.second)
     }
 
+    @Test(arguments: [20, nil])
+    func `a topic that is offline is not changed, and its metadata stays`(_ cut: Int64?) throws {
+        let folder = try TemporaryDirectory()
+        let disk = PosixFileSystem()
+        let id = TopicID(high: 1, low: 1)
+        let home = "\(folder.path)/topics/\(id)"
+        do {
+            let harness = try StorageHarness(folder.path, disk)
+            let topic = try harness.topic("t", settings: ["retention.ms": "-1"], id: id)
+            _ = try #require(topic.partition(0)).appendNow(batch(["kept"]))
+            _ = try harness.topic("u", id: Self.second)
+            try harness.engine.close()
+        }
+        if let cut {
+            try disk.open("\(home)/topic.meta", .readWrite).truncate(to: cut)
+        } else {
+            let other = "\(folder.path)/topics/\(Self.second)"
+            let doubled = TopicMetadata(id: Self.second, name: "t", partitions: 1)
+            try disk.replace(
+                "\(other)/topic.meta", with: TopicMetadataText.encode(doubled), in: other)
+        }
+        let before = try disk.contents(of: "\(home)/topic.meta", atMost: 1 << 20)
+        let engine = try StorageHarness(folder.path, disk).engine
+        let changes: [() throws -> Void] = [
+            {
+                _ = try engine.alterTopic(id, changes: [("retention.ms", "5")], validateOnly: false)
+            },
+            { try engine.addPartitions(id, total: 2) },
+            { _ = try engine.skipDamage(id, partition: 0, from: 0, to: 9, execute: true) },
+        ]
+        for change in changes {
+            let refused = #expect(throws: StorageError.self) { try change() }
+            #expect(refused?.code == .offline)
+        }
+        #expect(try disk.contents(of: "\(home)/topic.meta", atMost: 1 << 20) == before)
+        #expect(try disk.list(home).count == 2)
+    }
+
     @Test func `a topic that is deleted while it warms up harms no other`() throws {
         let folder = try TemporaryDirectory()
         let disk = HookedFileSystem()
