@@ -38,7 +38,8 @@ final class MarksWriter: Sendable {
     private let executor: any Executor
     private let onFatal: @Sendable (StorageError) -> Void
     private let state: Mutex<State>
-    private let syncLock = Mutex<Void>(())
+    /// Holds the failure after which the file is not asked again: the second answer would be success.
+    private let syncLock = Mutex<StorageError?>(nil)
 
     /// Begins a new generation that holds all that `loaded` says, and removes the older ones.
     init(
@@ -91,7 +92,20 @@ final class MarksWriter: Sendable {
     }
 
     func syncNow() throws(StorageError) {
-        try syncLock.withLock { _ throws(StorageError) in try syncFiles() }
+        try inTurn { () throws(StorageError) in try syncFiles() }
+    }
+
+    /// Runs what syncs or replaces the file, one at a time, until it failed for good.
+    private func inTurn(_ body: () throws(StorageError) -> Void) throws(StorageError) {
+        try syncLock.withLock { failure throws(StorageError) in
+            if let failure { throw failure }
+            do throws(StorageError) {
+                try body()
+            } catch {
+                if error.isFatal { failure = error }
+                throw error
+            }
+        }
     }
 
     private func syncFiles() throws(StorageError) {
@@ -145,7 +159,7 @@ final class MarksWriter: Sendable {
     /// Replaces a file that has grown by one with the newest entry of each kind. Entries made
     /// meanwhile go to both files until the rename is on disk.
     private func rewrite() throws(StorageError) {
-        try syncLock.withLock { _ throws(StorageError) in
+        try inTurn { () throws(StorageError) in
             let old = state.withLock { $0.generation }
             let home: any OpenDirectory
             do throws(StorageError) {

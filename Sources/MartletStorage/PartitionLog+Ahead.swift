@@ -50,13 +50,24 @@ extension PartitionLog {
             guard let file else { break }
             written += slice
             guard written >= context.options.aheadBytes else { continue }
-            do {
-                try file.sync()
-            } catch {
-                context.fail(.fatal(error, "syncing the space ahead of \(name)"))
-            }
+            syncAhead(file)
         }
         appender.withLock { $0.isExtending = false }
+    }
+
+    /// Not beside a flush: if both asked for the same file, only one would be told that batches did
+    /// not reach the disk.
+    private func syncAhead(_ file: any File) {
+        flushLock.withLock { _ in
+            do throws(StorageError) {
+                try goOnlyIfSound()
+                try storageFatal("syncing the space ahead of \(name)") { () throws(SystemError) in
+                    try file.sync()
+                }
+            } catch {
+                context.fail(error)
+            }
+        }
     }
 
     private func writeZeros(_ file: any File, at position: Int64) throws(SystemError) {

@@ -25,6 +25,7 @@ extension PartitionLog {
         do {
             // One at a time: a topic that is deleted and a broker that stops flush out of turn.
             flushed = try flushLock.withLock { _ throws(StorageError) -> FlushPoint? in
+                try goOnlyIfSound()
                 guard let point = flushPoint() else { return nil }
                 if context.options.has(.ackBeforeSync) { complete(point) }
                 try sync(point)
@@ -41,6 +42,12 @@ extension PartitionLog {
         complete(point)
         extendAheadIfIdle(point)
         return true
+    }
+
+    /// Under `flushLock`, before a sync: the system tells of an error once for each open file, and
+    /// whoever held the lock before may have been told.
+    func goOnlyIfSound() throws(StorageError) {
+        if let failure = context.failed { throw failure }
     }
 
     /// Before a sync nothing is final: a segment for whose name there was no descriptor gets it soon.
@@ -68,12 +75,21 @@ extension PartitionLog {
                 points.append((log, point))
                 if context.options.has(.ackBeforeSync) { log.complete(point) }
             }
-            guard let any = points.first?.1.segments.first?.file else { return }
+            guard let first = points.first, let any = first.1.segments.first?.file else { return }
             try storageFatal("syncing the file system") { () throws(SystemError) in
                 try any.syncFileSystem()
             }
-            for (log, point) in points { try log.checkWrites(point) }
-            try storageFatal("syncing \(any.path)") { () throws(SystemError) in try any.sync() }
+            for (log, point) in points {
+                try log.flushLock.withLock { _ throws(StorageError) in
+                    try log.goOnlyIfSound()
+                    try log.checkWrites(point)
+                }
+            }
+            try first.0.flushLock.withLock { _ throws(StorageError) in
+                try storageFatal("syncing \(any.path)") { () throws(SystemError) in
+                    try any.sync()
+                }
+            }
             try context.recordMarks(points.map { $0.0.mark($0.1) })
         } catch {
             context.fail(error)

@@ -5,27 +5,31 @@ import Synchronization
 /// another thread would do there, in one thread.
 final class InterruptingFileSystem: ForwardingFileSystem {
     enum Call: Hashable {
-        case open, rename, size, truncate
+        case open, rename, size, truncate, sync, syncDirectory
     }
 
     private struct Interruption {
         let call: Call
         let path: String
+        let code: CInt
         let body: @Sendable () -> Void
     }
 
     let base = PosixFileSystem()
     private let next = Mutex<Interruption?>(nil)
 
-    /// Runs `body` once, in the next such call for a path with this end.
-    func interrupt(_ call: Call, _ path: String, _ body: @escaping @Sendable () -> Void) {
-        next.withLock { $0 = Interruption(call: call, path: path, body: body) }
+    /// Runs `body` once, in the next such call for a path with this end, which then fails with
+    /// `errno` unless that is 0.
+    func interrupt(
+        _ call: Call, _ path: String, errno: CInt = 0, _ body: @escaping @Sendable () -> Void = {}
+    ) {
+        next.withLock { $0 = Interruption(call: call, path: path, code: errno, body: body) }
     }
 
     /// Whether the interruption is still to come.
     var isWaiting: Bool { next.withLock { $0 != nil } }
 
-    fileprivate func called(_ call: Call, _ path: String) {
+    fileprivate func called(_ call: Call, _ path: String) throws(SystemError) {
         let due = next.withLock { next -> Interruption? in
             guard let found = next, found.call == call, path.hasSuffix(found.path) else {
                 return nil
@@ -33,17 +37,24 @@ final class InterruptingFileSystem: ForwardingFileSystem {
             next = nil
             return found
         }
-        due?.body()
+        guard let due else { return }
+        due.body()
+        if due.code != 0 { throw SystemError(call: "\(call)", code: due.code, subject: path) }
     }
 
     func open(_ path: String, _ mode: FileOpenMode) throws(SystemError) -> any File {
-        called(.open, path)
+        try called(.open, path)
         return InterruptingFile(try base.open(path, mode), self)
     }
 
     func rename(_ from: String, to: String) throws(SystemError) {
-        called(.rename, from)
+        try called(.rename, from)
         try base.rename(from, to: to)
+    }
+
+    func syncDirectory(_ path: String) throws(SystemError) {
+        try called(.syncDirectory, path)
+        try base.syncDirectory(path)
     }
 }
 
@@ -57,12 +68,17 @@ private final class InterruptingFile: ForwardingFile {
     }
 
     func size() throws(SystemError) -> Int64 {
-        owner.called(.size, path)
+        try owner.called(.size, path)
         return try base.size()
     }
 
     func truncate(to size: Int64) throws(SystemError) {
-        owner.called(.truncate, path)
+        try owner.called(.truncate, path)
         try base.truncate(to: size)
+    }
+
+    func sync() throws(SystemError) {
+        try owner.called(.sync, path)
+        try base.sync()
     }
 }

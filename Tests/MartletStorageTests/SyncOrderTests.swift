@@ -1,0 +1,78 @@
+import Glibc
+import MartletFormat
+import MartletSystem
+import MartletTestSupport
+import Synchronization
+import Testing
+
+@testable import MartletStorage
+
+/// A failed sync is told once for each open file: whoever asks must be the one who acknowledges, and
+/// nobody asks again.
+@Suite struct SyncOrderTests {
+    private let disk = InterruptingFileSystem()
+
+    /// A clock that does something else the next time it is asked.
+    private final class InterruptingClock: Clock {
+        private let base = SystemClock()
+        let next = Mutex<(@Sendable () -> Void)?>(nil)
+
+        func monotonicNanoseconds() -> Int64 {
+            let body = next.withLock { next in
+                defer { next = nil }
+                return next
+            }
+            body?()
+            return base.monotonicNanoseconds()
+        }
+
+        func wallMilliseconds() -> Int64 { base.wallMilliseconds() }
+    }
+
+    @Test func `the space ahead is never synced beside a flush`() throws {
+        let folder = try TemporaryDirectory("ahead")
+        let housekeeping = ManualExecutor(clock: ManualClock())
+        let harness = try StorageHarness(folder.path, disk, housekeeping: housekeeping) {
+            $0.aheadAfterFlushes = 1
+        }
+        let log = try #require(try harness.topic("t").partition(0))
+        housekeeping.forgetJobs()
+        _ = try log.appendNow(batch(["v"]))
+        let isFree = Mutex<Bool?>(nil)
+        disk.interrupt(.sync, LogFileNames.log(0, generation: 0)) {
+            let found = log.flushLock.withLockIfAvailable { _ in true } ?? false
+            isFree.withLock { $0 = found }
+        }
+        #expect(housekeeping.runAll() > 0)
+        #expect(isFree.withLock { $0 } == false)
+        try harness.engine.close()
+    }
+
+    @Test func `a flush that comes after a failed sync acknowledges nothing`() throws {
+        let folder = try TemporaryDirectory("after")
+        let clock = InterruptingClock()
+        let flush = ManualExecutor(clock: ManualClock())
+        let harness = try StorageHarness(folder.path, disk, clock: clock, flush: flush)
+        let log = try #require(try harness.topic("t").partition(0))
+        _ = try log.appendNow(batch(["v"]))
+        // Where a flush stands that waits for another's sync.
+        clock.next.withLock {
+            $0 = { log.context.fail(StorageError(.syncFailed, "another's sync")) }
+        }
+        #expect(!log.flush())
+        #expect(log.view.durableEnd == 0)
+    }
+
+    @Test func `marks whose sync failed are not synced again`() throws {
+        let folder = try TemporaryDirectory("marks")
+        let harness = try StorageHarness(folder.path, disk)
+        let marks = harness.engine.context.marks
+        disk.interrupt(.sync, "marks-1.log.tmp", errno: EIO)
+        for _ in 0..<2 {
+            let failure = #expect(throws: StorageError.self) {
+                try marks.recordAndSync([MarkEntry(.clock)])
+            }
+            #expect(failure?.isFatal == true)
+        }
+    }
+}
