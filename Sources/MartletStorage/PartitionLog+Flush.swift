@@ -192,7 +192,8 @@ extension PartitionLog {
                 return entry.segment.base != point.end.base || isQuiet
             }
             let durable = state.publishDurable(point.end)
-            let advanced = state.durability == .durable ? state.publishVisible(point.end) : []
+            // A `written` topic is ahead of that, but for what it was given as a durable one.
+            let advanced = state.publishVisible(point.end)
             return (state.durability, bytes, advanced, durable)
         }
         context.budget(durability).give(bytes)

@@ -45,7 +45,9 @@ extension PartitionLog {
             state.unsynced.append((segment, prepared.logFile))
             state.appended = .start(of: segment)
             // Nobody waits for that: the offset is the same.
-            if state.durability == .written { _ = state.publishVisible(state.appended) }
+            if state.durability == .written, state.visible.offset == base {
+                _ = state.publishVisible(state.appended)
+            }
         }
         snapshotSoon(&appender)
     }

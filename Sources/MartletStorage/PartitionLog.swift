@@ -155,7 +155,7 @@ package final class PartitionLog: Sendable {
     /// New settings take effect with the next append and the next retention run.
     func apply(_ settings: TopicSettings) {
         let reserved = context.marks.marks(of: key).reserve?.offset ?? 0
-        let (woken, old, unsynced) = appender.withLock { appender in
+        let (old, unsynced) = appender.withLock { appender in
             appender.settings = settings
             // A topic that becomes `written` has to reserve its offsets from here on.
             if settings.durability == .written, appender.reservedUntil == .max {
@@ -164,16 +164,15 @@ package final class PartitionLog: Sendable {
             return state.withLock { state in
                 let old = state.durability
                 state.durability = settings.durability
-                let woken =
-                    settings.durability == .written ? state.publishVisible(state.appended) : []
-                return (woken, old, state.appendedBytes - state.syncedBytes)
+                return (old, state.appendedBytes - state.syncedBytes)
             }
         }
         if old != settings.durability {
             context.budget(settings.durability).add(unsynced)
             context.budget(old).give(unsynced)
         }
-        for waiter in woken { waiter.highWatermarkAdvanced(self) }
+        // Readers of a topic that becomes `written` see what it had as a durable one once it is on
+        // disk: no mark reserves those offsets.
         context.flush.request(self)
     }
 }

@@ -75,4 +75,51 @@ import Testing
             #expect(failure?.isFatal == true)
         }
     }
+
+    @Test func `what a durable topic had is seen when it is on disk, also as a written one`() throws
+    {
+        let folder = try TemporaryDirectory("became")
+        let flush = ManualExecutor(clock: ManualClock())
+        let harness = try StorageHarness(folder.path, disk, flush: flush)
+        let topic = try harness.topic("t")
+        let log = try #require(topic.partition(0))
+        _ = try log.appendNow(batch(["first"]))
+        _ = try harness.engine.alterTopic(
+            topic.id, changes: [("durability", "written")], validateOnly: false)
+        #expect(log.view.highWatermark == 0, "no mark reserves this offset")
+        flush.runAll()
+        #expect(log.view.highWatermark == 1)
+        _ = try log.appendNow(batch(["second"]))
+        #expect(log.view.highWatermark == 2 && log.view.durableEnd == 1)
+        flush.runAll()
+        try harness.engine.close()
+    }
+
+    @Test func `a roll shows nothing of a durable topic that became a written one`() throws {
+        let folder = try TemporaryDirectory("roll")
+        let (flush, housekeeping) = (
+            ManualExecutor(clock: ManualClock()), ManualExecutor(clock: ManualClock())
+        )
+        let harness = try StorageHarness(
+            folder.path, disk, flush: flush, housekeeping: housekeeping)
+        let topic = try harness.topic("t", settings: ["segment.bytes": "65536"])
+        let log = try #require(topic.partition(0))
+        let value = String(repeating: "x", count: 30_000)
+        /// Whether the batch has to wait for something.
+        func waits() throws -> Bool {
+            guard case .later = try log.appendNow(batch([value])) else { return false }
+            return true
+        }
+        #expect(try !waits() && !waits())
+        #expect(try waits(), "a next segment is made")
+        housekeeping.runAll()
+        _ = try harness.engine.alterTopic(
+            topic.id, changes: [("durability", "written")], validateOnly: false)
+        #expect(try waits(), "offsets are reserved")
+        #expect(log.view.segments == 2 && log.view.highWatermark == 0)
+        housekeeping.runAll()
+        flush.runAll()
+        #expect(log.view.highWatermark == 2)
+        try harness.engine.close()
+    }
 }
