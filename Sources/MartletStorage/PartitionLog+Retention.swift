@@ -101,9 +101,24 @@ extension PartitionLog {
         guard settings.retentionMilliseconds >= 0 else { return false }
         if segment.end == nil { try loadIndex(segment) }
         guard let end = segment.end, end.appendTime != .min else { return false }
+        let now = ageTime()
         // A wrong clock spoils one segment, not its neighbours.
-        let time = min(end.appendTime, next.firstAppendTime)
-        return ageTime() - time > settings.retentionMilliseconds
+        let isAhead = end.appendTime > now
+        let time = isAhead ? min(end.appendTime, try firstAppendTime(of: next)) : end.appendTime
+        return now - time > settings.retentionMilliseconds
+    }
+
+    /// When the first batch of a segment was appended; `Int64.max` when that is not known. A start
+    /// does not look: only who asks pays for the index.
+    private func firstAppendTime(of segment: Segment) throws(StorageError) -> Int64 {
+        guard segment.firstAppendTime == .max else { return segment.firstAppendTime }
+        let entries = try loadIndex(segment)
+        let last =
+            segment.end?.appendTime
+            ?? state.withLock { $0.visible.base == segment.base ? $0.visible.appendTime : .min }
+        let first = entries.dropFirst().first?.appendTime ?? last
+        if first != .min { segment.firstAppendTime = first }
+        return segment.firstAppendTime
     }
 
     private func ageTime() -> Int64 {
@@ -176,8 +191,8 @@ extension PartitionLog {
     }
 
     private func search(_ time: Int64) throws(StorageError) -> (offset: Int64, time: Int64)? {
-        let (segments, logStart, visible) = state.withLock {
-            ($0.segments, $0.logStart, $0.visible)
+        let (segments, logStart, visible, skipped) = state.withLock {
+            ($0.segments, $0.logStart, $0.visible, $0.skipped)
         }
         for segment in segments {
             if segment.base > visible.offset { break }
@@ -185,8 +200,8 @@ extension PartitionLog {
             guard let end = state.withLock({ segmentEnd(segment.base, $0) }) else { continue }
             let search = TimeSearch(
                 file: try segment.log.open(), time: time, logStart: logStart,
-                endOffset: visible.offset)
-            if let found = try search.find(entries, end: end.position) { return found }
+                endOffset: visible.offset, skipped: skipped)
+            if let found = try search.find(entries, end: end) { return found }
         }
         return nil
     }
@@ -198,21 +213,51 @@ struct TimeSearch {
     let time: Int64
     let logStart: Int64
     let endOffset: Int64
+    /// Damaged offsets that readers may pass.
+    let skipped: [Range<Int64>]
 
     /// Event times may be out of order: each entry holds the running maximum below it, so the
     /// interval before the first entry whose maximum reaches `time` is where the search begins.
+    ///
+    /// Nobody knows the times of damaged records. Where they may be the ones that are looked for,
+    /// the answer is where they begin, with the time -1: whoever reads there is told.
     func find(
-        _ entries: [IndexEntry], end: Int64
+        _ entries: [IndexEntry], end: LogEnd
     ) throws(StorageError) -> (offset: Int64, time: Int64)? {
         let below = entries.lastIndex { $0.maxEventTime < time }
-        let start = below.map { entries[$0].position } ?? 0
-        var scanner = BatchScanner(file, from: start, to: end, checksBody: false)
-        while case .batch(let header, _) = try scanner.next() {
-            guard header.maxTimestamp >= time, header.nextOffset > logStart else { continue }
-            guard header.baseOffset < endOffset else { return nil }
-            if let found = record(header, scanner.bytes) { return found }
+        guard let start = below.map({ entries[$0] }) ?? entries.first else { return nil }
+        var next = start.offset
+        var scanner = BatchScanner(
+            file, from: start.position, to: end.position, checksBody: true)
+        while true {
+            switch try scanner.next() {
+            case .batch(let header, _):
+                next = header.nextOffset
+                guard header.maxTimestamp >= time, next > logStart else { continue }
+                guard header.baseOffset < endOffset else { return nil }
+                if let found = record(header, scanner.bytes) { return found }
+            case .bad(let position, _), .zeros(let position):
+                let whole = try BatchSearch.next(
+                    in: file, from: position + 1, to: end.position, offset: next,
+                    offsetLimit: end.offset)
+                let resume = whole?.header.baseOffset ?? end.offset
+                guard next >= resume || mayPass(next..<resume) else {
+                    return (max(next, logStart), -1)
+                }
+                guard let whole else { return nil }
+                next = resume
+                scanner = BatchScanner(
+                    file, from: whole.position, to: end.position, checksBody: true)
+            case .end: return nil
+            }
         }
-        return nil
+    }
+
+    private func mayPass(_ damaged: Range<Int64>) -> Bool {
+        damaged.upperBound <= logStart
+            || skipped.contains {
+                $0.contains(damaged.lowerBound) && $0.upperBound >= damaged.upperBound
+            }
     }
 
     private func record(
@@ -227,7 +272,7 @@ struct TimeSearch {
                 if !overflow, eventTime >= time, offset >= logStart { return (offset, eventTime) }
             }
         } catch {
-            return nil  // a damaged batch answers nothing; its readers are told
+            return nil  // cannot happen: its checksum holds
         }
         return nil
     }

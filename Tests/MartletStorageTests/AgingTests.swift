@@ -108,4 +108,36 @@ import Testing
         #expect(log.view.logStart > 0, "it stood for an hour: now it is believed")
         try harness.engine.close()
     }
+
+    @Test func `a clock that was wrong spoils one segment, also after a restart`() throws {
+        let folder = try TemporaryDirectory("wrong")
+        let clock = ManualClock()
+        let value = String(repeating: "x", count: 30_000)
+        func open() throws -> (StorageHarness, PartitionLog) {
+            let harness = try StorageHarness(folder.path("data"), PosixFileSystem(), clock: clock)
+            let topic = try harness.topic(
+                "t",
+                settings: ["segment.bytes": "65536", "retention.ms": "\(2 * Self.hour)"])
+            return (harness, try #require(topic.partition(0)))
+        }
+        do {
+            let (harness, log) = try open()
+            _ = try log.appendNow(batch([value]))
+            let right = clock.wallMilliseconds()
+            clock.setWall(milliseconds: right + 300 * 24 * Self.hour)
+            _ = try log.appendNow(batch([value]))
+            clock.setWall(milliseconds: right)
+            for _ in 0..<6 { _ = try log.appendNow(batch([value])) }
+            #expect(log.view.segments > 3)
+            try harness.engine.close()
+        }
+        let (harness, log) = try open()
+        #expect(log.view.logStart == 0)
+        for _ in 0..<180 {
+            clock.advance(seconds: 60)
+            harness.engine.tick()
+        }
+        #expect(log.view.logStart == 8 && log.view.segments == 1)
+        try harness.engine.close()
+    }
 }
