@@ -60,6 +60,7 @@ package struct Backup {
         try storage("making \(target.path)") { () throws(SystemError) in
             if try fileSystem.status(target.path) == nil {
                 try fileSystem.makeDirectory(target.path)
+                try fileSystem.syncDirectory(DataDirectory.parent(of: target.path))
             }
         }
         let names = try storage("listing \(target.path)") { () throws(SystemError) in

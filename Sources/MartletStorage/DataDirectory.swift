@@ -72,7 +72,7 @@ package struct DataDirectory: Sendable {
         }
     }
 
-    private static func parent(of path: String) -> String {
+    static func parent(of path: String) -> String {
         var parts = path.split(separator: "/")
         if !parts.isEmpty { parts.removeLast() }
         let joined = parts.joined(separator: "/")

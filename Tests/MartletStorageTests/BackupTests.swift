@@ -59,4 +59,17 @@ import Testing
             ).run()
         }
     }
+
+    @Test func `the name of a backup is on disk when it is done`() throws {
+        let folder = TemporaryFolder()
+        let disk = InterruptingFileSystem()
+        let harness = try StorageHarness(folder.path + "/data", disk)
+        _ = try harness.topic("t")
+        disk.interrupt(.syncDirectory, folder.path)
+        _ = try Backup(
+            from: folder.path + "/data", to: folder.path + "/copy", disk, links: true
+        ).run()
+        #expect(!disk.isWaiting, "its parent is synced")
+        try harness.engine.close()
+    }
 }
