@@ -95,6 +95,20 @@ struct DirectoryMetadataStore: MetadataStore {
     func create(_ metadata: TopicMetadata) throws(StorageError) {
         let final = directory.topic(metadata.id)
         let making = final + DataDirectory.creatingSuffix
+        do throws(StorageError) {
+            try fill(making, metadata)
+        } catch {
+            // On a full disk each try would take more of it.
+            if !error.isFatal { removeOrLeave(making) }
+            throw error
+        }
+        try storageFatal("making topic \(metadata.name)") { () throws(SystemError) in
+            try fileSystem.rename(making, to: final)
+            try topics.sync()
+        }
+    }
+
+    private func fill(_ making: String, _ metadata: TopicMetadata) throws(StorageError) {
         try storage("making topic \(metadata.name)") { () throws(SystemError) in
             try fileSystem.makeDirectory(making)
             for partition in 0..<metadata.partitions {
@@ -103,9 +117,13 @@ struct DirectoryMetadataStore: MetadataStore {
         }
         try fileSystem.replace(
             "\(making)/\(Self.metaName)", with: TopicMetadataText.encode(metadata), in: making)
-        try storageFatal("making topic \(metadata.name)") { () throws(SystemError) in
-            try fileSystem.rename(making, to: final)
-            try topics.sync()
+    }
+
+    private func removeOrLeave(_ making: String) {
+        do throws(StorageError) {
+            try remove(making)
+        } catch {
+            // The next start removes it.
         }
     }
 

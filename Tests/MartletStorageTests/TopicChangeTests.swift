@@ -37,6 +37,19 @@ import Testing
         #expect(harness.engine.topics().count == 1)
     }
 
+    @Test func `a topic that finds no space on the disk takes none of it`() throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        let harness = try StorageHarness(folder.path, disk)
+        disk.set { call, path in call == .open && path.contains(".creating/") ? ENOSPC : 0 }
+        let refused = #expect(throws: StorageError.self) { try harness.topic("t", partitions: 9) }
+        #expect(refused?.code == .diskFull)
+        #expect(try disk.list("\(folder.path)/topics").isEmpty)
+        disk.set(nil)
+        _ = try harness.topic("t", partitions: 9)
+        try harness.engine.close()
+    }
+
     @Test func `partitions that were refused are not there after a restart`() throws {
         let folder = try TemporaryDirectory()
         let disk = HookedFileSystem()
