@@ -109,9 +109,14 @@ extension BrokerLimits {
 }
 
 extension StorageOptions {
+    /// No part of the kernel's limit is taken for less than this.
+    private static let dirtyPartMin: Int64 = 8 << 20
+
     /// The configured values of `[storage]` and `[topic]`.
+    /// - Parameter dirtyBytesMax: what the kernel lets be dirty before writers wait for the disk.
     init(
-        _ configuration: BrokerConfiguration, descriptors: DescriptorBudget
+        _ configuration: BrokerConfiguration, descriptors: DescriptorBudget,
+        dirtyBytesMax: Int64? = DirtyLimit.bytes
     ) throws(StorageError) {
         let storage = configuration.storage
         self.init(dataDirectory: storage.data)
@@ -119,10 +124,13 @@ extension StorageOptions {
         openFilesMax = descriptors.files
         unsyncedDurableBytesMax = storage.unsyncedDurableBytesMax
         unsyncedDurablePartitionBytesMax = storage.unsyncedDurablePartitionBytesMax
-        unsyncedWrittenBytesMax = storage.unsyncedWrittenBytesMax
-        unsyncedWrittenPartitionBytesMax = storage.unsyncedWrittenPartitionBytesMax
+        let dirtyPart = dirtyBytesMax.map { max($0 / 4, Self.dirtyPartMin) } ?? .max
+        unsyncedWrittenBytesMax = min(storage.unsyncedWrittenBytesMax, dirtyPart)
+        unsyncedWrittenPartitionBytesMax = min(
+            storage.unsyncedWrittenPartitionBytesMax, dirtyPart)
         writtenSyncMilliseconds = storage.writtenSyncIntervalMilliseconds
-        writtenSyncBytes = storage.writtenSyncBytes
+        // Well below the bound, so that a sync begins before a producer waits for it.
+        writtenSyncBytes = min(storage.writtenSyncBytes, dirtyPart / 2)
         diskFreeLow = storage.diskFreeLowBytes
         diskFreeHigh = storage.diskFreeHighBytes
         diskReserve = storage.diskReserveBytes

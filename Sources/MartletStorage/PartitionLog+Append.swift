@@ -152,7 +152,9 @@ extension PartitionLog {
             return .later
         }
         let hasTaken = context.budget(durability).take(Int64(byteCount), for: self, retry: retry)
-        return hasTaken ? nil : .later
+        guard !hasTaken else { return nil }
+        effects.asksForFlush = true
+        return .later
     }
 
     private func partitionBytesMax(_ durability: Durability) -> Int64 {

@@ -4,6 +4,17 @@ import MartletTestSupport
 import Testing
 
 @Suite struct ProcessTests {
+    @Test func `the kernel's limit of dirty bytes is read`() {
+        #expect(DirtyLimit.bytes("nr_dirty 7\nnr_dirty_threshold 3\nx 1\n", page: 4_096) == 12_288)
+        for text in [
+            "", "nr_dirty_threshold\n", "nr_dirty_threshold -1\n", "nr_dirty_threshold x\n",
+            "nr_dirty_threshold \(Int64.max)\n",
+        ] {
+            #expect(DirtyLimit.bytes(text, page: 4_096) == nil, "\(text)")
+        }
+        #expect(DirtyLimit.bytes ?? 1 > 0)
+    }
+
     @Test func `facts of the process are plausible`() throws {
         #expect(CurrentProcess.id == getpid())
         #expect(try #require(CurrentProcess.residentBytes) > 1_000_000)
