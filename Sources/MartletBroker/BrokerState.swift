@@ -16,9 +16,13 @@ final class BrokerState: Sendable {
         let (readiness, engine) = state.withLock { ($0.readiness, $0.engine) }
         guard readiness == .ready, let engine else { return readiness }
         if !engine.isWritable { return .degraded("read-only: \(engine.space.reason)") }
-        let offline = engine.topics().count { !$0.isOnline }
+        let topics = engine.topics()
+        let offline = topics.count { !$0.isOnline }
         if offline > 0 { return .degraded("\(offline) topics are offline") }
-        let damaged = engine.topics().flatMap(\.partitions).count { $0.hasOpenDamage }
+        let logs = topics.flatMap(\.partitions)
+        let closed = logs.count { $0.offlineReason != nil }
+        if closed > 0 { return .degraded("\(closed) partitions are offline") }
+        let damaged = logs.count { $0.hasOpenDamage }
         return damaged == 0 ? .ready : .degraded("\(damaged) partitions are damaged")
     }
 

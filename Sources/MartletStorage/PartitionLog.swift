@@ -81,6 +81,9 @@ package final class PartitionLog: Sendable {
     /// What the partition is now, from one consistent read.
     package var view: LogView { state.withLock { $0.view } }
 
+    /// Why the partition cannot be served; nil when it can.
+    package var offlineReason: String? { state.withLock { $0.offline } }
+
     /// Whether a segment was ever rewritten by compaction, so that offsets may be missing whatever
     /// the topic's settings say now. Stays until the log is opened without such a segment.
     package var wasCompacted: Bool { compacted.load(ordering: .acquiring) }

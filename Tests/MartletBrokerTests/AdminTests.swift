@@ -1,6 +1,10 @@
 import MartletBroker
 import MartletSystem
+import MartletTestSupport
+import MartletWire
 import Testing
+
+@testable import MartletStorage
 
 @Suite struct AdminTests {
     private func exchange(_ harness: BrokerHarness, _ text: String) throws -> String {
@@ -62,6 +66,20 @@ import Testing
         try first.send(Array("GET /healthz HTTP/1.1\r\n\r\n".utf8))
         #expect(try !first.receiveAll().isEmpty)
         second.close()
+        try harness.stop()
+    }
+
+    @Test func `a partition that is offline is told by readiness and doctor`() throws {
+        let harness = try BrokerHarness(admin: true)
+        let client = try harness.hello()
+        _ = try harness.makeTopic(client, "orders", partitions: 2)
+        let topic = try #require(harness.broker.engine.topic(named: "orders"))
+        try #require(topic.partition(1)).goOffline("its index cannot be opened")
+        let ready = try exchange(harness, "GET /readyz HTTP/1.1\r\n\r\n")
+        #expect(ready.hasSuffix("degraded: 1 partitions are offline\n"))
+        let finding = try client.ask(DoctorRequest()).findings.first
+        #expect(finding?.code == "partition-offline" && finding?.severity == 2)
+        #expect(finding?.text == "orders/1: its index cannot be opened")
         try harness.stop()
     }
 }

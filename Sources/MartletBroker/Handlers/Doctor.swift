@@ -52,7 +52,7 @@ struct Doctor {
         figure("leader.epoch", Int64(report.leaderEpoch))
         for (kind, advice) in [
             ("damage", "see `martlet topic verify`; restore the range or skip it on purpose"),
-            ("offline", "the data is untouched; restore the topic's metadata from a backup"),
+            ("offline", "the data is untouched; the reasons stand below and in the log"),
         ] {
             let count = report.events.count { $0.kind.rawValue == kind }
             guard count > 0 else { continue }
@@ -114,6 +114,12 @@ struct Doctor {
                 continue
             }
             for log in topic.partitions {
+                if let reason = log.offlineReason {
+                    find(
+                        Self.critical, "partition-offline",
+                        "\(topic.name)/\(log.partition): \(reason)",
+                        "its data is untouched; mend what the reason names, and restart")
+                }
                 let view = log.view
                 guard !view.damaged.isEmpty else { continue }
                 find(
