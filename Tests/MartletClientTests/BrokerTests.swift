@@ -219,6 +219,19 @@ struct BrokerTests {
         }
     }
 
+    @Test func `more partitions than one request takes are trimmed in several`() async throws {
+        try await MartletTestBroker.run(topics: ["t": 2]) { broker in
+            try await Martlet.withClient(broker.configuration) { client in
+                // Of partitions that are not there each is told alone.
+                let asked = (Int32(0)..<5_000).map { ($0, Int64(0)) }
+                let results = try await client.admin.deleteRecordsOfEach(
+                    "t", before: Dictionary(uniqueKeysWithValues: asked))
+                let trimmed = results.filter { (try? $0.value.get()) != nil }
+                #expect(results.count == 5_000 && trimmed.keys.sorted() == [0, 1])
+            }
+        }
+    }
+
     @Test func `a clock that is moved moves the broker's`() async throws {
         let clock = ManualClock(wallMilliseconds: 1_700_000_000_000)
         try await MartletTestBroker.run(topics: ["t": 1], clock: clock) { broker in

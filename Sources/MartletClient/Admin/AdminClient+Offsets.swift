@@ -72,26 +72,30 @@ extension AdminClient {
         _ name: String, before: [Int32: Int64]
     ) async throws -> [Int32: Result<Int64, MartletError>] {
         let id = try await metadata(name).id
-        let asked = before.sorted { $0.key < $1.key }
-        var request = DeleteRecordsRequest()
-        request.entries = asked.map {
-            var entry = DeleteRecordsEntry()
-            entry.topic = id
-            entry.partition = $0.key
-            entry.before = $0.value
-            return entry
-        }
-        let reply = try await port.call(request, isRepeatable: false, facts: ["topic": name])
-        guard reply.results.count == asked.count else {
-            throw MartletError.protocolError("The delete-records reply has another length.")
-        }
         var results: [Int32: Result<Int64, MartletError>] = [:]
-        for (entry, found) in zip(asked, reply.results) {
-            let facts = TopicPartition(name, entry.key).context
-            results[entry.key] =
-                found.error == .none
-                ? .success(found.logStart)
-                : .failure(MartletError(found.error, found.message, context: facts))
+        var rest = before.sorted { $0.key < $1.key }[...]
+        while !rest.isEmpty {
+            let part = rest.prefix(WireLimits.partitionsPerRequestMax)
+            rest = rest.dropFirst(part.count)
+            var request = DeleteRecordsRequest()
+            request.entries = part.map {
+                var entry = DeleteRecordsEntry()
+                entry.topic = id
+                entry.partition = $0.key
+                entry.before = $0.value
+                return entry
+            }
+            let reply = try await port.call(request, isRepeatable: false, facts: ["topic": name])
+            guard reply.results.count == part.count else {
+                throw MartletError.protocolError("The delete-records reply has another length.")
+            }
+            for (asked, found) in zip(part, reply.results) {
+                let facts = TopicPartition(name, asked.key).context
+                results[asked.key] =
+                    found.error == .none
+                    ? .success(found.logStart)
+                    : .failure(MartletError(found.error, found.message, context: facts))
+            }
         }
         return results
     }
