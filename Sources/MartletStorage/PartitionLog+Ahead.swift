@@ -58,15 +58,14 @@ extension PartitionLog {
     /// Not beside a flush: if both asked for the same file, only one would be told that batches did
     /// not reach the disk.
     private func syncAhead(_ file: any File) {
-        flushLock.withLock { _ in
-            do throws(StorageError) {
-                try goOnlyIfSound()
+        do throws(StorageError) {
+            try inTurn { () throws(StorageError) in
                 try storageFatal("syncing the space ahead of \(name)") { () throws(SystemError) in
                     try file.sync()
                 }
-            } catch {
-                context.fail(error)
             }
+        } catch {
+            context.fail(error)
         }
     }
 

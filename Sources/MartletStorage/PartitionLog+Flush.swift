@@ -24,8 +24,7 @@ extension PartitionLog {
         let flushed: FlushPoint?
         do {
             // One at a time: a topic that is deleted and a broker that stops flush out of turn.
-            flushed = try flushLock.withLock { _ throws(StorageError) -> FlushPoint? in
-                try goOnlyIfSound()
+            flushed = try inTurn { () throws(StorageError) -> FlushPoint? in
                 guard let point = flushPoint() else { return nil }
                 if context.options.has(.ackBeforeSync) { complete(point) }
                 try sync(point)
@@ -44,10 +43,18 @@ extension PartitionLog {
         return true
     }
 
-    /// Under `flushLock`, before a sync: the system tells of an error once for each open file, and
-    /// whoever held the lock before may have been told.
-    func goOnlyIfSound() throws(StorageError) {
-        if let failure = context.failed { throw failure }
+    /// Runs what syncs, one at a time until it fails. The system tells of an error once for each open
+    /// file: the failure is known before the next one has its turn, who would hear of success.
+    func inTurn<R: Sendable>(_ body: () throws(StorageError) -> R) throws(StorageError) -> R {
+        try flushLock.withLock { _ throws(StorageError) -> R in
+            if let failure = context.failed { throw failure }
+            do throws(StorageError) {
+                return try body()
+            } catch {
+                if error.code != .noDescriptors { context.fail(error) }
+                throw error
+            }
+        }
     }
 
     /// Before a sync nothing is final: a segment for whose name there was no descriptor gets it soon.
@@ -80,12 +87,9 @@ extension PartitionLog {
                 try any.syncFileSystem()
             }
             for (log, point) in points {
-                try log.flushLock.withLock { _ throws(StorageError) in
-                    try log.goOnlyIfSound()
-                    try log.checkWrites(point)
-                }
+                try log.inTurn { () throws(StorageError) in try log.checkWrites(point) }
             }
-            try first.0.flushLock.withLock { _ throws(StorageError) in
+            try first.0.inTurn { () throws(StorageError) in
                 try storageFatal("syncing \(any.path)") { () throws(SystemError) in
                     try any.sync()
                 }

@@ -63,6 +63,17 @@ import Testing
         #expect(log.view.durableEnd == 0)
     }
 
+    @Test func `a failed sync is known before the next one has its turn`() throws {
+        let folder = try TemporaryDirectory("turn")
+        let harness = try StorageHarness(folder.path, disk)
+        let log = try #require(try harness.topic("t").partition(0))
+        #expect(throws: StorageError.self) {
+            try log.inTurn { () throws(StorageError) in throw StorageError(.syncFailed, "lost") }
+        }
+        let refused = #expect(throws: StorageError.self) { try log.inTurn {} }
+        #expect(refused?.message == "lost")
+    }
+
     @Test func `marks whose sync failed are not synced again`() throws {
         let folder = try TemporaryDirectory("marks")
         let harness = try StorageHarness(folder.path, disk)
