@@ -11,7 +11,10 @@ import Testing
 
         var last: Int64 { Int64(values.count) - 1 }
 
-        static func key(_ offset: Int64) -> String { "key-\(offset % 40)" }
+        /// The first keys have one record each, which stays where compaction is at work.
+        static func key(_ offset: Int64) -> String {
+            offset < 20 ? "once-\(offset)" : "key-\(offset % 40)"
+        }
 
         /// The newest offset of each key.
         var newest: [String: Int64] {
