@@ -12,8 +12,8 @@ package struct MemoryRoom: Equatable, Sendable {
         self.limit = limit
     }
 
-    /// By the tightest of the limits: the machine, the control group and those around it
-    /// (version 2), the address space (`ulimit -v`), the data size (`ulimit -d`).
+    /// By the tightest of the limits: the machine, the control group and those around it, the
+    /// address space (`ulimit -v`), the data size (`ulimit -d`).
     ///
     /// - Parameter root: the folder in which /proc and /sys are.
     package static func current(root: String = "") -> MemoryRoom {
@@ -24,8 +24,8 @@ package struct MemoryRoom: Equatable, Sendable {
             return MemoryRoom(bytes: max(0, limit - used), limit: name)
         }
         // What a group holds for files goes back when it is wanted, so it is not counted.
-        let group = groups(in: text(root + "/proc/self/cgroup"))
-            .compactMap { parseLimit(text("\(root)/sys/fs/cgroup\($0)/memory.max")) }.min()
+        let group = limitFiles(in: text(root + "/proc/self/cgroup"))
+            .compactMap { parseLimit(text(root + $0)) }.min()
         let rooms = [
             left(of: group, after: "RssAnon:", "control group"),
             left(of: resourceLimit(RLIMIT_AS), after: "VmSize:", "address space"),
@@ -48,12 +48,22 @@ package struct MemoryRoom: Equatable, Sendable {
 
     // MARK: - What the system tells
 
-    /// The control group of /proc/self/cgroup and those around it, innermost first, as folders;
-    /// empty without version 2.
-    static func groups(in text: String) -> [String] {
-        guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("0::/") })
-        else { return [] }
-        let names = line.dropFirst(4).split(separator: "/")
+    /// Where the limits of the groups of /proc/self/cgroup and of those around them stand, innermost
+    /// first: of version 2, and of version 1 where that has the memory (cgroups(7)).
+    static func limitFiles(in text: String) -> [String] {
+        text.split(separator: "\n").flatMap { line -> [String] in
+            let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+            guard fields.count == 3 else { return [] }
+            if fields[0] == "0", fields[1].isEmpty {
+                return folders(fields[2]).map { "/sys/fs/cgroup\($0)/memory.max" }
+            }
+            guard fields[1].split(separator: ",").contains("memory") else { return [] }
+            return folders(fields[2]).map { "/sys/fs/cgroup/memory\($0)/memory.limit_in_bytes" }
+        }
+    }
+
+    private static func folders(_ path: Substring) -> [String] {
+        let names = path.split(separator: "/")
         return (0...names.count).reversed().map { count in
             names.prefix(count).map { "/" + $0 }.joined()
         }

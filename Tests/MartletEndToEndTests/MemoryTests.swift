@@ -62,7 +62,7 @@ import Testing
     @Test func `row 15: in a small control group it serves whatever peers send`() throws {
         guard let group = try ControlGroup(bytes: Self.roomBytes) else {
             return Console.skipped(
-                "control-group", "needs root and version 2 with its memory controller")
+                "control-group", "needs root and control groups with the memory controller")
         }
         let folder = try TemporaryDirectory("group")
         let child = try Self.start(folder, wrapper: group.wrapper)
@@ -212,21 +212,27 @@ import Testing
     }
 }
 
-/// A control group of version 2 with so much memory, for one process; it goes with its last reference.
+/// A control group with so much memory, for one process; it goes with its last reference.
 private final class ControlGroup {
-    private let folder = "/sys/fs/cgroup/martlet-test-\(getpid())"
+    private let folder: String
 
     /// Nil where none can be made.
     init?(bytes: Int) throws {
-        // A folder like any other is none.
-        guard unsafe access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0,
-            unsafe mkdir(folder, 0o755) == 0
-        else { return nil }
-        guard unsafe access(folder + "/memory.max", F_OK) == 0 else {
+        for (root, limit) in [
+            ("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        ] {
+            // A folder like any other has none.
+            guard unsafe access("\(root)/cgroup.procs", F_OK) == 0 else { continue }
+            let folder = "\(root)/martlet-test-\(getpid())"
+            guard unsafe mkdir(folder, 0o755) == 0 else { continue }
+            if unsafe access("\(folder)/\(limit)", F_OK) == 0 {
+                try RunningBroker.write("\(bytes)\n", to: "\(folder)/\(limit)")
+                self.folder = folder
+                return
+            }
             unsafe rmdir(folder)
-            return nil
         }
-        try RunningBroker.write("\(bytes)\n", to: folder + "/memory.max")
+        return nil
     }
 
     deinit { unsafe rmdir(folder) }

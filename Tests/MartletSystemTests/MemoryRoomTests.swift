@@ -8,11 +8,18 @@ import Testing
     private static let mebibyte: Int64 = 1 << 20
 
     @Test func `a group is one of those around it`() {
-        #expect(MemoryRoom.groups(in: "0::/a.slice/b\n") == ["/a.slice/b", "/a.slice", ""])
-        #expect(MemoryRoom.groups(in: "4:memory:/x\n0::/\n") == [""])
-        // Version 1 alone, and nothing at all.
-        #expect(MemoryRoom.groups(in: "4:memory:/x\n").isEmpty)
-        #expect(MemoryRoom.groups(in: "").isEmpty)
+        #expect(
+            MemoryRoom.limitFiles(in: "0::/a.slice/b\n") == [
+                "/sys/fs/cgroup/a.slice/b/memory.max", "/sys/fs/cgroup/a.slice/memory.max",
+                "/sys/fs/cgroup/memory.max",
+            ])
+        #expect(
+            MemoryRoom.limitFiles(in: "5:pids:/x\n4:cpu,memory:/x\n0::/\n") == [
+                "/sys/fs/cgroup/memory/x/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max",
+            ])
+        #expect(MemoryRoom.limitFiles(in: "5:pids:/x\n1:name=memory:/x\nmemory\n").isEmpty)
+        #expect(MemoryRoom.limitFiles(in: "").isEmpty)
     }
 
     @Test func `limits and sizes are read, and nothing is made of what is none`() {
@@ -30,13 +37,18 @@ import Testing
     @Test func `the least limit of the group and those around it counts`() throws {
         let root = try TemporaryDirectory("room")
         try write(root, "proc/self/status", "RssAnon:\t 10240 kB\nVmSize:\t 999999 kB\n")
-        try write(root, "proc/self/cgroup", "4:memory:/v1\n0::/outer/inner\n")
+        try write(root, "proc/self/cgroup", "4:memory:/one\n0::/outer/inner\n")
         try write(root, "sys/fs/cgroup/outer/inner/memory.max", "max\n")
         #expect(MemoryRoom.current(root: root.path).limit != "control group")
         try write(root, "sys/fs/cgroup/outer/memory.max", "\(100 * Self.mebibyte)\n")
         #expect(MemoryRoom.current(root: root.path) == room(90))
         try write(root, "sys/fs/cgroup/outer/inner/memory.max", "\(60 * Self.mebibyte)\n")
         #expect(MemoryRoom.current(root: root.path) == room(50))
+        try write(root, "sys/fs/cgroup/memory/one/memory.limit_in_bytes", "9223372036854771712\n")
+        #expect(MemoryRoom.current(root: root.path) == room(50))
+        try write(
+            root, "sys/fs/cgroup/memory/one/memory.limit_in_bytes", "\(40 * Self.mebibyte)\n")
+        #expect(MemoryRoom.current(root: root.path) == room(30))
         // Less than it has.
         try write(root, "sys/fs/cgroup/outer/memory.max", "4096\n")
         #expect(MemoryRoom.current(root: root.path) == room(0))
