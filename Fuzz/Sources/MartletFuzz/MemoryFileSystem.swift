@@ -72,6 +72,7 @@ final class MemoryFileSystem: FileSystem {
 
         func sync() throws(SystemError) {}
         func syncFileSystem() throws(SystemError) {}
+        func checkWrites() throws(SystemError) {}
         func dropCache(from position: Int64) {}
         func close() throws(SystemError) {}
         func size() throws(SystemError) -> Int64 { content.bytes.withLock { Int64($0.count) } }
