@@ -176,8 +176,9 @@ import Testing
             #expect(held(harness) <= 8 * Self.mebibyte)
         }
         let after = try #require(CurrentProcess.residentBytes)
-        // 30 peers, ten replies of 1 MB each, are 300 MB.
-        #expect(after - before < 100 << 20, "\((after - before) >> 20) MiB")
+        // 30 peers, ten replies of 1 MB each, are 300 MB. AddressSanitizer keeps 64 MiB of what is
+        // freed.
+        #expect(after - before < 160 << 20, "\((after - before) >> 20) MiB")
         for peer in slow { peer.close() }
         try waitUntilNothingIsHeld(harness)
         try readAll(good, topic, verify: verify, to: 20)
