@@ -66,6 +66,11 @@ import Testing
         let clock = ManualClock()
         let housekeeping = ManualExecutor(clock: clock)
         let flush = ManualExecutor(clock: clock)
+        // A job that waits holds its partition, and the partition the executors.
+        defer {
+            clock.forgetTimers()
+            for executor in [housekeeping, flush] { executor.forgetJobs() }
+        }
         let harness = try StorageHarness(
             folder.path, PosixFileSystem(), clock: clock, flush: flushHangs ? flush : nil,
             housekeeping: housekeeping
