@@ -16,9 +16,11 @@ struct IndexTracker: Equatable, Sendable {
         self.interval = interval
     }
 
-    /// The entry to write before a batch is put at the end; nil when none is due.
+    /// The entry to write before a batch is put at the end; nil when none is due. One stands behind
+    /// the first batch, to tell its append time.
     mutating func entryIfDue() -> IndexEntry? {
-        guard end.position >= indexedPosition + interval else { return nil }
+        let due = indexedPosition == 0 ? 1 : indexedPosition + interval
+        guard end.position >= due else { return nil }
         indexedPosition = end.position
         return end
     }

@@ -264,7 +264,6 @@ struct LogRecovery {
         open.bytes = max(open.bytes, tail.end.position)
         var appender = Appender(settings: settings, segment: open, tail: tail.end, leaderEpoch: 0)
         appender.leaderEpoch = max(tail.leaderEpoch, 0)
-        appender.segmentStart = tail.end.appendTime == .min ? nil : tail.end.appendTime
         let end = LogEnd(tail.end, in: open)
         let logStart = max(marks.start?.offset ?? 0, segments[0].base)
         var state = LogState(

@@ -44,11 +44,20 @@ extension PartitionLog {
             }
         }
         segment.index.install(built.entries, pinned: false)
-        if segment.firstAppendTime == .max, built.end.appendTime != .min {
-            segment.firstAppendTime =
-                built.entries.dropFirst().first?.appendTime ?? built.end.appendTime
-        }
         return built.entries
+    }
+
+    /// When the first batch of a segment was appended; `Int64.max` when that is not known. A start
+    /// does not look: only who asks pays for the index.
+    func firstAppendTime(of segment: Segment) throws(StorageError) -> Int64 {
+        guard segment.firstAppendTime == .max else { return segment.firstAppendTime }
+        let entries = try loadIndex(segment)
+        let last =
+            segment.end?.appendTime
+            ?? state.withLock { $0.visible.base == segment.base ? $0.visible.appendTime : .min }
+        let first = entries.firstAppendTime(last: last)
+        if first != .min { segment.firstAppendTime = first }
+        return segment.firstAppendTime
     }
 
     private func indexBuilder(_ segment: Segment) -> IndexBuilder {

@@ -101,24 +101,26 @@ extension PartitionLog {
         guard settings.retentionMilliseconds >= 0 else { return false }
         if segment.end == nil { try loadIndex(segment) }
         guard let end = segment.end, end.appendTime != .min else { return false }
-        let now = ageTime()
-        // A wrong clock spoils one segment, not its neighbours.
-        let isAhead = end.appendTime > now
-        let time = isAhead ? min(end.appendTime, try firstAppendTime(of: next)) : end.appendTime
-        return now - time > settings.retentionMilliseconds
+        let start = try ageStart(segment, end.appendTime, next)
+        return isTooLongAgo(start, settings)
     }
 
-    /// When the first batch of a segment was appended; `Int64.max` when that is not known. A start
-    /// does not look: only who asks pays for the index.
-    private func firstAppendTime(of segment: Segment) throws(StorageError) -> Int64 {
-        guard segment.firstAppendTime == .max else { return segment.firstAppendTime }
-        let entries = try loadIndex(segment)
-        let last =
-            segment.end?.appendTime
-            ?? state.withLock { $0.visible.base == segment.base ? $0.visible.appendTime : .min }
-        let first = entries.dropFirst().first?.appendTime ?? last
-        if first != .min { segment.firstAppendTime = first }
-        return segment.firstAppendTime
+    /// A wrong clock spoils one segment, not its neighbours. Where the next one begins before this
+    /// one ends, the clock was ahead then: the smaller time counts. Where it begins before this one
+    /// began, too, the clock may have been behind later, and nothing may go too early for that: the
+    /// smaller time counts only as long as the other one is still to come.
+    private func ageStart(
+        _ segment: Segment, _ last: Int64, _ next: Segment
+    ) throws(StorageError) -> Int64 {
+        let following = try firstAppendTime(of: next)
+        guard following < last else { return last }
+        let mayBeBehind = try following < firstAppendTime(of: segment)
+        return mayBeBehind && last <= ageTime() ? last : following
+    }
+
+    private func isTooLongAgo(_ time: Int64, _ settings: TopicSettings) -> Bool {
+        let (age, overflow) = ageTime().subtractingReportingOverflow(time)
+        return !overflow && age > settings.retentionMilliseconds
     }
 
     private func ageTime() -> Int64 {
@@ -131,8 +133,7 @@ extension PartitionLog {
             ($0.settings, $0.tail, $0.segment.isNamed && $0.readOnly == nil)
         }
         guard settings.cleanup.deletes, settings.retentionMilliseconds >= 0, tail.position > 0,
-            tail.appendTime != .min, mayRoll,
-            ageTime() - tail.appendTime > settings.retentionMilliseconds
+            tail.appendTime != .min, mayRoll, isTooLongAgo(tail.appendTime, settings)
         else { return }
         if appender.withLock({ $0.files == nil }) { beWarm() }
         let isMine = appender.withLock { appender in

@@ -83,6 +83,12 @@ extension PartitionLog {
                 after: tail, indexedPosition: built.entries.last?.position ?? 0,
                 interval: context.options.indexIntervalBytes)
             tracker.keepTimes(of: built.end)
+            if appender.segmentStart == nil, tail.position > 0 {
+                // A clock that was ahead then must not keep the segment open.
+                appender.segmentStart = min(
+                    built.entries.firstAppendTime(last: tail.appendTime),
+                    context.clock.wallMilliseconds())
+            }
             appender.files = Appender.Files(
                 log: log, index: index, tracker: tracker, aheadEnd: max(size, tail.position))
         }

@@ -162,6 +162,10 @@ final class SparseIndex: Evictable {
 }
 
 extension [IndexEntry] {
+    /// Append time of the first batch of a log whose last one has `last`: the entry behind the first
+    /// batch tells it.
+    func firstAppendTime(last: Int64) -> Int64 { dropFirst().first?.appendTime ?? last }
+
     /// Index of the last entry for which `isAtOrBelow` holds (it must hold for a prefix).
     func lastIndex(where isAtOrBelow: (IndexEntry) -> Bool) -> Int? {
         var low = 0

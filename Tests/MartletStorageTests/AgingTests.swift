@@ -140,4 +140,110 @@ import Testing
         #expect(log.view.logStart == 8 && log.view.segments == 1)
         try harness.engine.close()
     }
+
+    private static func open(
+        _ folder: TemporaryDirectory, _ clock: ManualClock, _ settings: [String: String]
+    ) throws -> (StorageHarness, PartitionLog) {
+        let harness = try StorageHarness(folder.path("data"), PosixFileSystem(), clock: clock)
+        let topic = try harness.topic("t", settings: settings)
+        return (harness, try #require(topic.partition(0)))
+    }
+
+    private static func append(
+        _ log: PartitionLog, _ clock: ManualClock, after hours: Int64 = 0
+    )
+        throws
+    {
+        clock.advance(seconds: hours * 3600)
+        guard case .appended = try log.appendNow(batch(["v"])) else {
+            Issue.record("not appended")
+            return
+        }
+    }
+
+    private static func wait(_ harness: StorageHarness, _ clock: ManualClock, hours: Int64) {
+        for _ in 0..<hours {
+            clock.advance(seconds: 3600)
+            harness.engine.tick()
+        }
+    }
+
+    @Test(arguments: [false, true])
+    func `a segment goes in time once the clock has passed a wrong one`(restarts: Bool) throws {
+        let folder = try TemporaryDirectory("passed")
+        let clock = ManualClock()
+        let day = 24 * Self.hour
+        let settings = ["retention.ms": "\(12 * day)", "segment.ms": "\(30 * day)"]
+        var (harness, log) = try Self.open(folder, clock, settings)
+        let right = clock.wallMilliseconds()
+        try Self.append(log, clock)
+        clock.setWall(milliseconds: right + 10 * day)
+        try Self.append(log, clock)
+        clock.setWall(milliseconds: right)
+        try Self.append(log, clock)
+        #expect(log.view.segments == 2)
+        if restarts {
+            try harness.engine.close()
+            (harness, log) = try Self.open(folder, clock, settings)
+        }
+        Self.wait(harness, clock, hours: 5 * 24)
+        try Self.append(log, clock)
+        Self.wait(harness, clock, hours: 7 * 24 - 1)
+        #expect(log.view.logStart == 0)
+        Self.wait(harness, clock, hours: 2)
+        #expect(log.view.logStart == 2, "its wrong time is two days old")
+        try harness.engine.close()
+    }
+
+    @Test func `a clock that was behind takes nothing too early`() throws {
+        let folder = try TemporaryDirectory("behind")
+        let clock = ManualClock()
+        let (harness, log) = try Self.open(
+            folder, clock, ["retention.ms": "\(24 * Self.hour)"])
+        let right = clock.wallMilliseconds()
+        try Self.append(log, clock)
+        clock.setWall(milliseconds: right - 2 * 24 * Self.hour)
+        try Self.append(log, clock)
+        clock.setWall(milliseconds: right)
+        try Self.append(log, clock)
+        #expect(log.view.segments == 2)
+        Self.wait(harness, clock, hours: 23)
+        #expect(log.view.logStart == 0)
+        Self.wait(harness, clock, hours: 2)
+        #expect(log.view.logStart == 3)
+        try harness.engine.close()
+    }
+
+    @Test(arguments: [false, true])
+    func `a segment's age outlives the broker`(stops: Bool) throws {
+        let folder = try TemporaryDirectory("age")
+        let clock = ManualClock()
+        let settings = ["segment.ms": "\(24 * Self.hour)"]
+        for run in 0..<3 {
+            let (harness, log) = try Self.open(folder, clock, settings)
+            try Self.append(log, clock)
+            try Self.append(log, clock, after: 9)
+            #expect(log.view.segments == (run < 2 ? 1 : 2))
+            if stops { try harness.engine.close() } else { log.flush() }
+            clock.advance(seconds: 3600)
+        }
+    }
+
+    @Test func `a first record from a wrong clock keeps no segment open`() throws {
+        let folder = try TemporaryDirectory("ahead")
+        let clock = ManualClock()
+        let right = clock.wallMilliseconds()
+        for run in 0..<2 {
+            let (harness, log) = try Self.open(folder, clock, ["segment.ms": "\(Self.hour)"])
+            if run == 0 { clock.setWall(milliseconds: right + Self.hour / 2) }
+            try Self.append(log, clock)
+            #expect(log.view.segments == 1)
+            clock.setWall(milliseconds: right)
+            if run == 1 {
+                try Self.append(log, clock, after: 1)
+                #expect(log.view.segments == 2)
+            }
+            try harness.engine.close()
+        }
+    }
 }
