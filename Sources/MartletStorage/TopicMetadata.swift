@@ -73,9 +73,11 @@ enum TopicMetadataText {
         }
         var bytes = Array((lines.joined(separator: "\n") + "\n").utf8)
         let crc = unsafe CRC32C.checksum(bytes.span.bytes)
-        bytes += Array("crc \(String(crc, radix: 16))\n".utf8)
+        bytes += Array(checksumLine(crc).utf8)
         return bytes
     }
+
+    private static func checksumLine(_ crc: UInt32) -> String { "crc \(String(crc, radix: 16))\n" }
 
     /// - Throws: `corrupt` with the line that is wrong.
     static func decode(_ bytes: [UInt8]) throws(StorageError) -> TopicMetadata {
@@ -86,10 +88,11 @@ enum TopicMetadataText {
             throw StorageError(.corrupt, "no crc line at the end")
         }
         let body = Array(bytes[..<crcStart])
-        let stored = text.utf8.dropFirst(crcStart + 4).dropLast()
-        guard let crc = UInt32(String(decoding: stored, as: UTF8.self), radix: 16),
-            crc == (unsafe CRC32C.checksum(body.span.bytes))
-        else { throw StorageError(.corrupt, "checksum does not match") }
+        // The line as it was written, to its last byte: a file that differs in any is damaged.
+        let crc = unsafe CRC32C.checksum(body.span.bytes)
+        guard bytes[crcStart...].elementsEqual(checksumLine(crc).utf8) else {
+            throw StorageError(.corrupt, "checksum does not match")
+        }
         var reader = LineReader(text: String(decoding: body, as: UTF8.self))
         return try reader.read(version: version)
     }

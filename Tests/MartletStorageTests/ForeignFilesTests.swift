@@ -91,6 +91,25 @@ import Testing
 
     // MARK: Recovery
 
+    @Test func `metadata that differs in any byte is refused, also in its last`() throws {
+        let metadata = TopicMetadata(
+            id: TopicID(high: 1, low: 2), name: "orders", partitions: 3,
+            overrides: ["retention.ms": "5"], gaps: [1: [4..<9]])
+        let whole = TopicMetadataText.encode(metadata)
+        for at in whole.indices {
+            for byte in [UInt8(0), 0x0B, 0x20, whole[at] ^ 0x20, 0xFF] where byte != whole[at] {
+                var bytes = whole
+                bytes[at] = byte
+                #expect(throws: StorageError.self, "byte \(at) is \(byte)") {
+                    try TopicMetadataText.decode(bytes)
+                }
+            }
+            #expect(throws: StorageError.self) {
+                try TopicMetadataText.decode(Array(whole.dropLast(at + 1)))
+            }
+        }
+    }
+
     @Test func `a closed segment that lost its end is damage, not the end of the log`() throws {
         let bases = try closedSegments()
         let first = try disk.open("\(partition)/\(LogFileNames.log(0, generation: 0))", .readWrite)
