@@ -59,6 +59,8 @@ struct Appender {
     var smallFlushes = 0
     /// What the start had no space for, and must be done before anything is appended; nil: nothing.
     var readOnly: String?
+    /// Segments whose files are longer than their batches, for want of space for a copy.
+    var uncut: [Segment] = []
     /// No descriptor was free for what an append needs.
     var shortage: Shortage?
     /// The pool of open files wants the files as soon as nothing is under way.

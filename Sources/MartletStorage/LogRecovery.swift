@@ -29,7 +29,7 @@ struct LogRecovery {
         /// The marks to write when all partitions are open; none when nothing changed.
         var marks: [MarkEntry] = []
         /// The one to write instead when nothing may be appended yet: the next start then finds what
-        /// this one found, the gap and what is behind the last whole batch.
+        /// this one found, the gap and what is behind the last whole batch of a segment.
         var endBelowGap: MarkEntry
     }
 
@@ -55,10 +55,11 @@ struct LogRecovery {
         let isUntouched =
             isClean && marks.end != nil && tail.index == segments.count - 1
             && segments[tail.index].bytes == tail.end.position
-        if !isUntouched { changed = try scan(segments, &tail, &events) || changed }
+        var uncut: [Tail] = []
+        if !isUntouched { changed = try scan(segments, &tail, &uncut, &events) || changed }
         if !isClean, !isNew { try settleNames(segments[tail.index], tail.end) }
         segments.removeSubrange((tail.index + 1)...)
-        var result = assemble(segments, tail, damaged)
+        var result = assemble(segments, tail, uncut, damaged)
         result.events = events
         reserve(&result)
         if let found = events.first(where: { $0.kind == .readOnly }) {
@@ -127,7 +128,8 @@ struct LogRecovery {
 
     /// Scans everything above the mark. True when anything there was kept or cut.
     private func scan(
-        _ segments: [Segment], _ tail: inout Tail, _ events: inout [RecoveryEvent]
+        _ segments: [Segment], _ tail: inout Tail, _ uncut: inout [Tail],
+        _ events: inout [RecoveryEvent]
     ) throws(StorageError) -> Bool {
         var changed = false
         var index = tail.index
@@ -160,6 +162,10 @@ struct LogRecovery {
                     scanned.end.appendTime, context.clock.wallMilliseconds())
             }
             tail = Tail(index: index, end: scanned.end, leaderEpoch: scanned.leaderEpoch)
+            if segment.bytes > scanned.end.position {
+                segment.bytes = scanned.end.position
+                uncut.append(tail)
+            }
             index += 1
         }
         for segment in segments[(tail.index + 1)...] {
@@ -198,7 +204,8 @@ struct LogRecovery {
         return changed
     }
 
-    /// Cuts what follows the last whole batch; keeps a copy unless it is zeros.
+    /// Cuts what follows the last whole batch; keeps a copy unless it is zeros. Without room for that
+    /// the segment stays longer than its batches.
     private func cut(
         _ segment: Segment, _ scanned: TailScan.Result, _ events: inout [RecoveryEvent]
     ) throws(StorageError) -> Bool {
@@ -211,7 +218,6 @@ struct LogRecovery {
             guard error.code == .diskFull else { throw error }
             // Nothing is cut without a copy, and nothing appended before it is cut.
             events.append(readOnly(from: scanned.end.offset, error))
-            segment.bytes = scanned.end.position
             return false
         }
         if kept > 0 {
@@ -253,7 +259,7 @@ struct LogRecovery {
     private var torn: TornTails { TornTails(directory: directory, context: context) }
 
     private func assemble(
-        _ segments: [Segment], _ tail: Tail, _ damaged: [DamagedRange]
+        _ segments: [Segment], _ tail: Tail, _ uncut: [Tail], _ damaged: [DamagedRange]
     ) -> Result {
         var tail = tail
         // Above a mark nobody knows when batches were appended: now is the latest that it can be.
@@ -274,8 +280,14 @@ struct LogRecovery {
             .sorted { $0.lowerBound < $1.lowerBound }
         state.damaged = damaged
         state.skipped = skipped.filter { $0.upperBound > state.logStart }
+        appender.uncut = uncut.map { segments[$0.index] }
+        let below = uncut.first.map {
+            MarkEntry(
+                LogEnd($0.end, in: segments[$0.index]), of: key.topic, key.partition,
+                leaderEpoch: $0.leaderEpoch)
+        }
         return Result(
-            appender: appender, state: state, endBelowGap: mark(appender))
+            appender: appender, state: state, endBelowGap: below ?? mark(appender))
     }
 
     /// Offsets that were given, or may have been, are never given again: a `written` topic goes on

@@ -7,9 +7,18 @@ extension PartitionLog {
     /// The start had no space for what it had to write: nothing is appended before it is done.
     package var isReadOnly: Bool { appender.withLock { $0.readOnly != nil } }
 
-    /// What a start does with the bytes behind the last whole batch. Nothing is appended meanwhile.
-    fileprivate func cutTornTail() throws(StorageError) {
-        let (segment, end) = appender.withLock { ($0.segment, $0.tail.position) }
+    /// What a start does with the bytes behind the last whole batch of a segment. Nothing is appended
+    /// meanwhile.
+    fileprivate func cutTornTails() throws(StorageError) {
+        for segment in appender.withLock({ $0.uncut }) {
+            // Retention may have taken it.
+            guard state.withLock({ $0.segment(base: segment.base) }) === segment else { continue }
+            try cutTornTail(segment)
+        }
+    }
+
+    private func cutTornTail(_ segment: Segment) throws(StorageError) {
+        let end = segment.bytes
         let file = try segment.log.open()
         let size = try storage("reading \(file.path)") { () throws(SystemError) in
             try file.size()
@@ -26,6 +35,7 @@ extension PartitionLog {
     fileprivate func takeAppends() {
         appender.withLock { appender in
             appender.readOnly = nil
+            appender.uncut = []
             // Who opened the files before took the torn bytes for space written ahead.
             let end = appender.tail.position
             appender.files?.aheadEnd = end
@@ -57,7 +67,7 @@ extension StorageEngine {
         let logs = topic.partitions.filter(\.isReadOnly)
         var metadata = topic.metadata
         for log in logs {
-            try log.cutTornTail()
+            try log.cutTornTails()
             let gaps = log.state.withLock { $0.gaps }
             if gaps != metadata.gaps[log.partition] ?? [] { metadata.gaps[log.partition] = gaps }
         }

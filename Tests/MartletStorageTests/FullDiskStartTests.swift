@@ -31,6 +31,10 @@ import Testing
         }
     }
 
+    private static func home(_ folder: TemporaryDirectory) -> String {
+        "\(folder.path)/topics/\(TopicID(high: 1, low: 1))/0"
+    }
+
     private func log(_ harness: StorageHarness) throws -> PartitionLog {
         let topic = try #require(harness.engine.topic(named: "t"))
         #expect(topic.isOnline)
@@ -122,8 +126,7 @@ import Testing
     private static func tear(
         _ folder: TemporaryDirectory, _ disk: HookedFileSystem
     ) throws -> any File {
-        let directory = "\(folder.path)/topics/\(TopicID(high: 1, low: 1))/0"
-        let path = "\(directory)/\(LogFileNames.log(0, generation: 0))"
+        let path = "\(home(folder))/\(LogFileNames.log(0, generation: 0))"
         let torn = ByteSlab(capacity: 100)
         for _ in 0..<100 { torn.append(UInt8(0x55)) }
         let file = try disk.open(path, .readWrite)
@@ -168,7 +171,53 @@ import Testing
         try Self.kill(folder, [:])
         _ = try Self.tear(folder, HookedFileSystem())
         try expectRecovery(folder, full: ".torn-", stops: stops, at: 1)
-        let home = "\(folder.path)/topics/\(TopicID(high: 1, low: 1))/0"
-        #expect(try PosixFileSystem().list(home).count { $0.contains(".torn-") } == 1)
+        #expect(try PosixFileSystem().list(Self.home(folder)).count { $0.contains(".torn-") } == 1)
+    }
+
+    /// A broker that was killed, and what it wrote: two segments, of which no mark and no index tells.
+    private static func killOverTwoSegments(_ folder: TemporaryDirectory) throws -> [String] {
+        let values = (0..<3).map { String(repeating: "\($0)", count: 30_000) }
+        do {
+            let harness = try StorageHarness(folder.path, PosixFileSystem())
+            let topic = try harness.topic("t", settings: ["segment.bytes": "65536"])
+            let log = try #require(topic.partition(0))
+            for value in values { _ = try log.appendNow(batch([value])) }
+            log.flush()
+            #expect(log.view.segments == 2)
+        }
+        let disk = PosixFileSystem()
+        for (directory, end) in [(folder.path, ".log"), (home(folder), ".index")] {
+            for name in try disk.list(directory) where name.hasSuffix(end) {
+                try disk.removeFile("\(directory)/\(name)")
+            }
+        }
+        return values
+    }
+
+    @Test(arguments: [false, true])
+    func `a torn tail inside the log is cut once there is room`(restarts: Bool) throws {
+        let folder = try TemporaryDirectory()
+        let values = try Self.killOverTwoSegments(folder)
+        let disk = HookedFileSystem()
+        let size = try Self.tear(folder, disk).size() - 100
+        Self.fill(disk, ".torn-")
+        var harness = try StorageHarness(folder.path, disk)
+        #expect(harness.engine.startReport.events.contains { $0.kind == .readOnly })
+        #expect(try log(harness).values().map(\.1) == values)
+        harness.engine.tick()
+        if restarts { try harness.engine.close() }
+        disk.set(nil)
+        if restarts { harness = try StorageHarness(folder.path, disk) }
+        harness.engine.tick()
+        #expect(try log(harness).values().map(\.1) == values)
+        guard case .appended = try log(harness).appendNow(batch(["new"])) else {
+            Issue.record("not appended although there is room")
+            return
+        }
+        let name = LogFileNames.log(0, generation: 0)
+        let names = try disk.list(Self.home(folder))
+        #expect(try disk.status("\(Self.home(folder))/\(name)")?.size == size)
+        #expect(names.count { $0.contains(".torn-") } == 1)
+        try harness.engine.close()
     }
 }
