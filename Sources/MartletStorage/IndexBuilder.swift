@@ -78,12 +78,12 @@ struct IndexBuilder {
         var lastWhole: IndexEntry?
     }
 
-    /// What was followed since the chain of checksums broke.
+    /// What was followed since the chain of checksums broke, or at all.
     private struct Chain {
-        /// Number of entries before the break.
-        var first = 0
+        /// Number of entries before that.
+        var first: Int
         var batches = 0
-        /// For each entry behind the break, the batches between them.
+        /// For each entry behind, the batches before it.
         var counts: [Int] = []
         var isBroken = false
 
@@ -95,6 +95,8 @@ struct IndexBuilder {
         let max: Int32
         private var before: Int32 = 1
         private var last: Int32 = 1
+        /// Batches that another epoch would fit, too; all but the last one.
+        private var loose: [WrongEpoch.Candidate] = []
 
         init(max: Int32) { self.max = max }
 
@@ -105,11 +107,23 @@ struct IndexBuilder {
             return true
         }
 
-        /// False when it is this one.
-        mutating func take(_ epoch: Int32) -> Bool {
+        /// False when it is this one, the chain's last of so many.
+        mutating func take(_ epoch: Int32, of batches: Int) -> Bool {
             guard epoch >= last, epoch <= max else { return false }
+            if batches > 1, before < epoch { loose.append(candidate(batches - 2, upTo: epoch)) }
             (before, last) = (last, epoch)
             return true
+        }
+
+        private func candidate(_ batch: Int, upTo highest: Int32) -> WrongEpoch.Candidate {
+            WrongEpoch.Candidate(batch: batch, epoch: last, lowest: before, highest: highest)
+        }
+
+        /// The one that fits, and still explains that the chain ends in another checksum.
+        func wrong(of batches: Int, _ difference: UInt32) -> Int? {
+            guard batches > 0 else { return nil }
+            return WrongEpoch.find(
+                loose + [candidate(batches - 1, upTo: max)], of: batches, difference)
         }
     }
 
@@ -127,20 +141,22 @@ struct IndexBuilder {
         let count = entries.count
         if entries.isEmpty { entries = [.first(of: segment.base)] }
         var result = Result(entries: entries, end: .first(of: segment.base), isRebuilt: false)
-        var chain = Chain()
-        try follow(&result, &chain)
-        settle(&result, chain)
+        var chain = Chain(first: entries.count)
+        var epochs = known.map { Epochs(max: $0.leaderEpoch) }
+        try follow(&result, &chain, &epochs)
+        settle(&result, chain, epochs)
         result.isRebuilt = result.entries.count != count
         return result
     }
 
-    private func follow(_ result: inout Result, _ chain: inout Chain) throws(StorageError) {
+    private func follow(
+        _ result: inout Result, _ chain: inout Chain, _ epochs: inout Epochs?
+    ) throws(StorageError) {
         guard let last = result.entries.last else { return }
         let log = try segment.log.open()
         var tracker = IndexTracker(
             after: last, indexedPosition: last.position, interval: interval)
         var before = last
-        var epochs = known.map { Epochs(max: $0.leaderEpoch) }
         var scanner = BatchScanner(log, from: last.position, to: end, checksBody: false)
         while true {
             switch try scanner.next() {
@@ -158,7 +174,7 @@ struct IndexBuilder {
                     scanner.bytes, continuing: tracker.end.checksum)
                 tracker.advance(header, prefixChecksum: checksum, appendTime: fallbackTime)
                 chain.batches += 1
-                if epochs?.take(header.leaderEpoch) == false {
+                if epochs?.take(header.leaderEpoch, of: chain.batches) == false {
                     result.hasDamage = true
                     chain.breaks(behind: result.entries.count)
                 }
@@ -221,11 +237,17 @@ struct IndexBuilder {
     /// What stood in damaged bytes is in no checksum behind them. Where the one at the end is known,
     /// those of the entries behind the damage follow from it: the batches there are not blamed for
     /// what is before them.
-    private func settle(_ result: inout Result, _ chain: Chain) {
-        guard chain.isBroken, let known else { return }
+    private func settle(_ result: inout Result, _ chain: Chain, _ epochs: Epochs?) {
+        guard let known, known.checksum != result.end.checksum else { return }
         var difference = result.end.checksum ^ known.checksum
+        var damaged = 0
+        if !chain.isBroken {
+            guard let wrong = epochs?.wrong(of: chain.batches, difference) else { return }
+            result.hasDamage = true
+            damaged = wrong + 1
+        }
         var batches = chain.batches
-        for (index, count) in chain.counts.enumerated().reversed() {
+        for (index, count) in chain.counts.enumerated().reversed() where count >= damaged {
             difference = CRC32C.difference(
                 difference, before: (batches - count) * RecordBatch.prefixBytes)
             result.entries[chain.first + index].checksum ^= difference
