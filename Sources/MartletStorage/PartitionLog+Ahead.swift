@@ -65,7 +65,7 @@ extension PartitionLog {
                 }
             }
         } catch {
-            context.fail(error)
+            return  // told by `inTurn`
         }
     }
 

@@ -32,7 +32,7 @@ extension PartitionLog {
                 return point
             }
         } catch {
-            flushFailed(error)
+            if error.code == .noDescriptors { flushAgain(error) }
             return false
         }
         guard let point = flushed else { return true }
@@ -43,8 +43,9 @@ extension PartitionLog {
         return true
     }
 
-    /// Runs what syncs, one at a time until it fails. The system tells of an error once for each open
-    /// file: the failure is known before the next one has its turn, who would hear of success.
+    /// Runs what syncs, one at a time until it fails, and tells of that. The system tells of an error
+    /// once for each open file: the failure is known before the next one has its turn, who would
+    /// hear of success.
     func inTurn<R: Sendable>(_ body: () throws(StorageError) -> R) throws(StorageError) -> R {
         try flushLock.withLock { _ throws(StorageError) -> R in
             if let failure = context.failed { throw failure }
@@ -58,8 +59,7 @@ extension PartitionLog {
     }
 
     /// Before a sync nothing is final: a segment for whose name there was no descriptor gets it soon.
-    private func flushFailed(_ error: StorageError) {
-        guard error.code == .noDescriptors else { return context.fail(error) }
+    private func flushAgain(_ error: StorageError) {
         if isGone { return fail(error) }
         context.lacksDescriptors(error)
         context.executors.marks.execute(after: Self.againNanoseconds) { [weak self] in
@@ -117,7 +117,7 @@ extension PartitionLog {
             }
         } catch {
             guard error.code == .noDescriptors else { throw error }
-            flushFailed(error)
+            flushAgain(error)
             return nil
         }
     }
