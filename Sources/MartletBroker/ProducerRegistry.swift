@@ -23,7 +23,8 @@ final class ProducerRegistry: Sendable {
     private struct State {
         var entries: [Int64: Entry] = [:]
         var principals: [String] = []
-        var uses: Int64 = 0
+        /// Of a replay: the offset of its last record.
+        var uses: Int64 = -1
     }
 
     let log: PartitionLog
@@ -91,7 +92,7 @@ final class ProducerRegistry: Sendable {
             let principal =
                 state.principals.firstIndex(of: record.principal) ?? state.principals.count
             if principal == state.principals.count { state.principals.append(record.principal) }
-            state.uses += 1
+            state.uses = max(state.uses + 1, offset)
             state.entries[id] = Entry(
                 principal: Int32(clamping: principal), epoch: record.epoch, lastUse: state.uses)
             if state.entries.count > countMax { forgetOldest(&state) }
@@ -134,7 +135,21 @@ extension ProducerRegistry {
         }
         let registry = ProducerRegistry(log: log, countMax: countMax)
         try registry.replay(pool, logger)
+        try registry.letGo(logger)
         return registry
+    }
+
+    /// The next replay will not keep what this one forgot, so the records up to the oldest one that
+    /// it kept can go, once they are as many as those that stay may be. Ids go on above them. Blocks.
+    private func letGo(_ logger: Logger) throws(StorageError) {
+        let oldest = state.withLock { $0.entries.values.lazy.map(\.lastUse).min() }
+        guard let oldest, oldest - log.view.logStart >= Int64(countMax) else { return }
+        do throws(StorageError) {
+            _ = try log.deleteRecords(before: oldest)
+        } catch {
+            guard !error.isFatal else { throw error }
+            logger.warning("PRODUCERS_NOT_CUT", "\(Self.topicName) keeps all: \(error.message)")
+        }
     }
 
     private func replay(_ pool: SlabPool, _ logger: Logger) throws(StorageError) {
