@@ -3,6 +3,8 @@ import MartletSystem
 
 /// One verified read: walks from index entry to index entry and keeps what holds.
 struct VerifiedWalk {
+    private static let wrongPrefix = "the first 17 bytes of a batch are not what was written"
+
     let file: any File
     let base: Int64
     /// Index entries and the end of the readable part.
@@ -88,10 +90,15 @@ struct VerifiedWalk {
                 try locate(problem.reason, place, target)
             }
         } else if hasChain, place.checksum != target.checksum {
-            let suspect =
-                wrongEpoch(sound, place.checksum ^ target.checksum) ?? 0..<sound.count
-            blame(sound, suspect, after: first.offset)
-            sound = Array(sound[..<suspect.lowerBound])
+            let difference = place.checksum ^ target.checksum
+            if let index = wrongEpoch(sound, difference) {
+                blame(sound, index, after: first.offset)
+                sound = Array(sound[..<index])
+            } else {
+                // Where offsets may be missing, a wrong one of them looks right, too.
+                note(first, target, Self.wrongPrefix)
+                sound = []
+            }
         }
         for batch in sound { take(batch) }
     }
@@ -174,20 +181,19 @@ struct VerifiedWalk {
             offsets: start..<offsets.upperBound, base: base, positions: positions, reason: reason)
     }
 
-    /// All checksums hold but the chain of prefixes does not: one of these batches' first 17 bytes
-    /// is not what was written.
-    private mutating func blame(_ sound: [Sound], _ suspect: Range<Int>, after start: Int64) {
-        guard let first = sound[suspect].first, let last = sound[suspect].last else { return }
+    /// All checksums hold but the chain of prefixes does not: the first 17 bytes of this batch are
+    /// not what was written.
+    private mutating func blame(_ sound: [Sound], _ index: Int, after start: Int64) {
+        let batch = sound[index]
         // A hole before it is a part: that is where readers stand.
-        let from = suspect.lowerBound == 0 ? start : sound[suspect.lowerBound - 1].header.nextOffset
+        let from = index == 0 ? start : sound[index - 1].header.nextOffset
         damage(
-            min(from, first.header.baseOffset)..<last.header.nextOffset,
-            first.position..<(last.position + Int64(last.header.byteCount)),
-            "the first 17 bytes of a batch are not what was written")
+            min(from, batch.header.baseOffset)..<batch.header.nextOffset,
+            batch.position..<(batch.position + Int64(batch.header.byteCount)), Self.wrongPrefix)
     }
 
     /// The one batch whose leader epoch explains the difference.
-    private func wrongEpoch(_ sound: [Sound], _ difference: UInt32) -> Range<Int>? {
+    private func wrongEpoch(_ sound: [Sound], _ difference: UInt32) -> Int? {
         let epochs = sound.map(\.header.leaderEpoch)
         let candidates = epochs.indices.map { index in
             WrongEpoch.Candidate(
@@ -195,7 +201,7 @@ struct VerifiedWalk {
                 lowest: max(index > 0 ? epochs[index - 1] : 1, 1),
                 highest: min(index + 1 < epochs.count ? epochs[index + 1] : .max, leaderEpoch))
         }
-        return WrongEpoch.find(candidates, of: sound.count, difference).map { $0..<($0 + 1) }
+        return WrongEpoch.find(candidates, of: sound.count, difference)
     }
 
     private mutating func take(_ batch: Sound) {

@@ -126,6 +126,25 @@ import Testing
         findings.report("bytes outside the checksum flipped")
     }
 
+    /// Where compaction left holes, a wrong offset may look like a right one.
+    @Test func `a wrong offset in a compacted segment is told`() throws {
+        let findings = Findings()
+        for base in try Self.bases() {
+            for path in Self.segments(base) where path.contains(".g") {
+                for place in LogPlace.all(base.disk.content(path)) {
+                    let at = place.bytes.lowerBound + 7
+                    for bit in 0..<8 {
+                        Self.run(
+                            base, Damage(kind: .flip, path: path, at: at..<(at + 1)),
+                            Self.limits(base, path, at..<(at + 1), toEntry: true), findings
+                        ) { $0.rot(path) { $0[at] ^= 1 << UInt8(bit) } }
+                    }
+                }
+            }
+        }
+        findings.report("offsets of compacted batches changed")
+    }
+
     @Test func `zeroed and cut segments cost the batches that were hit, and are told`() throws {
         let findings = Findings()
         var random = SeededRandom(seed: Self.seed &+ 2)
