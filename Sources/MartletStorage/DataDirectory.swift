@@ -108,12 +108,19 @@ package struct DataDirectory: Sendable {
     }
 
     /// A directory without a version file must be empty but for what we make first ourselves.
+    /// Topics are not among that: a copy that was cut short has them without a version file.
     private func refuseStrangers() throws(StorageError) {
-        let ours: Set<String> = ["martlet.lock", "topics", "lost+found", "format.version.tmp"]
+        let ours: Set<String> = ["martlet.lock", "lost+found", "format.version.tmp"]
         let names = try storage("listing \(path)") { () throws(SystemError) in
             try fileSystem.list(path)
         }
         guard let stranger = names.first(where: { !ours.contains($0) }) else { return }
+        guard stranger != "topics" else {
+            throw StorageError(
+                .notUsable,
+                "\(path) has topics but no format.version, which comes last: a backup or a restore into it did not end; empty it and begin again"
+            )
+        }
         throw StorageError(
             .notUsable,
             "\(path) has no format.version but holds \"\(stranger)\": it is not an empty directory and not a Martlet data directory"

@@ -1,3 +1,4 @@
+import Glibc
 import MartletFormat
 import MartletStorage
 import MartletSystem
@@ -70,6 +71,24 @@ import Testing
             from: folder.path + "/data", to: folder.path + "/copy", disk, links: true
         ).run()
         #expect(!disk.isWaiting, "its parent is synced")
+        try harness.engine.close()
+    }
+
+    @Test(arguments: ["/topic.meta.tmp", "/format.version.tmp"])
+    func `a copy that was cut short is not taken for a data directory`(_ place: String) throws {
+        let folder = TemporaryFolder()
+        let copy = folder.path + "/copy"
+        let disk = InterruptingFileSystem()
+        let harness = try StorageHarness(folder.path + "/data", disk)
+        _ = try harness.topic("t")
+        disk.interrupt(.open, place, errno: EIO)
+        #expect(throws: StorageError.self) {
+            try Backup(from: folder.path + "/data", to: copy, disk, links: false).run()
+        }
+        // The second try meets what the first one left behind.
+        for _ in 0..<2 {
+            #expect(throws: StorageError.self) { try StorageHarness(copy, PosixFileSystem()) }
+        }
         try harness.engine.close()
     }
 }
