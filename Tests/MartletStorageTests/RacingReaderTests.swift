@@ -32,7 +32,9 @@ import Testing
     func `a reader whose segment retention takes is told where the log begins`(
         verifies: Bool
     ) throws {
-        let (_, log) = try storedLog("delete")
+        let (harness, log) = try storedLog("delete")
+        // Files that are opened once the engine is gone stay in its pools for ever.
+        defer { withExtendedLifetime(harness) {} }
         let next = try #require(log.state.withLock { $0.segments.dropFirst().first?.base })
         disk.interrupt(.size, Self.index) {
             do { _ = try log.deleteRecords(before: next) } catch { Issue.record(error) }
@@ -64,7 +66,9 @@ import Testing
     }
 
     @Test func `a search by time goes on when retention takes its segment`() throws {
-        let (_, log) = try storedLog("delete")
+        let (harness, log) = try storedLog("delete")
+        // Files that are opened once the engine is gone stay in its pools for ever.
+        defer { withExtendedLifetime(harness) {} }
         let next = try #require(log.state.withLock { $0.segments.dropFirst().first?.base })
         disk.interrupt(.size, Self.index) {
             do { _ = try log.deleteRecords(before: next) } catch { Issue.record(error) }
@@ -88,7 +92,10 @@ import Testing
 
     @Test func `whoever asks for an open file does not wait for the disk`() throws {
         let disk = disk
-        let file = CachedFile("\(folder.path)/f", disk, EvictionPool(limit: 8), makes: true)
+        let pool = EvictionPool(limit: 8)
+        // The pool and its open files hold each other.
+        defer { pool.clear() }
+        let file = CachedFile("\(folder.path)/f", disk, pool, makes: true)
         disk.interrupt(.open, "/f") { #expect(file.openFile == nil) }
         _ = try file.open()
         disk.interrupt(.rename, "/f") { #expect(file.openFile != nil) }
