@@ -131,7 +131,7 @@ extension ProducerRegistry {
         guard let log = topic.partition(0) else {
             throw StorageError(
                 .offline,
-                "\(topicName) has no partition: \(topic.offlineReason ?? "it is offline")")
+                "\(topicName) has no partition: \(topic.offlineReason?.text ?? "it is offline")")
         }
         let registry = ProducerRegistry(log: log, countMax: countMax)
         try registry.replay(pool, logger)
@@ -191,7 +191,7 @@ extension ProducerRegistry {
                 offset = view.logStart
             case .atEnd: return
             case .offline(let reason):
-                throw StorageError(.offline, "\(Self.topicName): \(reason)")
+                throw StorageError(.offline, "\(Self.topicName): \(reason.text)")
             }
             isChecking = false
         }

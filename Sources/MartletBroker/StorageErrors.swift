@@ -28,11 +28,18 @@ enum StorageErrors {
             (.staleProducerEpoch, "the producer's epoch is \(current) now")
         case .diskFull(let reason): (.diskFull, reason)
         case .noDescriptors(let reason): (.loading, reason)
-        case .offline(let reason): (.storageError, reason)
+        case .offline(let reason): offline(reason)
         case .failed(let error): (code(error), error.message)
         case .invalidTimestamp(let reason): (.invalidTimestamp, reason)
         case .tooLarge(let max): (.messageTooLarge, "the topic takes batches up to \(max) bytes")
         case .nullKey: (.invalidRecord, "a compacted topic needs a key on every record")
+        }
+    }
+
+    static func offline(_ reason: OfflineReason) -> (code: ErrorCode, text: String) {
+        switch reason {
+        case .broken(let text): (.storageError, text)
+        case .deleted: (.unknownTopicID, reason.text)
         }
     }
 }

@@ -22,6 +22,15 @@ struct TopicCatalog: Sendable {
             self.code = code
             self.text = text ?? code.text
         }
+
+        /// What a topic says that cannot be served; nil when it can.
+        init?(offline topic: Topic) {
+            switch topic.offlineReason {
+            case nil: return nil
+            case .deleted: self.init(.unknownTopicID)
+            case .broken: self.init(.storageError, "topic \(topic.name) is offline")
+            }
+        }
     }
 
     /// The topic of an id, if the session may do to it what the operation does.
@@ -47,9 +56,7 @@ struct TopicCatalog: Sendable {
         _ number: Int32, of id: TopicID, for operation: Operation, _ session: Authenticated
     ) throws(Refusal) -> (topic: Topic, log: PartitionLog) {
         let topic = try topic(id, for: operation, session)
-        guard topic.isOnline else {
-            throw Refusal(.storageError, "topic \(topic.name) is offline")
-        }
+        if let refusal = Refusal(offline: topic) { throw refusal }
         guard let log = topic.partition(number) else { throw Refusal(.unknownPartition) }
         return (topic, log)
     }

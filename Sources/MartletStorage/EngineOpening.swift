@@ -96,7 +96,7 @@ struct EngineOpening {
         isWhole = false
         let metadata = TopicMetadata(id: id, name: name ?? id.description, partitions: 0)
         let topic = Topic(
-            metadata, settings: TopicSettings(), partitions: [], offline: reason,
+            metadata, settings: TopicSettings(), partitions: [], offline: .broken(reason),
             hasName: name != nil)
         engine.catalog.withLock { catalog in
             catalog.byID[id] = topic
@@ -272,7 +272,7 @@ extension PartitionLog {
         var state = LogState(
             segments: [segment], logStart: 0, appended: end, durable: end, visible: end,
             durability: settings.durability, leaderEpoch: 0)
-        state.offline = reason
+        state.offline = .broken(reason)
         return PartitionLog(
             key: key, directory: directory, context: context,
             appender: Appender(

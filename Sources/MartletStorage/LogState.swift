@@ -44,6 +44,21 @@ package enum PartitionState: UInt8, Sendable {
     case offline = 2
 }
 
+/// Why a topic or a partition takes and gives nothing.
+package enum OfflineReason: Equatable, Sendable {
+    /// It cannot be served; its data stays as it is.
+    case broken(String)
+    /// Its topic was deleted while somebody still held it.
+    case deleted
+
+    package var text: String {
+        switch self {
+        case .broken(let text): text
+        case .deleted: "the topic was deleted"
+        }
+    }
+}
+
 /// What a partition is at one moment, from one consistent read.
 package struct LogView: Sendable {
     package var state: PartitionState
@@ -93,7 +108,7 @@ package enum ReadOutcome: Sendable {
     case needsDisk
     /// The range touches damage: call `verifiedRead` on a reader queue.
     case needsVerification
-    case offline(String)
+    case offline(OfflineReason)
 }
 
 /// The part of a partition that readers, the flush and the appender share, under one small lock.
@@ -119,7 +134,7 @@ struct LogState {
     var advanceWaiters: [(offset: Int64, waiter: any AdvanceWaiter)] = []
     /// In order of `endOffset`.
     var durabilityWaiters: [(endOffset: Int64, waiter: any DurabilityWaiter)] = []
-    var offline: String?
+    var offline: OfflineReason?
     var failure: StorageError?
 
     func segmentIndex(for offset: Int64) -> Int? {

@@ -34,6 +34,10 @@ extension PartitionLog {
             do throws(StorageError) {
                 return try read()
             } catch {
+                // Its files have another name by now, or are gone.
+                if offlineReason == .deleted {
+                    throw StorageError(.unknownTopic, OfflineReason.deleted.text)
+                }
                 guard error.code == .removed else { throw error }
             }
         }

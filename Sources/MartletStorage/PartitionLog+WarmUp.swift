@@ -21,7 +21,7 @@ extension PartitionLog {
                 "PARTITION_OFFLINE", "partition \(name) cannot be appended to: \(error.message)")
             appender.withLock { $0.isWarming = false }
             if error.isFatal { context.fail(error) }
-            goOffline(error.message)
+            goOffline(.broken(error.message))
             return
         }
         wakeWarm()

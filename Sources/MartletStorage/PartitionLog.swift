@@ -13,14 +13,14 @@ package struct AppendReceipt: Equatable, Sendable {
 /// Why a batch was not taken. Nothing of it is in the log.
 package enum AppendRefusal: Sendable {
     case outOfOrderSequence(expected: Int32)
-    /// The sequence is older than the window of duplicates.
+    /// Below the next sequence, and no batch of the window of duplicates.
     case duplicateSequence
     case unknownProducer
     case staleEpoch(current: Int16)
     case diskFull(String)
     /// The process has no descriptor free for the files: soon it may.
     case noDescriptors(String)
-    case offline(String)
+    case offline(OfflineReason)
     case failed(StorageError)
     case invalidTimestamp(String)
     case tooLarge(max: Int64)
@@ -82,7 +82,7 @@ package final class PartitionLog: Sendable {
     package var view: LogView { state.withLock { $0.view } }
 
     /// Why the partition cannot be served; nil when it can.
-    package var offlineReason: String? { state.withLock { $0.offline } }
+    package var offlineReason: OfflineReason? { state.withLock { $0.offline } }
 
     /// Whether a segment was ever rewritten by compaction, so that offsets may be missing whatever
     /// the topic's settings say now. Stays until the log is opened without such a segment.
@@ -132,9 +132,9 @@ package final class PartitionLog: Sendable {
     var isOnline: Bool { state.withLock { $0.offline == nil } }
 
     /// Takes the partition offline: its data stays as it is, everything is refused with `reason`.
-    func goOffline(_ reason: String) {
+    func goOffline(_ reason: OfflineReason) {
         let woken = state.withLock { state -> [any AdvanceWaiter] in
-            if state.offline == nil { state.offline = reason }
+            if state.offline == nil || reason == .deleted { state.offline = reason }
             defer { state.advanceWaiters = [] }
             return state.advanceWaiters.map(\.waiter)
         }

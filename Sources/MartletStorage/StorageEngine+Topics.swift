@@ -61,7 +61,7 @@ extension StorageEngine {
                 catalog.byID[id] = nil
                 if catalog.byName[topic.name] === topic { catalog.byName[topic.name] = nil }
             }
-            topic.goOffline("the topic was deleted")
+            topic.goOffline(.deleted)
             // What is at work on its files ends, soon and whole.
             for log in topic.partitions { log.upkeepLock.withLock { _ in } }
             for log in topic.partitions { log.flush() }
@@ -168,7 +168,7 @@ extension StorageEngine {
     private func changeable(_ id: TopicID) throws(StorageError) -> Topic {
         let topic = try known(id)
         if let reason = topic.offlineReason {
-            throw StorageError(.offline, "topic \(topic.name) is offline: \(reason)")
+            throw StorageError(.offline, "topic \(topic.name) is offline: \(reason.text)")
         }
         return topic
     }
@@ -209,7 +209,7 @@ extension StorageEngine {
         guard let other = topics().first(where: { !$0.hasName }) else { return }
         throw StorageError(
             .offline,
-            "topic \"\(name)\" is not made, for it may be there: the name of topic \(other.id) cannot be read (\(other.offlineReason ?? "")); restore its topic.meta from a backup, or move topics/\(other.id) out of the data directory, and restart"
+            "topic \"\(name)\" is not made, for it may be there: the name of topic \(other.id) cannot be read (\(other.offlineReason?.text ?? "")); restore its topic.meta from a backup, or move topics/\(other.id) out of the data directory, and restart"
         )
     }
 

@@ -7,7 +7,7 @@ package final class Topic: Sendable {
         var metadata: TopicMetadata
         var settings: TopicSettings
         var partitions: [PartitionLog]
-        var offline: String?
+        var offline: OfflineReason?
     }
 
     package let id: TopicID
@@ -18,7 +18,7 @@ package final class Topic: Sendable {
 
     init(
         _ metadata: TopicMetadata, settings: TopicSettings, partitions: [PartitionLog],
-        offline: String? = nil, hasName: Bool = true
+        offline: OfflineReason? = nil, hasName: Bool = true
     ) {
         self.hasName = hasName
         id = metadata.id
@@ -34,7 +34,7 @@ package final class Topic: Sendable {
     package var partitions: [PartitionLog] { state.withLock { $0.partitions } }
     package var partitionCount: Int32 { state.withLock { $0.metadata.partitions } }
     /// Why the topic cannot be served; nil when it can.
-    package var offlineReason: String? { state.withLock { $0.offline } }
+    package var offlineReason: OfflineReason? { state.withLock { $0.offline } }
     package var isOnline: Bool { offlineReason == nil }
 
     package func partition(_ index: Int32) -> PartitionLog? {
@@ -53,7 +53,7 @@ package final class Topic: Sendable {
         }
     }
 
-    func goOffline(_ reason: String) {
+    func goOffline(_ reason: OfflineReason) {
         let partitions = state.withLock { state in
             state.offline = reason
             return state.partitions

@@ -74,7 +74,7 @@ import Testing
         let client = try harness.hello()
         _ = try harness.makeTopic(client, "orders", partitions: 2)
         let topic = try #require(harness.broker.engine.topic(named: "orders"))
-        try #require(topic.partition(1)).goOffline("its index cannot be opened")
+        try #require(topic.partition(1)).goOffline(.broken("its index cannot be opened"))
         let ready = try exchange(harness, "GET /readyz HTTP/1.1\r\n\r\n")
         #expect(ready.hasSuffix("degraded: 1 partitions are offline\n"))
         let finding = try client.ask(DoctorRequest()).findings.first

@@ -5,6 +5,8 @@ import MartletTestSupport
 import MartletWire
 import Testing
 
+@testable import MartletStorage
+
 @Suite struct TopicTests {
     private func delete(_ client: RawClient, _ id: TopicID) throws {
         var request = DeleteTopicRequest()
@@ -36,6 +38,36 @@ import Testing
         let topics = try client.ask(metadata).topics
         #expect(topics.map(\.error) == [.none, .unknownTopicID, .none])
         #expect(topics.map(\.id) == [new, old, new])
+        try harness.stop()
+    }
+
+    @Test func `who finds a topic just before it is deleted is told that it is gone`() throws {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        let id = try harness.makeTopic(client)
+        _ = try client.produce(id, makeBatch(3))
+        let topic = try #require(harness.broker.engine.topic(id: id))
+        func errors() throws -> [ErrorCode?] {
+            var entry = ListOffsetsEntry()
+            entry.topic = id
+            entry.kind = OffsetKind.time.rawValue
+            var offsets = ListOffsetsRequest()
+            offsets.entries = [entry]
+            var verified = fetchRequest(id, from: 0)
+            verified.verify = true
+            return [
+                try client.produce(id, makeBatch()).error,
+                try client.ask(fetchRequest(id, from: 0)).partitions.first?.error,
+                try client.ask(verified).partitions.first?.error,
+                try client.ask(offsets).results.first?.error,
+            ]
+        }
+        // The catalog has it, its log has ended already.
+        try #require(topic.partition(0)).goOffline(.deleted)
+        #expect(try errors() == Array(repeating: .unknownTopicID, count: 4))
+        topic.goOffline(.deleted)
+        #expect(try errors() == Array(repeating: .unknownTopicID, count: 4))
+        #expect(try client.ask(DoctorRequest()).findings.allSatisfy { $0.severity < 2 })
         try harness.stop()
     }
 

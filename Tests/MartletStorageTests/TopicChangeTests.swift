@@ -185,10 +185,13 @@ import Testing
             }
             return 0
         }
-        guard case .refused(.offline) = try log.appendNow(batch(["v"])) else {
+        guard case .refused(.offline(.deleted)) = try log.appendNow(batch(["v"])) else {
             Issue.record("appended to a topic that is gone")
             return
         }
+        // Its files are closed and have another name: that is no failure of the disk.
+        let error = #expect(throws: StorageError.self) { _ = try log.offset(forTime: 0) }
+        #expect(error?.code == .unknownTopic)
         #expect(harness.engine.context.failed == nil)
         let other = try #require(try harness.topic("u", id: Self.second).partition(0))
         guard case .appended = try other.appendNow(batch(["v"])) else {

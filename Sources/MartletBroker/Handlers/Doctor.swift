@@ -107,7 +107,10 @@ struct Doctor {
         let topics = services.engine.topics()
         figure("topics", Int64(topics.count))
         for topic in topics {
-            if let reason = topic.offlineReason {
+            switch topic.offlineReason {
+            case nil: break
+            case .deleted: continue
+            case .broken(let reason):
                 find(
                     Self.critical, "topic-offline", "topic \(topic.name): \(reason)",
                     "its data is untouched; restore its topic.meta from a backup")
@@ -117,7 +120,7 @@ struct Doctor {
                 if let reason = log.offlineReason {
                     find(
                         Self.critical, "partition-offline",
-                        "\(topic.name)/\(log.partition): \(reason)",
+                        "\(topic.name)/\(log.partition): \(reason.text)",
                         "its data is untouched; mend what the reason names, and restart")
                 }
                 let view = log.view

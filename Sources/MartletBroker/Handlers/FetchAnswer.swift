@@ -75,7 +75,8 @@ struct FetchAnswer: Sendable {
             result.damaged = Self.ranges(ranges)
             answer(result)
         case .offline(let reason):
-            add(index, TopicCatalog.Refusal(.storageError, reason))
+            let (code, text) = StorageErrors.offline(reason)
+            add(index, TopicCatalog.Refusal(code, text))
         case .needsDisk, .needsVerification, .data:
             // The log changed under the reader; the client asks again.
             add(index, TopicCatalog.Refusal(.loading))

@@ -44,6 +44,10 @@ struct OffsetHandler: Sendable {
     private func fill(
         _ result: inout ListOffsetsResult, _ entry: ListOffsetsEntry, _ log: PartitionLog
     ) throws(TopicCatalog.Refusal) {
+        if let reason = log.offlineReason {
+            let (code, text) = StorageErrors.offline(reason)
+            throw TopicCatalog.Refusal(code, text)
+        }
         let view = log.view
         result.leaderEpoch = view.leaderEpoch
         guard let kind = OffsetKind(rawValue: entry.kind) else {

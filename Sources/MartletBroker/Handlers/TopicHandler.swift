@@ -50,9 +50,7 @@ struct TopicHandler: Sendable {
         // What compaction took stays away when the policy is another one again.
         entry.compacted =
             settings.cleanup.compacts || topic.partitions.contains { $0.wasCompacted }
-        if !topic.isOnline {
-            refuse(&entry, TopicCatalog.Refusal(.storageError, "topic \(topic.name) is offline"))
-        }
+        if let refusal = TopicCatalog.Refusal(offline: topic) { refuse(&entry, refusal) }
     }
 
     private func refuse(_ entry: inout MartletWire.TopicMetadata, _ refusal: TopicCatalog.Refusal) {

@@ -65,7 +65,7 @@ struct ClientReader {
                         "offset \(offset) out of range \(view.logStart) ... \(view.highWatermark)")
                     return
                 case .offline(let reason):
-                    problems.append("offline: \(reason)")
+                    problems.append("offline: \(reason.text)")
                     return
                 case .needsDisk, .needsVerification:
                     problems.append("no answer at \(offset)")

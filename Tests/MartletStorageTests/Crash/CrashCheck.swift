@@ -37,7 +37,7 @@ struct CrashCheck {
 
     private func check(_ id: TopicID, _ topic: ModelTopic, _ found: Topic) {
         guard found.isOnline else {
-            violate("offline", "topic \(id.low): \(found.offlineReason ?? "")")
+            violate("offline", "topic \(id.low): \(found.offlineReason?.text ?? "")")
             return
         }
         guard topic.partitions.contains(found.partitionCount) else {

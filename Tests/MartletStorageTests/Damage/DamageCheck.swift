@@ -67,7 +67,7 @@ struct DamageCheck {
         guard let topic, topic.isOnline, let log = topic.partition(name.partition) else {
             let isTold = report.events.contains { $0.kind == .offline }
             if !limits.offline.contains(name.topic) || !isTold || topic == nil {
-                violate("\(name) is not there: \(topic?.offlineReason ?? "unknown")")
+                violate("\(name) is not there: \(topic?.offlineReason?.text ?? "unknown")")
             }
             return
         }

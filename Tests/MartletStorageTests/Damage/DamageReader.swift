@@ -61,7 +61,7 @@ struct DamageReader {
                 isDone = true
             }
         case .offline(let reason):
-            offline = reason
+            offline = reason.text
             isDone = true
         case .needsDisk, .needsVerification:
             problems.append("no answer at \(position)")
