@@ -125,6 +125,28 @@ import Testing
         try harness.stop()
     }
 
+    @Test(arguments: [false, true])
+    func `a fetch of no bytes gives a batch, or waits for one`(ofAll: Bool) throws {
+        let harness = try BrokerHarness()
+        let (client, writer) = (try harness.hello(), try harness.hello())
+        let topic = try harness.makeTopic(client)
+        for _ in 0..<2 { _ = try client.produce(topic, makeBatch(5)) }
+        var request = fetchRequest(topic, from: 0, wait: 20_000)
+        if ofAll { request.maxBytes = 0 } else { request.partitions[0].maxBytes = 0 }
+        for offset: Int64 in [0, 5] {
+            request.partitions[0].offset = offset
+            let (_, reply, attachment) = try exchange(client, request)
+            #expect(reply.partitions.first?.error == ErrorCode.none)
+            #expect(attachment.count == makeBatch(5).count)
+        }
+        request.partitions[0].offset = 10
+        try client.send(try request.frame(correlation: 3))
+        #expect(try client.ask(PingRequest()).error == .none)
+        _ = try writer.produce(topic, makeBatch(5))
+        #expect(try client.receive(FetchReply.self).attachment.count == makeBatch(5).count)
+        try harness.stop()
+    }
+
     @Test func `thousands of parked fetches are each woken once by their own partition`() throws {
         let harness = try BrokerHarness(
             configure: { $0.listener.requestsInFlightMax = 10_000 })

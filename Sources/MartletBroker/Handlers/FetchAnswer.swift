@@ -22,7 +22,8 @@ struct FetchAnswer: Sendable {
     private var isUrgent = false
 
     init(_ request: FetchRequest, _ limits: BrokerLimits) {
-        bytesLeft = min(Int(request.maxBytes), limits.fetchBytesMax)
+        // With none at all nobody would get even the batch that may be larger, and ask for ever.
+        bytesLeft = max(1, min(Int(request.maxBytes), limits.fetchBytesMax))
         bytesMin = min(Int(request.minBytes), bytesLeft)
     }
 
