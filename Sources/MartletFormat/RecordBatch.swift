@@ -104,11 +104,9 @@ package enum RecordBatch {
         let count = header.recordCount
         let room = (header.byteCount - headerBytes) / Layout.recordBytesMin
         guard count >= 1, Int(count) <= room else {
+            let limit = count < 1 ? "must be at least 1" : "the bytes have room for \(room)"
             throw .invalid(
-                field: "record count",
-                at: Layout.recordCount,
-                reason: "is \(count), the bytes allow 1 to \(room)"
-            )
+                field: "record count", at: Layout.recordCount, reason: "is \(count), \(limit)")
         }
         guard header.lastOffsetDelta == count - 1 else {
             throw .invalid(

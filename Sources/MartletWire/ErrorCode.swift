@@ -159,10 +159,10 @@ extension ErrorCode {
         case .invalidRequest: "The request does not have the form that Protocol.md describes."
         case .outOfOrderSequence: "A batch of this producer is missing before this one."
         case .duplicateSequence:
-            "Older than the window of duplicates: whether it was written is not known."
+            "Below the next sequence and no batch that is remembered: it may have been written."
         case .staleProducerEpoch: "A newer instance of this producer has taken over."
         case .storageError: "The partition is offline because of its storage."
-        case .unknownProducer: "The producer's state has expired; take a new epoch."
+        case .unknownProducer: "The producer is not known, or not any more: take a new epoch or id."
         case .unsupportedCompressionType: "This broker cannot read compressed batches."
         case .invalidRecord: "A record in the batch is not well-formed."
         case .unknownTopicID: "There is no topic of this id; it may have been deleted."

@@ -18,15 +18,21 @@ extension WireMessage {
 
     /// Reads the message in `range` of the slab. Returns it with the range of its attachment, which
     /// has exactly the length that the fields announce; a message without one must fill the range.
+    ///
+    /// Errors count bytes from the message's first, as Protocol.md's tables do.
     package static func decode(
         _ slab: ByteSlab, _ range: Range<Int>, version: UInt16
     ) throws(WireError) -> (message: Self, attachment: Range<Int>) {
         var decoder = FieldDecoder(slab, range, version: version)
         var message = Self()
-        try message.fields(&decoder)
-        let expected = message.attachmentBytes ?? 0
-        guard decoder.remaining == expected else {
-            throw .trailing(at: decoder.position, expected: expected, have: decoder.remaining)
+        do throws(WireError) {
+            try message.fields(&decoder)
+            let expected = message.attachmentBytes ?? 0
+            guard decoder.remaining == expected else {
+                throw .trailing(at: decoder.position, expected: expected, have: decoder.remaining)
+            }
+        } catch {
+            throw error.counted(from: range.lowerBound)
         }
         return (message, decoder.position..<range.upperBound)
     }

@@ -48,6 +48,21 @@ package enum WireError: Error, Equatable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// The same error with its place counted from `start`.
+    func counted(from start: Int) -> WireError {
+        switch self {
+        case .truncated(let field, let at, let need, let have):
+            .truncated(field: field, at: at - start, need: need, have: have)
+        case .invalid(let field, let at, let reason):
+            .invalid(field: field, at: at - start, reason: reason)
+        case .overLimit(let field, let at, let value, let max):
+            .overLimit(field: field, at: at - start, value: value, max: max)
+        case .trailing(let at, let expected, let have):
+            .trailing(at: at - start, expected: expected, have: have)
+        case .frameTooSmall, .frameTooLarge: self
+        }
+    }
+
     /// Bytes that Format could not read, seen as a field of a message.
     package init(_ error: FormatError) {
         switch error {

@@ -98,6 +98,12 @@ import Testing
         }
         #expect(
             error == .truncated(field: "batches", at: 9, need: 4_096 * 24, have: 0))
+        // The place counts from the message's first byte, wherever its frame lies.
+        let behindAnother = slab(Array(repeating: 7, count: 5) + [2, 0, 0, 0, 0, 0, 0, 0x10, 0])
+        let second = #expect(throws: WireError.self) {
+            _ = try ProduceRequest.decode(behindAnother, 5..<14, version: 1)
+        }
+        #expect(second == error)
     }
 
     @Test func `every item says its smallest size truly`() throws {
