@@ -61,7 +61,7 @@ struct Board: Equatable, Sendable {
             sum.onTime += line.onTime
         }
         return
-            "\(events) events: \(total.departed) departed, \(total.arrived) arrived, \(total.cancelled) cancelled, \(Int((total.onTimeShare * 100).rounded())) % on time"
+            "\(events) event\(events == 1 ? "" : "s"): \(total.departed) departed, \(total.arrived) arrived, \(total.cancelled) cancelled, \(Int((total.onTimeShare * 100).rounded())) % on time"
     }
 
     private static func row(_ cells: [String]) -> String {

@@ -105,7 +105,9 @@ struct Doctor {
 
     private mutating func topics() {
         let topics = services.engine.topics()
-        figure("topics", Int64(topics.count))
+        // The broker's own are no topics of its users; status leaves them out too.
+        let users = topics.filter { !$0.isInternal }
+        figure("topics", Int64(users.count))
         for topic in topics {
             switch topic.offlineReason {
             case nil: break
@@ -138,7 +140,7 @@ struct Doctor {
                 "\(unrecovered) partitions take nothing: the last start had no space to recover them",
                 "free space on the disk of the data directory; the broker goes on by itself")
         }
-        figure("partitions", topics.reduce(0) { $0 + Int64($1.partitions.count) })
+        figure("partitions", users.reduce(0) { $0 + Int64($1.partitions.count) })
     }
 
     private mutating func process() {
