@@ -148,6 +148,13 @@ private struct CommandLineParser {
                 values: values))
     }
 
+    /// A number without its flag, where only one flag takes a number.
+    private func flagHint(_ word: String) -> String {
+        let counted = current.flags.filter { $0.value == "N" }
+        guard Int64(word) != nil, counted.count == 1, let flag = counted.first else { return "" }
+        return "; did you mean '--\(flag.name) \(word)'?"
+    }
+
     /// `-5` is an argument unless a flag is called so.
     private func isNegativeNumber(_ word: String) -> Bool {
         Int64(word) != nil && !flags.contains { $0.short == word.dropFirst().first }
@@ -165,7 +172,7 @@ private struct CommandLineParser {
         }
         let isFull = arguments.count >= current.arguments.count
         guard !isFull || current.arguments.last?.isRepeated == true else {
-            throw failure("unexpected argument \(Quoted(word))")
+            throw failure("unexpected argument \(Quoted(word))\(flagHint(word))")
         }
         let index = min(arguments.count, current.arguments.count - 1)
         let argument = current.arguments[index]

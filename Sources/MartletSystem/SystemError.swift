@@ -17,6 +17,8 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
 
     /// The disk or the quota is full: ENOSPC, EDQUOT (and EFBIG, the process's own file limit).
     package var isNoSpace: Bool { code == ENOSPC || code == EDQUOT || code == EFBIG }
+    /// The name of a host has no address, or none is to be had now.
+    package var isUnknownHost: Bool { call == "getaddrinfo" && code == EADDRNOTAVAIL }
     package var isNotFound: Bool { code == ENOENT }
     package var isAlreadyThere: Bool { code == EEXIST }
     /// No free descriptor in the process (EMFILE) or the system (ENFILE).

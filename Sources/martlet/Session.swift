@@ -7,7 +7,22 @@ extension CommandContext {
     func withClient<Result>(
         _ body: (MartletClient) async throws -> Result
     ) async throws -> Result {
-        try await Martlet.withClient(try clientConfiguration(), body)
+        try await Martlet.withClient(try clientConfiguration()) { client in
+            do {
+                return try await body(client)
+            } catch let error as MartletError where error.code == .unknownTopic {
+                throw await Self.naming(error, client)
+            }
+        }
+    }
+
+    /// An unknown topic with the name that may have been meant.
+    private static func naming(_ error: MartletError, _ client: MartletClient) async -> any Error {
+        guard let name = error.context["topic"],
+            let topics = try? await client.admin.listTopics(),
+            let nearest = NearestName.find(name, in: topics.map(\.name))
+        else { return error }
+        return ToolError(describing: error, advice: "did you mean '\(nearest)'?")
     }
 
     func clientConfiguration() throws -> ClientConfiguration {

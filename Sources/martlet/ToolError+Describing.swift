@@ -10,7 +10,7 @@ extension ToolError {
         self =
             switch error {
             case let error as ToolError: error
-            case let error as MartletError: ToolError(describing: error)
+            case let error as MartletError: ToolError(describing: error, advice: nil)
             case let error as CommandLineError: ToolError(.usage, error.description)
             case let error as ConfigurationFailure: ToolError(.usage, error.description)
             case let error as SystemError: ToolError(describing: error)
@@ -31,7 +31,7 @@ extension ToolError {
 }
 
 extension ToolError {
-    private init(describing error: MartletError) {
+    init(describing error: MartletError, advice nearest: String?) {
         let code = Self.exitCode(of: error.code)
         var message = error.message
         if message.hasSuffix(".") { message.removeLast() }
@@ -42,7 +42,7 @@ extension ToolError {
         let words = message.split { !($0.isLetter || $0.isNumber || "._-".contains($0)) }
         let isNamed = error.context["topic"].map { words.contains($0[...]) } ?? true
         if !isNamed { message = "\(facts.joined(separator: ", ")): \(message)" }
-        if let advice = Self.advice(error) { message += ": \(advice)" }
+        if let advice = nearest ?? Self.advice(error) { message += ": \(advice)" }
         self.init(code, "\(message) (\(error.code.name))")
     }
 
@@ -64,11 +64,20 @@ extension ToolError {
         }
     }
 
+    private static func unreachable(_ error: MartletError) -> String {
+        switch error.context["cause"] {
+        case "name": "name another broker with --server or MARTLET_SERVER"
+        case "protocol": "does --server name the broker's port, and not that of its admin listener?"
+        case "closed":
+            "it may have all the connections that it takes; then its log says CONNECTION_REFUSED"
+        case _: "is martletd running there? Name another broker with --server or MARTLET_SERVER"
+        }
+    }
+
     /// What to do about it, where that is known.
     private static func advice(_ error: MartletError) -> String? {
         switch error.code {
-        case .connectionFailed:
-            "is martletd running there? Name another broker with --server or MARTLET_SERVER"
+        case .connectionFailed: unreachable(error)
         case .unknownTopic: "'martlet topic list' shows what there is"
         case .topicExists: "add --if-not-exists if that is fine"
         case .corruptMessage: "'martlet topic verify' shows all damaged ranges"

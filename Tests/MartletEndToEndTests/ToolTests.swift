@@ -145,12 +145,16 @@ import Testing
         for (words, code, text) in [
             (["topic", "create", "t"], 6, "--if-not-exists"),
             (["tail", "nosuch"], 3, "martlet topic list"),
+            (["topic", "describe", "tt"], 3, "did you mean 't'?"),
+            (["tail", "t", "--from", "9"], 3, "partition 0 ends at 0 (OFFSET_OUT_OF_RANGE)"),
+            (["topic", "add-partitions", "t", "3"], 2, "did you mean '--total 3'?"),
             (["topic", "lits"], 2, "did you mean 'list'?"),
             (["tail", "t", "--from", "soon"], 2, "@TIME"),
             (["topic", "delete", "t"], 2, "--yes"),
             (["topic", "set", "t", "retenton.time=1d"], 2, "did you mean 'retention.time'?"),
             (["topic", "add-partitions", "t", "--total", "1", "--dry-run"], 2, "1 partition"),
             (["status", "--server", "127.0.0.1:1"], 7, "is martletd running there?"),
+            (["status", "--server", "no.such.invalid:1"], 7, "its name does not resolve"),
             (["dump", "segment", "/nosuch"], 3, "/nosuch"),
         ] as [([String], Int32, String)] {
             let child = try start(words)

@@ -264,7 +264,7 @@ final class Connection: @unchecked Sendable {
             }
             for whenSent in outbound.takeSent() { whenSent() }
         } catch {
-            close(context.failure(error))
+            close(lost(error))
         }
     }
 
@@ -310,17 +310,26 @@ final class Connection: @unchecked Sendable {
                 case .wouldBlock:
                     return
                 case .endOfStream:
-                    close(context.failure("closed the connection"))
+                    close(lost())
                     return
                 }
             }
         } catch let error as SystemError {
-            close(context.failure(error))
+            close(lost(error))
         } catch let error as WireError {
             close(context.brokenProtocol(error))
         } catch {
             close(context.failure("\(error)"))
         }
+    }
+
+    /// The peer is gone. One that goes before the hello may refuse connections.
+    private func lost(_ error: SystemError? = nil) -> MartletError {
+        if case .greeting = state, error?.isDisconnect ?? true {
+            let what = "closed the connection before it answered the hello"
+            return context.failure(what).adding(["cause": "closed"])
+        }
+        return error.map { context.failure($0) } ?? context.failure("closed the connection")
     }
 
     private func deliver() throws {

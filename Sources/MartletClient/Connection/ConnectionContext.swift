@@ -22,6 +22,11 @@ struct ConnectionContext: Sendable {
             outcome: .unknown, context: facts)
     }
 
+    /// The server's name has no address, or none is to be had now.
+    func unresolved() -> MartletError {
+        failure("cannot be looked up: its name does not resolve").adding(["cause": "name"])
+    }
+
     func failure(_ what: String) -> MartletError {
         MartletError(
             .connectionLost, "The broker at \(configuration.server) \(what).", isRetriable: true,
@@ -33,7 +38,8 @@ struct ConnectionContext: Sendable {
     func brokenProtocol(_ what: String) -> MartletError {
         MartletError(
             .protocolError, "The peer at \(configuration.server) does not speak Martlet: \(what).",
-            isRetriable: true, outcome: .unknown, context: facts)
+            isRetriable: true, outcome: .unknown,
+            context: facts.merging(["cause": "protocol"]) { _, new in new })
     }
 }
 

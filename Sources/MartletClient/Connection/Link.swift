@@ -59,6 +59,11 @@ final class Link: @unchecked Sendable {
         return nil
     }
 
+    /// Whether the server's name is being looked up: that can take longer than its users wait.
+    var isResolving: Bool {
+        if case .connecting(nil) = state { true } else { false }
+    }
+
     /// Asks for a connection: cheap when there is one or one is being made.
     func want() {
         loop.assertCurrent()
@@ -106,12 +111,12 @@ final class Link: @unchecked Sendable {
         case .success(let addresses):
             // The next attempt tries the next address.
             guard !addresses.isEmpty else {
-                failed(context.failure("has no address"))
+                failed(context.unresolved())
                 return
             }
             start(to: addresses[attempt % addresses.count])
         case .failure(let error):
-            failed(context.failure(error))
+            failed(error.isUnknownHost ? context.unresolved() : context.failure(error))
         }
     }
 

@@ -29,6 +29,8 @@ final class RequestPort: @unchecked Sendable, LinkUser {
     private let link: Link
     private var waiting = Fifo<Waiting>()
     private var isClosed = false
+    /// Why there is no connection; nil before the first attempt has ended.
+    private var lastError: MartletError?
 
     init(_ context: ConnectionContext) {
         link = Link(context)
@@ -120,7 +122,7 @@ final class RequestPort: @unchecked Sendable, LinkUser {
         waiting.append(call)
         link.want()
         let left = call.deadline - context.clock.monotonicNanoseconds()
-        context.loop.execute(after: max(left, 0)) { [weak self] in self?.expire(lastError: nil) }
+        context.loop.execute(after: max(left, 0)) { [weak self] in self?.expire() }
     }
 
     // MARK: - Link
@@ -135,12 +137,14 @@ final class RequestPort: @unchecked Sendable, LinkUser {
     var operations: [Operation] { [] }
 
     func linkIsUp(_ connection: Connection) {
+        lastError = nil
         for call in waiting.removeAll() where call.isOpen() { call.send(connection) }
     }
 
     func linkIsDown(_ error: MartletError, downFor: Int64) {
         if error.code == .connectionLost || error.code == .protocolError || error.isRetriable {
-            expire(lastError: error)
+            lastError = error
+            expire()
         } else {
             // The broker refused the hello: trying again would change nothing.
             for call in waiting.removeAll() { call.fail(error) }
@@ -149,10 +153,12 @@ final class RequestPort: @unchecked Sendable, LinkUser {
 
     func linkGotError(_ error: MartletError) {}
 
-    private func expire(lastError: MartletError?) {
+    private func expire() {
         let now = context.clock.monotonicNanoseconds()
         let late = waiting.removeAll { $0.deadline > now }
-        for call in late { call.fail(context.unreachable(lastError)) }
+        for call in late {
+            call.fail(context.unreachable(link.isResolving ? context.unresolved() : lastError))
+        }
     }
 
     /// Ends every call with an error and the connection with it. Returns when both happened.
@@ -175,7 +181,8 @@ extension ConnectionContext {
         let reason = last.map { " The last attempt: \($0.message)" } ?? ""
         return MartletError(
             .connectionFailed, "No broker answers at \(configuration.server).\(reason)",
-            isRetriable: false, outcome: .notWritten, context: facts)
+            isRetriable: false, outcome: .notWritten,
+            context: facts.merging(last?.context ?? [:]) { own, _ in own })
     }
 }
 

@@ -8,8 +8,10 @@ enum OffsetsCommand {
         CommandSpec(
             "offsets", "Show where the partitions of a topic begin and end.",
             discussion: [
+                "SPAN is the number of offsets between the two: as many as there are records, "
+                    + "unless compaction took some or offsets were skipped.",
                 "With --at also the offset that a place has: of the first record with an event time "
-                    + "(@2026-01-22T12:00Z, @1769083200000, @-15m), or so many before the end (-100)."
+                    + "(@2026-01-22T12:00Z, @1769083200000, @-15m), or so many before the end (-100).",
             ],
             arguments: [TopicCommands.topicArgument],
             flags: [
@@ -41,17 +43,17 @@ enum OffsetsCommand {
         _ view: LogView, _ found: [Int32: Int64]?, _ context: CommandContext
     ) throws {
         var columns: [Table.Column] = [
-            .right("PARTITION"), .right("EARLIEST"), .right("LATEST"), .right("RECORDS"),
+            .right("PARTITION"), .right("EARLIEST"), .right("LATEST"), .right("SPAN"),
         ]
         if found != nil { columns.append(.right("OFFSET")) }
         var table = Table(columns)
         var objects: [JSONValue] = []
         for place in view.partitions {
-            let count = max(0, place.latest &- place.earliest)
-            var cells = ["\(place.partition)", "\(place.earliest)", "\(place.latest)", "\(count)"]
+            let span = max(0, place.latest &- place.earliest)
+            var cells = ["\(place.partition)", "\(place.earliest)", "\(place.latest)", "\(span)"]
             var object: JSONObject = [
                 "partition": JSONValue(place.partition), "earliest": .integer(place.earliest),
-                "latest": .integer(place.latest), "records": .integer(count),
+                "latest": .integer(place.latest), "span": .integer(span),
             ]
             if let offset = found?[place.partition] {
                 cells.append("\(offset)")

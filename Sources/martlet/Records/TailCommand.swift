@@ -171,9 +171,25 @@ struct TailPlan: Sendable {
             return TailRange(self, [.topic(topic, start: start)])
         }
         let view = try await LogView.load(admin, topic, chosen ?? info.allPartitions)
+        if case .offset(let offset) = from { try Self.hold(offset, in: view, context) }
         let starts = try await from.offsets(in: view, admin)
         let ends = try await (until ?? .latest).offsets(in: view, admin)
         return range(of: view, isWhole: chosen == nil, starts, ends)
+    }
+
+    /// An offset above the end of every partition is a mistake; above the end of some it is told.
+    private static func hold(
+        _ offset: Int64, in view: LogView, _ context: CommandContext
+    ) throws {
+        let short = view.partitions.filter { $0.latest < offset }
+        let ends = short.map { "partition \($0.partition) ends at \($0.latest)" }
+        let text = "topic \(view.topic): offset \(offset) is above the end: "
+        guard !short.isEmpty else { return }
+        guard short.count < view.partitions.count else {
+            throw ToolError(
+                .notFound, text + ends.joined(separator: ", ") + " (OFFSET_OUT_OF_RANGE)")
+        }
+        context.output.message("martlet: " + text + ends.joined(separator: ", "))
     }
 
     func range(
