@@ -85,6 +85,12 @@ final class Connection: @unchecked Sendable {
         return false
     }
 
+    /// Whether the peer has taken the connection and not yet answered the hello.
+    var isGreeting: Bool {
+        if case .greeting = state { return true }
+        return false
+    }
+
     /// Requests that wait for their answer.
     var openRequests: Int { pipeline.count }
 
@@ -109,7 +115,8 @@ final class Connection: @unchecked Sendable {
         let timeout = context.configuration.connectTimeout.nanosecondsClamped
         loop.execute(after: timeout) { [weak self] in
             guard let self, !self.isReady else { return }
-            self.close(self.context.failure("did not answer within the connect timeout"))
+            let late = self.context.failure("did not answer within the connect timeout")
+            self.close(self.isGreeting ? self.context.silent() : late)
         }
     }
 
@@ -325,7 +332,7 @@ final class Connection: @unchecked Sendable {
 
     /// The peer is gone. One that goes before the hello may refuse connections.
     private func lost(_ error: SystemError? = nil) -> MartletError {
-        if case .greeting = state, error?.isDisconnect ?? true {
+        if isGreeting, error?.isDisconnect ?? true {
             let what = "closed the connection before it answered the hello"
             return context.failure(what).adding(["cause": "closed"])
         }

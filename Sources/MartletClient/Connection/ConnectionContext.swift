@@ -27,6 +27,11 @@ struct ConnectionContext: Sendable {
         failure("cannot be looked up: its name does not resolve").adding(["cause": "name"])
     }
 
+    /// The peer took the connection and says nothing.
+    func silent() -> MartletError {
+        failure("does not answer the hello").adding(["cause": "protocol"])
+    }
+
     func failure(_ what: String) -> MartletError {
         MartletError(
             .connectionLost, "The broker at \(configuration.server) \(what).", isRetriable: true,

@@ -59,9 +59,11 @@ final class Link: @unchecked Sendable {
         return nil
     }
 
-    /// Whether the server's name is being looked up: that can take longer than its users wait.
-    var isResolving: Bool {
-        if case .connecting(nil) = state { true } else { false }
+    /// What the attempt under way waits for, which can be longer than the link's users wait.
+    var unfinished: MartletError? {
+        guard case .connecting(let connection) = state else { return nil }
+        guard let connection else { return context.unresolved() }
+        return connection.isGreeting ? context.silent() : nil
     }
 
     /// Asks for a connection: cheap when there is one or one is being made.

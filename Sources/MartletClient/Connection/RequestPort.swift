@@ -156,9 +156,7 @@ final class RequestPort: @unchecked Sendable, LinkUser {
     private func expire() {
         let now = context.clock.monotonicNanoseconds()
         let late = waiting.removeAll { $0.deadline > now }
-        for call in late {
-            call.fail(context.unreachable(link.isResolving ? context.unresolved() : lastError))
-        }
+        for call in late { call.fail(context.unreachable(link.unfinished ?? lastError)) }
     }
 
     /// Ends every call with an error and the connection with it. Returns when both happened.
