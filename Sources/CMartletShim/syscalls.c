@@ -63,10 +63,14 @@ void *martlet_allocate(size_t alignment, size_t size) {
 
 void martlet_free(void *memory) { free(memory); }
 
+void martlet_give_back_early(void) {
+    // The defaults, or near; but said once, they no longer grow with the blocks that are freed.
+    (void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    (void)mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
+}
+
 void martlet_save_addresses(size_t stack_bytes) {
     (void)mallopt(M_ARENA_MAX, 1);
-    // The default; but said once, it no longer grows with the blocks that are freed.
-    (void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes) != 0) return;
     (void)pthread_attr_setstacksize(&attributes, stack_bytes);

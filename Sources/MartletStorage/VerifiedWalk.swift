@@ -21,10 +21,19 @@ struct VerifiedWalk {
     let leaderEpoch: Int32
 
     private(set) var output = ByteSlab(capacity: 0)
-    private(set) var outputChecksum: UInt32 = 0
-    private(set) var nextOffset: Int64
     private(set) var damage: DamagedRange?
-    private var isFull = false
+    private var taken: Taken
+
+    /// How much of the output holds, as far as it was judged.
+    private struct Taken {
+        var count = 0
+        var checksum: UInt32 = 0
+        var nextOffset: Int64
+        var isFull = false
+    }
+
+    var outputChecksum: UInt32 { taken.checksum }
+    var nextOffset: Int64 { taken.nextOffset }
 
     init(
         file: any File, base: Int64, boundaries: [LogEnd], known: [DamagedRange], from: Int64,
@@ -40,14 +49,15 @@ struct VerifiedWalk {
         self.openEnd = openEnd
         self.gaps = gaps
         self.leaderEpoch = leaderEpoch
-        nextOffset = from
+        taken = Taken(nextOffset: from)
     }
 
     /// A batch whose own checks held.
     private struct Sound {
         let header: RecordBatchHeader
         let position: Int64
-        let bytes: ByteSlab
+        /// What the output held before it.
+        let before: Taken
     }
 
     mutating func run() throws(StorageError) {
@@ -55,7 +65,7 @@ struct VerifiedWalk {
             return
         }
         // The first batch is given however little was asked for, or nothing would look like damage.
-        while index + 1 < boundaries.count, !isFull, damage == nil,
+        while index + 1 < boundaries.count, !taken.isFull, damage == nil,
             output.count == 0 || output.count < maxBytes
         {
             try verifyInterval(boundaries[index], boundaries[index + 1])
@@ -72,6 +82,7 @@ struct VerifiedWalk {
                 && $0.offsets.upperBound <= from
         }
         var sound: [Sound] = []
+        let before = taken
         var place = start
         var hasChain = true
         if let passed {
@@ -85,7 +96,7 @@ struct VerifiedWalk {
             if mayHaveHoles, !problem.isOfBatch {
                 // With holes between them, nobody can say which of the batches is out of place.
                 note(first, target, problem.reason)
-                sound = []
+                takeBack(to: before)
             } else {
                 try locate(problem.reason, place, target)
             }
@@ -93,14 +104,13 @@ struct VerifiedWalk {
             let difference = place.checksum ^ target.checksum
             if let index = wrongEpoch(sound, difference) {
                 blame(sound, index, after: first.offset)
-                sound = Array(sound[..<index])
+                takeBack(to: sound[index].before)
             } else {
                 // Where offsets may be missing, a wrong one of them looks right, too.
                 note(first, target, Self.wrongPrefix)
-                sound = []
+                takeBack(to: before)
             }
         }
-        for batch in sound { take(batch) }
     }
 
     private struct Problem {
@@ -109,8 +119,8 @@ struct VerifiedWalk {
         let isOfBatch: Bool
     }
 
-    /// Collects the batches up to `target`; returns what is wrong with the first that is.
-    private func scan(
+    /// Takes the batches up to `target`; returns what is wrong with the first that is.
+    private mutating func scan(
         _ place: inout LogEnd, _ target: LogEnd, _ sound: inout [Sound]
     ) throws(StorageError) -> Problem? {
         var scanner = BatchScanner(
@@ -125,9 +135,8 @@ struct VerifiedWalk {
                     scanner.bytes, continuing: place.checksum)
                 place.offset = header.nextOffset
                 place.position = scanner.position
-                let copy = ByteSlab(capacity: header.byteCount)
-                copy.append(scanner.bytes)
-                sound.append(Sound(header: header, position: position, bytes: copy))
+                sound.append(Sound(header: header, position: position, before: taken))
+                take(header, scanner.bytes)
             case .bad(_, let reason): return Problem(reason: reason, isOfBatch: true)
             case .zeros: return Problem(reason: "zeros where a batch must be", isOfBatch: true)
             case .end:
@@ -204,12 +213,13 @@ struct VerifiedWalk {
         return WrongEpoch.find(candidates, of: sound.count, difference)
     }
 
-    private mutating func take(_ batch: Sound) {
-        guard batch.header.nextOffset > from else { return }
-        let count = batch.bytes.count
-        if output.count > 0, output.count + count > maxBytes { isFull = true }
-        if isFull { return }
-        if nextOffset > from, batch.header.baseOffset < nextOffset { return }
+    /// Adds a batch to the output; what it is judged by later may take it back.
+    private mutating func take(_ header: RecordBatchHeader, _ bytes: RawSpan) {
+        guard header.nextOffset > from else { return }
+        let count = bytes.byteCount
+        if output.count > 0, output.count + count > maxBytes { taken.isFull = true }
+        if taken.isFull { return }
+        if taken.nextOffset > from, header.baseOffset < taken.nextOffset { return }
         if output.freeCapacity < count {
             // Never larger than what was asked for, unless its first batch is.
             let doubled = min(max(output.capacity * 2, 64 << 10), maxBytes)
@@ -217,9 +227,14 @@ struct VerifiedWalk {
             larger.append(output.bytes)
             output = larger
         }
-        output.append(batch.bytes.bytes)
-        outputChecksum = RecordBatch.prefixChecksum(
-            batch.bytes.bytes, continuing: outputChecksum)
-        nextOffset = batch.header.nextOffset
+        output.append(bytes)
+        taken.count = output.count
+        taken.checksum = RecordBatch.prefixChecksum(bytes, continuing: taken.checksum)
+        taken.nextOffset = header.nextOffset
+    }
+
+    private mutating func takeBack(to state: Taken) {
+        output.truncate(to: state.count)
+        taken = state
     }
 }

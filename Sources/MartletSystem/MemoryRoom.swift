@@ -38,10 +38,12 @@ package struct MemoryRoom: Equatable, Sendable {
         }
     }
 
-    /// Where addresses are limited, takes fewer of them: all threads share one heap (each further one
-    /// reserves 64 MiB), large blocks go back at once, and stacks are smaller. Call it before there
-    /// are threads.
-    package static func saveAddresses() {
+    /// Has freed memory go back to the system at once; the allocator would keep as much as was ever
+    /// held, several times over. Where addresses are limited, takes fewer of them: all threads share
+    /// one heap (each further one reserves 64 MiB), and stacks are smaller. Call it before there are
+    /// threads.
+    package static func prepare() {
+        martlet_give_back_early()
         guard resourceLimit(RLIMIT_AS) != nil || resourceLimit(RLIMIT_DATA) != nil else { return }
         martlet_save_addresses(2 << 20)
     }

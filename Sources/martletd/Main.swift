@@ -7,7 +7,7 @@ import MartletSystem
 struct Main {
     static func main() {
         CurrentProcess.restrictFileModes()
-        MemoryRoom.saveAddresses()
+        MemoryRoom.prepare()
         Signals.ignoreBrokenPipe()
         Signals.ignoreFileSizeLimit()
         let status = answer(to: CommandLine.arguments.dropFirst())

@@ -1,4 +1,5 @@
 import Glibc
+import MartletFormat
 import MartletTestSupport
 import Testing
 
@@ -69,6 +70,25 @@ import Testing
         try file.truncate(to: 0)
         try file.write(Array(text.utf8), at: 0)
         try file.close()
+    }
+
+    @Test func `large blocks that are freed go back to the system`() async {
+        await #expect(processExitsWith: .success) {
+            MemoryRoom.prepare()
+            let before = try #require(CurrentProcess.residentBytes)
+            for bytes in [8 << 20, 4 << 20, 256 << 10] {
+                var blocks = (0..<(64 << 20) / bytes).map { _ in ByteSlab(capacity: bytes) }
+                for block in blocks { block.appendZeros(bytes) }
+                let held = try #require(CurrentProcess.residentBytes)
+                try #require(held - before >= 64 << 20)
+                // What was taken last would keep a heap from shrinking.
+                let last = ByteSlab(capacity: 64 << 10)
+                blocks = []
+                let after = try #require(CurrentProcess.residentBytes)
+                try #require(after - before < 16 << 20, "\(bytes): \((after - before) >> 20) MiB")
+                withExtendedLifetime(last) {}
+            }
+        }
     }
 
     @Test func `without limits it is the machine, with them the tightest`() async {

@@ -20,8 +20,9 @@ char *const *martlet_environment(void);
 // Memory that nobody has yet; NULL when the system refuses it. It goes back with martlet_free.
 void *martlet_allocate(size_t alignment, size_t size);
 void martlet_free(void *memory);
-// Has the allocator make one heap for all threads and unmap large blocks when they are freed, and
-// gives threads made from now on such a stack.
+// Has the allocator give large blocks back to the system when they are freed.
+void martlet_give_back_early(void);
+// Has the allocator make one heap for all threads, and gives threads made from now on such a stack.
 void martlet_save_addresses(size_t stack_bytes);
 // Waits until that time of the monotonic clock at most; INT64_MAX: for ever.
 void martlet_semaphore_wait(sem_t *semaphore, int64_t nanoseconds);
