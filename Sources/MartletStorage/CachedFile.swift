@@ -12,6 +12,9 @@ final class CachedFile: Evictable {
         var isRemoved = false
     }
 
+    /// Descriptors that are freed when the process has none.
+    static let relief = 16
+
     private let fileSystem: any FileSystem
     private let pool: EvictionPool
     private let makes: Bool
@@ -55,12 +58,27 @@ final class CachedFile: Evictable {
             guard !place.isRemoved else {
                 throw StorageError(.removed, "\(path) was removed")
             }
-            let opened = try storage("opening \(path)") { () throws(SystemError) in
-                try fileSystem.open(path, makes ? .createOrOpen : .readWrite)
-            }
+            let opened = try openOrRelieve(path)
             file.withLock { $0 = opened }
             pool.didLoad(self, cost: 1)
             return opened
+        }
+    }
+
+    private func openOrRelieve(_ path: String) throws(StorageError) -> any File {
+        do throws(StorageError) {
+            return try openNow(path)
+        } catch {
+            guard error.code == .noDescriptors else { throw error }
+            // The process has fewer than the pool may hold; files that nobody reads go at once.
+            pool.relieve(Self.relief)
+            return try openNow(path)
+        }
+    }
+
+    private func openNow(_ path: String) throws(StorageError) -> any File {
+        try storage("opening \(path)") { () throws(SystemError) in
+            try fileSystem.open(path, makes ? .createOrOpen : .readWrite)
         }
     }
 

@@ -8,8 +8,6 @@ import Synchronization
 extension PartitionLog: Evictable {
     /// How long producers are refused before it is tried again to open files.
     private static let shortageNanoseconds: Int64 = 200_000_000
-    /// Descriptors that are freed when the process has none.
-    private static let relief = 16
 
     var lastUse: UInt64 { appendUse.load(ordering: .relaxed) }
     var goesLater: Bool { true }
@@ -95,7 +93,7 @@ extension PartitionLog: Evictable {
                 until: now + Self.shortageNanoseconds, reason: error.message)
         }
         context.lacksDescriptors(error)
-        context.files.relieve(Self.relief)
+        context.files.relieve(CachedFile.relief)
     }
 
     /// Why nothing is opened right now; nil when it may be tried.

@@ -108,6 +108,42 @@ import Testing
         for log in try again.topic("t").partitions { #expect(log.view.logEnd == 6) }
     }
 
+    @Test(arguments: [false, true])
+    func `where the process has fewer than the limit, what was read before gives way`(
+        verifies: Bool
+    ) throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        let clock = ManualClock()
+        let count: Int32 = 20
+        do {
+            let harness = try StorageHarness(folder.path, disk, clock: clock)
+            for log in try harness.topic("t", partitions: count).partitions {
+                #expect(try append(log) == 0)
+            }
+            try harness.engine.close()
+        }
+        let harness = try StorageHarness(folder.path, disk, clock: clock)
+        harness.engine.context.files.relieve(.max / 2)
+        let before = try Self.openFiles(in: folder)
+        let refusals = Mutex(0)
+        disk.set { call, path in
+            guard call == .open, path.contains("/topics/") else { return 0 }
+            guard (try? Self.openFiles(in: folder)) ?? 0 >= before + 8 else { return 0 }
+            refusals.withLock { $0 += 1 }
+            return EMFILE
+        }
+        for log in try harness.topic("t").partitions {
+            guard case .data = try log.answer(from: 0, maxBytes: 1, verifies: verifies) else {
+                Issue.record("nothing was read")
+                return
+            }
+        }
+        #expect(refusals.withLock { $0 } > 0)
+        disk.set(nil)
+        try harness.engine.close()
+    }
+
     @Test func `a want of descriptors is told once, and that it is over`() throws {
         let folder = try TemporaryDirectory()
         let disk = HookedFileSystem()
@@ -139,7 +175,8 @@ import Testing
         for log in topic.partitions { #expect(try append(log) == 0) }
     }
 
-    @Test(arguments: [1, Int.max])
+    /// Once is not enough: what is open for readers goes, and it is tried again.
+    @Test(arguments: [2, Int.max])
     func `a partition that cannot open its files is there again by itself`(times: Int) throws {
         let folder = try TemporaryDirectory()
         let disk = HookedFileSystem()
