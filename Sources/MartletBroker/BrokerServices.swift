@@ -4,7 +4,6 @@ import MartletStorage
 import MartletSystem
 import MartletTelemetry
 import MartletWire
-import Synchronization
 
 /// What every handler of one broker works with. Made once at the start, never changed.
 final class BrokerServices: Sendable {
@@ -83,23 +82,6 @@ struct BrokerIdentity: Sendable {
     /// Monotonic nanoseconds.
     let startedMonotonic: Int64
     let processID: Int32
-}
-
-/// The queues that may wait for the disk, taken in turn.
-final class ReaderPool: Sendable {
-    private let executors: [any Executor]
-    private let turn = Atomic<Int>(0)
-
-    init(_ executors: [any Executor]) {
-        precondition(!executors.isEmpty, "a broker needs a reader queue")
-        self.executors = executors
-    }
-
-    func next() -> any Executor {
-        // Only spreads the work: order between threads does not matter.
-        let number = turn.wrappingAdd(1, ordering: .relaxed).newValue
-        return executors[Int(UInt(bitPattern: number) % UInt(executors.count))]
-    }
 }
 
 /// Decides who may do what. Asked in one place for the operation (`RequestRouter`) and in one place

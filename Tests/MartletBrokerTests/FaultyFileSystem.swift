@@ -14,6 +14,10 @@ final class FaultyFileSystem: ForwardingFileSystem {
         var readCode: CInt = 0
         /// Log files are never in the page cache.
         var isCold = false
+        /// Reads of log files wait for it.
+        var readGate: Latch?
+        /// Paths of the log files that were read, once for each time.
+        var reads: [String] = []
         /// Syncs of log files wait for it.
         var gate: Latch?
         /// A compaction that begins a segment tells the first, and waits for the second.
@@ -55,7 +59,12 @@ private final class FaultyFile: ForwardingFile {
     func read(
         into buffer: UnsafeMutableRawBufferPointer, at position: Int64
     ) throws(SystemError) -> Int {
-        let code = system.faults.withLock { $0.readCode }
+        let faults = system.faults.withLock { faults in
+            if faults.readGate != nil { faults.reads.append(path) }
+            return (gate: faults.readGate, code: faults.readCode)
+        }
+        if let gate = faults.gate { _ = gate.wait() }
+        let code = faults.code
         guard code == 0 else { throw SystemError(call: "pread", code: code, subject: path) }
         return try unsafe base.read(into: buffer, at: position)
     }

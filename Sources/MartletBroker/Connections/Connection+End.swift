@@ -62,6 +62,7 @@ extension Connection {
         log(reason, detail)
         services.metrics.count(finishReason ?? reason)
         phase = .closed
+        markGone()
         loop.remove(self)
         for fetch in parkedFetches.values { fetch.abandon() }
         parkedFetches = [:]

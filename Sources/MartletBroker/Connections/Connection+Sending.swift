@@ -76,7 +76,8 @@ extension Connection {
             granted = memory.slabDue(atLeast: bytes)
         }
         guard let reply = granted else { return }
-        services.readers.next().execute { [bytes] in
+        services.readers.read { [bytes] in
+            guard !self.isGone else { return }
             let loaded = Result { () throws(SystemError) in
                 try self.services.residency.read(part, bytes, into: reply.slab)
                 return reply

@@ -2,13 +2,15 @@ import MartletFormat
 import MartletSystem
 import MartletTelemetry
 import MartletWire
+import Synchronization
 
 /// One client's socket: reads and cuts frames, hands each to the router, and sends the replies.
 ///
 /// Frames are handed on in order. Reading stops while a limit is reached (`ReadPause`) and goes on
 /// by itself. Whatever a stranger sends, at worst this connection closes.
 /// What leads to its end is in `Connection+End.swift`.
-// Sendable: confined to its loop's queue; others reach it through `loop.post` only.
+// Sendable: confined to its loop's queue; others reach it through `loop.post` only,
+// but for `isGone` (Atomic).
 final class Connection: @unchecked Sendable {
     let id: UInt64
     let loop: IOLoop
@@ -33,6 +35,8 @@ final class Connection: @unchecked Sendable {
     var isBlocked = false
     /// A reader queue fetches the first part of the output from the disk.
     var isLoading = false
+    /// Closed: nobody waits for what reader queues still have to do for it.
+    private let gone = Atomic<Bool>(false)
 
     // Times on the monotonic clock, in nanoseconds.
     var lastActivity: Int64
@@ -68,6 +72,11 @@ final class Connection: @unchecked Sendable {
     }
 
     var peer: String { accepted.address.description }
+
+    /// On any thread; once true, true for ever.
+    var isGone: Bool { gone.load(ordering: .relaxed) }
+
+    func markGone() { gone.store(true, ordering: .relaxed) }
 
     /// Begins to read.
     func start() {

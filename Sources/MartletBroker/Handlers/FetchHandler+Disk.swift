@@ -19,10 +19,11 @@ extension FetchHandler {
             return putOff(fetch, (0, fetch.bytesNeeded), mayWait: mayWait)
         }
         services.metrics.diskFetches.add()
-        services.readers.next().execute {
+        services.readers.read {
+            guard !fetch.connection.isGone else { return }
             var answer = FetchAnswer(fetch.request.message, self.services.limits)
             answer.limitBytes(Self.diskBytesMax)
-            self.read(into: &answer, fetch.request)
+            self.read(into: &answer, fetch)
             let finished = answer
             fetch.connection.loop.post(
                 .run {
@@ -72,12 +73,12 @@ extension FetchHandler {
 
     // MARK: - On a reader queue
 
-    private func read(into answer: inout FetchAnswer, _ request: Request<FetchRequest>) {
-        for (index, entry) in request.message.partitions.enumerated() {
-            guard answer.bytesLeft > 0 else { return }
+    private func read(into answer: inout FetchAnswer, _ fetch: ParkedFetch) {
+        for (index, entry) in fetch.request.message.partitions.enumerated() {
+            guard answer.bytesLeft > 0, !fetch.connection.isGone else { return }
             do throws(TopicCatalog.Refusal) {
-                let log = try partition(entry, request.session)
-                try read(entry, index, log, request, &answer)
+                let log = try partition(entry, fetch.request.session)
+                try read(entry, index, log, fetch, &answer)
             } catch {
                 answer.add(index, error)
             }
@@ -86,17 +87,18 @@ extension FetchHandler {
 
     private func read(
         _ entry: FetchEntry, _ index: Int, _ log: PartitionLog,
-        _ request: Request<FetchRequest>, _ answer: inout FetchAnswer
+        _ fetch: ParkedFetch, _ answer: inout FetchAnswer
     ) throws(TopicCatalog.Refusal) {
-        let memory = request.connection.memory
+        let memory = fetch.connection.memory
         let limit = min(Int(entry.maxBytes), answer.bytesLeft)
         do throws(StorageError) {
             var outcome = ReadOutcome.needsVerification
-            if !request.message.verify {
+            if !fetch.request.message.verify {
                 outcome = try log.planFromDisk(from: entry.offset, maxBytes: limit)
             }
             if case .needsVerification = outcome {
-                return try readVerified(entry, index, log, limit, memory, &answer)
+                let needed = answer.bytes == 0 ? fetch.bytesNeeded : 0
+                return try readVerified(entry, index, log, limit, needed, memory, &answer)
             }
             guard case .data(let plan) = outcome, let file = plan.file else {
                 return answer.add(index, outcome, log, at: entry.offset)
@@ -121,11 +123,12 @@ extension FetchHandler {
 
     private func readVerified(
         _ entry: FetchEntry, _ index: Int, _ log: PartitionLog, _ limit: Int,
-        _ memory: ReplyMemory, _ answer: inout FetchAnswer
+        _ needed: Int, _ memory: ReplyMemory, _ answer: inout FetchAnswer
     ) throws(StorageError) {
-        let allowance = memory.allowance
-        guard allowance > 0, let loan = memory.lend(min(limit, allowance)) else {
-            return answer.add(index, lacking: 1)
+        // What is known to be needed is taken before it is read: others may be as far as this one.
+        let wanted = max(min(limit, memory.allowance), needed, 1)
+        guard let loan = memory.lend(wanted) else {
+            return answer.add(index, lacking: max(needed, 1))
         }
         let outcome = try log.verifiedRead(from: entry.offset, maxBytes: loan.bytes)
         guard case .data(let plan) = outcome, let slab = plan.slab else {
