@@ -50,6 +50,7 @@ let package = Package(
 
         // 1 the parts
         library("MartletWire", ["MartletFormat"]),
+        library("MartletGroups", ["MartletFormat"]),
         library("MartletStorage", ["MartletFormat", "MartletSystem", "MartletTelemetry"]),
 
         // 2 the two ends
@@ -57,7 +58,7 @@ let package = Package(
             "MartletBroker",
             [
                 "MartletFormat", "MartletSystem", "MartletTelemetry", "MartletConfiguration",
-                "MartletJSON", "MartletWire", "MartletStorage",
+                "MartletJSON", "MartletWire", "MartletStorage", "MartletGroups",
             ]
         ),
         library(
@@ -145,11 +146,13 @@ let package = Package(
             ],
             exclude: ["Golden"]
         ),
+        tests("MartletGroupsTests", ["MartletGroups", "MartletFormat", "MartletSystem"]),
         tests(
             "MartletBrokerTests",
             [
                 "MartletBroker", "MartletWire", "MartletFormat", "MartletSystem", "MartletStorage",
                 "MartletConfiguration", "MartletTelemetry", "MartletTesting", "MartletClient",
+                "MartletGroups",
             ]
         ),
         tests(

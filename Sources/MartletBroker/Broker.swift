@@ -1,6 +1,7 @@
 import Dispatch
 package import MartletConfiguration
 import MartletFormat
+import MartletGroups
 package import MartletStorage
 package import MartletSystem
 import MartletTelemetry
@@ -197,7 +198,8 @@ extension Broker {
         var limits = limits
         limits.fit(setup.memoryRoom(), logger)
         let pool = SlabPool(retainedBytesMax: limits.poolBytesMax)
-        let producers = try openProducers(engine, limits, pool, logger)
+        let (producers, groups) = try openInternal(
+            engine, limits, setup, queues, pool, logger)
         let identity = BrokerIdentity(
             version: setup.version, clusterID: producers.log.topicID, startedAt: startedAt,
             startedMonotonic: startedMonotonic, processID: CurrentProcess.id)
@@ -205,17 +207,25 @@ extension Broker {
         return BrokerServices(
             identity: identity, limits: limits, configuration: setup.configuration,
             topicDefaults: options.defaults, clock: setup.clock, engine: engine,
-            producers: producers,
+            producers: producers, groups: groups,
             authorizer: AllowEveryone(), pool: pool, readers: ReaderPool(queues.readers),
             changes: queues.changes, metrics: metrics, logger: logger)
     }
 
-    private static func openProducers(
-        _ engine: StorageEngine, _ limits: BrokerLimits, _ pool: SlabPool, _ logger: Logger
-    ) throws(StorageError) -> ProducerRegistry {
+    /// What lives in the broker's own topics.
+    private static func openInternal(
+        _ engine: StorageEngine, _ limits: BrokerLimits, _ setup: BrokerSetup,
+        _ queues: BrokerQueues, _ pool: SlabPool, _ logger: Logger
+    ) throws(StorageError) -> (ProducerRegistry, GroupService) {
         do throws(StorageError) {
-            return try ProducerRegistry.open(
+            let producers = try ProducerRegistry.open(
                 engine, countMax: limits.producersMax, pool: pool, logger: logger)
+            let groups = GroupService(
+                GroupService.Setup(
+                    engine: engine, limits: setup.groupLimits, clock: setup.clock,
+                    executor: queues.groups, disk: queues.changes, pool: pool, logger: logger))
+            try groups.open()
+            return (producers, groups)
         } catch {
             let reason = error
             // A start that is refused lets go of the data directory.
@@ -260,5 +270,6 @@ extension Broker {
         registry.gauge("martlet_broker_writable", "1 when producers are served.") {
             services.engine.isWritable ? 1 : 0
         }
+        GroupMetrics.register(services.groups, GroupLag(engine: services.engine), registry)
     }
 }

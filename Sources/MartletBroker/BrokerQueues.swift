@@ -10,6 +10,8 @@ struct BrokerQueues: Sendable {
     let readers: [any Executor]
     /// What changes topics, one at a time: it waits for the disk, but for no long work.
     let changes: any Executor
+    /// What time does to groups, and what topics do: never waits for the disk.
+    let groups: any Executor
     let storage: StorageExecutors
 
     init(_ configuration: BrokerConfiguration.Storage) {
@@ -20,6 +22,7 @@ struct BrokerQueues: Sendable {
             ThreadQueue(label: "martlet.reader.\($0)")
         }
         changes = ThreadQueue(label: "martlet.changes")
+        groups = ThreadQueue(label: "martlet.groups")
         storage = StorageExecutors(
             flush: (0..<max(configuration.flushConcurrency, 1)).map {
                 ThreadQueue(label: "martlet.flush.\($0)")

@@ -17,6 +17,7 @@ final class BrokerServices: Sendable {
     let engine: StorageEngine
     let catalog: TopicCatalog
     let producers: ProducerRegistry
+    let groups: GroupService
     let authorizer: any Authorizer
     let pool: SlabPool
     /// What all connections together may hold.
@@ -32,7 +33,7 @@ final class BrokerServices: Sendable {
     init(
         identity: BrokerIdentity, limits: BrokerLimits, configuration: BrokerConfiguration,
         topicDefaults: TopicSettings, clock: any Clock, engine: StorageEngine,
-        producers: ProducerRegistry,
+        producers: ProducerRegistry, groups: GroupService,
         authorizer: any Authorizer, pool: SlabPool, readers: ReaderPool,
         changes: any Executor, metrics: BrokerMetrics, logger: Logger
     ) {
@@ -44,6 +45,7 @@ final class BrokerServices: Sendable {
         self.clock = clock
         self.engine = engine
         self.producers = producers
+        self.groups = groups
         self.authorizer = authorizer
         self.readers = readers
         self.changes = changes

@@ -1,5 +1,6 @@
 package import MartletConfiguration
 import MartletFormat
+package import MartletGroups
 package import MartletStorage
 package import MartletSystem
 package import MartletTelemetry
@@ -20,6 +21,7 @@ package struct BrokerSetup: Sendable {
     package var memoryRoom: @Sendable () -> MemoryRoom = { .current() }
     /// Changes limits that are not configuration, for tests that meet them on purpose.
     package var adjustLimits: @Sendable (inout BrokerLimits) -> Void = { _ in }
+    package var groupLimits = GroupLimits()
     /// The disk failed for good: whoever waited was told, and the process must end (74). Called
     /// once, on any thread.
     package var onFatal: @Sendable (StorageError) -> Void = { _ in }

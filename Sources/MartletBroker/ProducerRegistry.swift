@@ -108,33 +108,22 @@ final class ProducerRegistry: Sendable {
 }
 
 extension ProducerRegistry {
-    private static let readBytes = 1_024 * 1_024
-
     /// Opens the registry: makes the topic on the first start, else reads all of it. Blocks.
     static func open(
         _ engine: StorageEngine, countMax: Int, pool: SlabPool, logger: Logger
     ) throws(StorageError) -> ProducerRegistry {
-        let topic: Topic
-        if let found = engine.topic(named: topicName) {
-            topic = found
-        } else {
-            let settings = [
-                "retention.ms": "-1", "retention.bytes": "-1", "segment.bytes": "16777216",
-                "durability": "durable", "cleanup.policy": "delete",
-            ]
-            let made = try engine.createTopic(
-                name: topicName, partitions: 1, settings: settings, id: .random(),
-                isInternal: true)
-            guard let made else { throw StorageError(.offline, "\(topicName) was not made") }
-            topic = made
-        }
-        guard let log = topic.partition(0) else {
-            throw StorageError(
-                .offline,
-                "\(topicName) has no partition: \(topic.offlineReason?.text ?? "it is offline")")
-        }
+        let topic = try InternalLog.topic(topicName, partitions: 1, engine)
+        let log = try InternalLog.partition(0, of: topic)
         let registry = ProducerRegistry(log: log, countMax: countMax)
-        try registry.replay(pool, logger)
+        // Those in a damaged range get UNKNOWN_PRODUCER, and their clients take new ids.
+        let reader = InternalLog(log: log, name: topicName, pool: pool) { offset in
+            logger.error(
+                "PRODUCERS_DAMAGED", "registrations of producers are damaged",
+                [("from", LogValue(offset))])
+        }
+        try reader.readAll { slab, place, offset throws(WireError) in
+            registry.apply(try ProducerRecord(reading: slab, place), at: offset)
+        }
         try registry.letGo(logger)
         return registry
     }
@@ -149,100 +138,6 @@ extension ProducerRegistry {
         } catch {
             guard !error.isFatal else { throw error }
             logger.warning("PRODUCERS_NOT_CUT", "\(Self.topicName) keeps all: \(error.message)")
-        }
-    }
-
-    private func replay(_ pool: SlabPool, _ logger: Logger) throws(StorageError) {
-        var offset = log.view.logStart
-        // Whether a plain read at `offset` was in vain.
-        var isChecking = false
-        while true {
-            let outcome =
-                isChecking
-                ? try log.verifiedRead(from: offset, maxBytes: Self.readBytes)
-                : try log.planFromDisk(from: offset, maxBytes: Self.readBytes)
-            switch outcome {
-            case .data(let plan):
-                do throws(StorageError) {
-                    try replay(plan, pool)
-                } catch {
-                    // Rot: a read with every check quarantines it and gives what is whole.
-                    guard error.code == .corrupt, !isChecking else { throw error }
-                    isChecking = true
-                    continue
-                }
-                offset = plan.nextOffset
-            case .needsDisk, .needsVerification:
-                guard !isChecking else {
-                    throw StorageError(.corrupt, "\(Self.topicName) at offset \(offset)")
-                }
-                isChecking = true
-                continue
-            case .gap(let gap, _), .lost(let gap, _):
-                offset = gap.upperBound
-            case .corrupt(let ranges, _):
-                // The ids in there get UNKNOWN_PRODUCER, and their clients take new ones.
-                logger.error(
-                    "PRODUCERS_DAMAGED", "registrations of producers are damaged",
-                    [("from", LogValue(offset))])
-                offset = max(ranges.map(\.upperBound).max() ?? offset, offset + 1)
-            case .outOfRange(let view):
-                guard offset < view.logStart else { return }
-                offset = view.logStart
-            case .atEnd: return
-            case .offline(let reason):
-                throw StorageError(.offline, "\(Self.topicName): \(reason.text)")
-            }
-            isChecking = false
-        }
-    }
-
-    private func replay(_ plan: ReadPlan, _ pool: SlabPool) throws(StorageError) {
-        if let slab = plan.slab { return try replay(slab) }
-        guard let file = plan.file else { return }
-        let part = FilePart(
-            file: file, position: plan.position, count: plan.length, isResident: false)
-        let slab = pool.take(atLeast: plan.length)
-        defer { pool.give(slab) }
-        do throws(SystemError) {
-            try Residency().read(part, plan.length, into: slab)
-        } catch {
-            throw StorageError(error, "reading \(Self.topicName)")
-        }
-        try replay(slab)
-    }
-
-    private func replay(_ slab: ByteSlab) throws(StorageError) {
-        do {
-            var position = 0
-            while position < slab.count {
-                let header = try RecordBatchHeader(reading: slab.bytes, at: position)
-                guard header.byteCount <= slab.count - position else {
-                    throw FormatError.truncated(
-                        field: "record batch", at: position, need: header.byteCount,
-                        have: slab.count - position)
-                }
-                try replay(slab, position..<(position + header.byteCount), header)
-                position += header.byteCount
-            }
-        } catch {
-            throw StorageError(.corrupt, "\(Self.topicName): \(error)")
-        }
-    }
-
-    private func replay(
-        _ slab: ByteSlab, _ range: Range<Int>, _ header: RecordBatchHeader
-    ) throws {
-        let batch = slab.span(range)
-        try RecordBatch.checkChecksum(batch, header)
-        var cursor = RecordCursor(header)
-        while let fields = try cursor.next(in: batch) {
-            guard let value = fields.value else { continue }
-            let place =
-                (range.lowerBound + value.lowerBound)..<(range.lowerBound + value.upperBound)
-            apply(
-                try ProducerRecord(reading: slab, place),
-                at: header.baseOffset + Int64(fields.offsetDelta))
         }
     }
 }

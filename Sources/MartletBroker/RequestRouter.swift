@@ -12,6 +12,7 @@ final class RequestRouter: Sendable {
     private let offsets: OffsetHandler
     private let producers: ProducerHandler
     private let status: StatusHandler
+    private let groups: GroupHandler
 
     init(_ services: BrokerServices, facts: BrokerFacts) {
         self.services = services
@@ -22,6 +23,7 @@ final class RequestRouter: Sendable {
         offsets = OffsetHandler(services)
         producers = ProducerHandler(services)
         status = StatusHandler(services, facts: facts)
+        groups = GroupHandler(services)
     }
 
     /// A frame of a connection that has not said hello: a hello, or the end.
@@ -100,6 +102,14 @@ final class RequestRouter: Sendable {
         case .deleteRecords: offsets.deleteRecords(try request(DeleteRecordsRequest.self))
         case .skipDamage: offsets.skipDamage(try request(SkipDamageRequest.self))
         case .initProducer: producers.initProducer(try request(InitProducerRequest.self))
+        case .createGroup: groups.create(try request(CreateGroupRequest.self))
+        case .deleteGroup: groups.delete(try request(DeleteGroupRequest.self))
+        case .listGroups: groups.list(try request(ListGroupsRequest.self))
+        case .describeGroup: groups.describe(try request(DescribeGroupRequest.self))
+        case .joinGroup: groups.join(try request(JoinGroupRequest.self))
+        case .heartbeat: groups.heartbeat(try request(HeartbeatRequest.self))
+        case .leaveGroup: groups.leave(try request(LeaveGroupRequest.self))
+        case .commitOffsets: groups.commit(try request(CommitOffsetsRequest.self))
         }
         return .taken
     }

@@ -19,6 +19,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     case messageTooLarge = 10
     case loading = 14
     case invalidTopicName = 17
+    case invalidGroupName = 24
     case notAuthorized = 29
     case invalidTimestamp = 32
     case unsupportedVersion = 35
@@ -31,9 +32,13 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     case staleProducerEpoch = 47
     case storageError = 56
     case unknownProducer = 59
+    case groupNotEmpty = 68
+    case unknownGroup = 69
     case unsupportedCompressionType = 76
     case invalidRecord = 87
     case unknownTopicID = 100
+    case fencedMember = 110
+    case staleMemberEpoch = 113
 
     case unknownPartition = 1000
     case offsetsLost = 1001
@@ -46,6 +51,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     case frameTooLarge = 1008
     case limitReached = 1009
     case internalError = 1010
+    case groupExists = 1011
 }
 
 extension ErrorCode {
@@ -86,6 +92,12 @@ extension ErrorCode {
         case .frameTooLarge: "FRAME_TOO_LARGE"
         case .limitReached: "LIMIT_REACHED"
         case .internalError: "INTERNAL_ERROR"
+        case .invalidGroupName: "INVALID_GROUP_NAME"
+        case .groupNotEmpty: "GROUP_NOT_EMPTY"
+        case .unknownGroup: "UNKNOWN_GROUP"
+        case .fencedMember: "FENCED_MEMBER"
+        case .staleMemberEpoch: "STALE_MEMBER_EPOCH"
+        case .groupExists: "GROUP_EXISTS"
         }
     }
 
@@ -101,7 +113,9 @@ extension ErrorCode {
             .outOfOrderSequence, .duplicateSequence, .staleProducerEpoch, .storageError,
             .unknownProducer, .unsupportedCompressionType, .invalidRecord, .unknownTopicID,
             .unknownPartition, .offsetsLost, .unknownOperation, .helloRequired,
-            .frameTooLarge, .limitReached, .internalError:
+            .frameTooLarge, .limitReached, .internalError,
+            .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
+            .groupExists:
             false
         }
     }
@@ -112,7 +126,9 @@ extension ErrorCode {
         case .requestTimedOut, .storageFailed, .internalError, .duplicateSequence:
             .unknown
         case .none, .offsetOutOfRange, .offsetsLost, .topicExists, .invalidTopicName,
-            .invalidPartitions, .invalidConfig:
+            .invalidPartitions, .invalidConfig,
+            .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
+            .groupExists:
             .notApplicable
         case .corruptMessage, .unknownTopic, .messageTooLarge, .loading, .notAuthorized,
             .invalidTimestamp, .unsupportedVersion, .invalidRequest, .outOfOrderSequence,
@@ -134,7 +150,9 @@ extension ErrorCode {
             .invalidRequest, .outOfOrderSequence, .duplicateSequence, .staleProducerEpoch,
             .storageError, .unknownProducer, .unsupportedCompressionType, .invalidRecord,
             .unknownTopicID, .unknownPartition, .offsetsLost, .unknownOperation, .diskFull,
-            .storageFailed, .tooManyRequests, .shuttingDown, .limitReached, .internalError:
+            .storageFailed, .tooManyRequests, .shuttingDown, .limitReached, .internalError,
+            .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
+            .groupExists:
             false
         }
     }
@@ -177,6 +195,12 @@ extension ErrorCode {
         case .frameTooLarge: "The frame is larger than this connection may send."
         case .limitReached: "A limit of the broker's configuration is reached."
         case .internalError: "The broker failed; its log says more."
+        case .invalidGroupName: "The group name is not allowed."
+        case .groupNotEmpty: "The group has members; stop them first."
+        case .unknownGroup: "There is no group of this name."
+        case .fencedMember: "The member is not in the group; it must join again."
+        case .staleMemberEpoch: "The partition is not the member's any more."
+        case .groupExists: "A group of this name exists already."
         }
     }
 

@@ -24,6 +24,14 @@ package enum MessageCatalog {
         case .initProducer: (InitProducerRequest.self, InitProducerReply.self)
         case .skipDamage: (SkipDamageRequest.self, SkipDamageReply.self)
         case .doctor: (DoctorRequest.self, DoctorReply.self)
+        case .createGroup: (CreateGroupRequest.self, CreateGroupReply.self)
+        case .deleteGroup: (DeleteGroupRequest.self, DeleteGroupReply.self)
+        case .listGroups: (ListGroupsRequest.self, ListGroupsReply.self)
+        case .describeGroup: (DescribeGroupRequest.self, DescribeGroupReply.self)
+        case .joinGroup: (JoinGroupRequest.self, JoinGroupReply.self)
+        case .heartbeat: (HeartbeatRequest.self, HeartbeatReply.self)
+        case .leaveGroup: (LeaveGroupRequest.self, LeaveGroupReply.self)
+        case .commitOffsets: (CommitOffsetsRequest.self, CommitOffsetsReply.self)
         }
     }
 

@@ -21,6 +21,15 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     case skipDamage = 25
     case doctor = 26
 
+    case createGroup = 30
+    case deleteGroup = 31
+    case listGroups = 32
+    case describeGroup = 33
+    case joinGroup = 34
+    case heartbeat = 35
+    case leaveGroup = 36
+    case commitOffsets = 37
+
     /// Name in Protocol.md, in logs and in metrics.
     package var name: String {
         switch self {
@@ -41,6 +50,14 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .initProducer: "init-producer"
         case .skipDamage: "skip-damage"
         case .doctor: "doctor"
+        case .createGroup: "create-group"
+        case .deleteGroup: "delete-group"
+        case .listGroups: "list-groups"
+        case .describeGroup: "describe-group"
+        case .joinGroup: "join-group"
+        case .heartbeat: "heartbeat"
+        case .leaveGroup: "leave-group"
+        case .commitOffsets: "commit-offsets"
         }
     }
 
@@ -49,7 +66,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         switch self {
         case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
-            .deleteRecords, .initProducer, .skipDamage, .doctor:
+            .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
+            .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets:
             1...1
         }
     }
@@ -86,6 +104,14 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .listOffsets: OperationAccess(.describe, .topic)
         case .deleteRecords: OperationAccess(.delete, .topic)
         case .skipDamage: OperationAccess(.alter, .topic)
+        case .createGroup: OperationAccess(.create, .group)
+        case .deleteGroup: OperationAccess(.delete, .group)
+        case .listGroups: OperationAccess(.describe, .group)
+        case .describeGroup: OperationAccess(.describe, .group)
+        case .joinGroup: OperationAccess(.read, .group)
+        case .heartbeat: OperationAccess(.read, .group)
+        case .leaveGroup: OperationAccess(.read, .group)
+        case .commitOffsets: OperationAccess(.read, .group)
         }
     }
 }
@@ -105,6 +131,7 @@ package enum AccessAction: String, Sendable, CaseIterable {
 package enum AccessResource: String, Sendable, CaseIterable {
     case broker
     case topic
+    case group
 }
 
 /// One row of the authorization table.

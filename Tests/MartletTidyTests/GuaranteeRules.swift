@@ -58,7 +58,10 @@ import Testing
                 // package static let NAME = …
                 line.split(separator: " ").dropFirst(3).first.map(String.init)
             })
+        let groups = try SourceTree.file("Sources/MartletGroups/Coordinator.swift")
+        let inGroups = groups.lines.filter { $0.hasPrefix("    case ") && !$0.contains("(") }
+            .compactMap { $0.split(separator: " ").last.map(String.init) }
         let named = Set(try Self.promises().flatMap(\.bugs))
-        #expect(named == inStorage.union(inClient))
+        #expect(named == inStorage.union(inClient).union(inGroups))
     }
 }

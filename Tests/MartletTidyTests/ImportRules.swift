@@ -15,8 +15,10 @@ import Testing
         "MartletStorage": [
             "MartletFormat", "MartletSystem", "MartletTelemetry", "Synchronization",
         ],
+        "MartletGroups": ["MartletFormat"],
         "MartletBroker": [
-            "MartletFormat", "MartletSystem", "MartletTelemetry", "MartletConfiguration",
+            "MartletGroups", "MartletFormat", "MartletSystem", "MartletTelemetry",
+            "MartletConfiguration",
             "MartletJSON", "MartletWire", "MartletStorage", "Dispatch", "Synchronization",
         ],
         "MartletClient": [

@@ -64,8 +64,8 @@ extension Connection {
         phase = .closed
         markGone()
         loop.remove(self)
-        for fetch in parkedFetches.values { fetch.abandon() }
-        parkedFetches = [:]
+        for request in parked.values { request.abandon() }
+        parked = [:]
         heldProduce = nil
         input.close()
         outbound.close()
@@ -150,7 +150,7 @@ extension Connection {
         pause(.ended)
         guard inFlight > 0 || !outbound.isEmpty else { return close(.peer) }
         // Whoever has stopped sending mostly does not read either; what is parked is answered now.
-        for fetch in parkedFetches.values { fetch.expire() }
+        for request in parked.values { request.expire() }
         finish(refusal: nil, .peer)
         markDirty()
     }

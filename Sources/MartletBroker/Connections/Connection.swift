@@ -28,7 +28,7 @@ final class Connection: @unchecked Sendable {
     var outbound: OutboundQueue
     /// Requests that were taken and not answered yet.
     var inFlight = 0
-    var parkedFetches: [ObjectIdentifier: ParkedFetch] = [:]
+    var parked: [ObjectIdentifier: any ParkedRequest] = [:]
     /// The produce whose next batch the storage did not take yet; its frame stays in the input.
     var heldProduce: PendingProduce?
     var isDirty = false
@@ -352,13 +352,13 @@ final class Connection: @unchecked Sendable {
         loop.markDirty(self)
     }
 
-    // MARK: - Parked fetches
+    // MARK: - Parked requests
 
-    func park(_ fetch: ParkedFetch) {
-        parkedFetches[ObjectIdentifier(fetch)] = fetch
+    func park(_ request: any ParkedRequest) {
+        parked[ObjectIdentifier(request)] = request
     }
 
-    /// A connection that ends answers its fetches at once.
+    /// A connection that ends answers what it has parked at once.
     var mayPark: Bool {
         switch phase {
         case .authenticated: !pauses.contains(.ended)
@@ -366,7 +366,7 @@ final class Connection: @unchecked Sendable {
         }
     }
 
-    func unpark(_ fetch: ParkedFetch) {
-        parkedFetches[ObjectIdentifier(fetch)] = nil
+    func unpark(_ request: any ParkedRequest) {
+        parked[ObjectIdentifier(request)] = nil
     }
 }

@@ -15,7 +15,7 @@ enum LoopEvent: Sendable {
 }
 
 /// One of the few serial queues that all connections share, with everything confined to it: its
-/// connections, the fetches they have parked, and one timer for the deadlines of all of them.
+/// connections, the requests they have parked, and one timer for the deadlines of all of them.
 // Sendable: confined to `queue`; other threads reach it through `post` only.
 final class IOLoop: @unchecked Sendable {
     /// How often deadlines of connections are looked at.
@@ -28,7 +28,7 @@ final class IOLoop: @unchecked Sendable {
     let queue: SerialQueue
     let index: Int
     let clock: any Clock
-    let parked: DelayedFetches
+    let parked: DelayedRequests
     /// A copy of its own, so that a reload needs no lock.
     var limits: BrokerLimits
     private let mailbox: Mailbox<LoopEvent>
@@ -54,10 +54,10 @@ final class IOLoop: @unchecked Sendable {
         let queue = SerialQueue(label: "martlet.io.\(index)")
         self.queue = queue
         mailbox = Mailbox(executor: queue)
-        parked = DelayedFetches(clock: clock, executor: queue)
+        parked = DelayedRequests(clock: clock, executor: queue)
         mailbox.connect { [weak self] events in self?.receive(events) }
-        parked.onExpired = { [weak self] fetches in
-            self?.turn { for fetch in fetches { fetch.expire() } }
+        parked.onExpired = { [weak self] requests in
+            self?.turn { for request in requests { request.expire() } }
         }
     }
 

@@ -77,7 +77,7 @@ extension FetchHandler {
         for (index, entry) in fetch.request.message.partitions.enumerated() {
             guard answer.bytesLeft > 0, !fetch.connection.isGone else { return }
             do throws(TopicCatalog.Refusal) {
-                let log = try partition(entry, fetch.request.session)
+                let log = try partition(entry, fetch.request)
                 try read(entry, index, log, fetch, &answer)
             } catch {
                 answer.add(index, error)

@@ -43,7 +43,7 @@ final class FetchHandler: Sendable {
         for (index, entry) in fetch.request.message.partitions.enumerated() {
             guard answer.bytesLeft > 0 else { return true }
             do throws(TopicCatalog.Refusal) {
-                let log = try partition(entry, fetch.request.session)
+                let log = try partition(entry, fetch.request)
                 let limit = min(Int(entry.maxBytes), answer.bytesLeft)
                 let outcome = log.plan(from: entry.offset, maxBytes: limit)
                 switch outcome {
@@ -64,10 +64,18 @@ final class FetchHandler: Sendable {
         return true
     }
 
+    /// A partition that may be read. A group's member reads only what it owns, at every look: what
+    /// waited while the partition passed to another is refused.
     func partition(
-        _ entry: FetchEntry, _ session: Authenticated
+        _ entry: FetchEntry, _ request: Request<FetchRequest>
     ) throws(TopicCatalog.Refusal) -> PartitionLog {
-        try services.catalog.partition(entry.partition, of: entry.topic, for: .fetch, session).log
+        let message = request.message
+        if !message.group.isEmpty {
+            try services.groups.checkOwner(entry, message.group, message.member)
+        }
+        return try services.catalog.partition(
+            entry.partition, of: entry.topic, for: .fetch, request.session
+        ).log
     }
 
     /// The bytes of a plan, if sending them would not wait for the disk.

@@ -10,7 +10,7 @@ import Synchronization
 /// An advance of a high watermark posts it to its loop once, however many of its partitions moved.
 // Sendable: confined to the connection's loop, except `isPosted` (Atomic), which is all that the
 // threads that advance a high watermark touch.
-final class ParkedFetch: AdvanceWaiter, WheelEntry, @unchecked Sendable {
+final class ParkedFetch: AdvanceWaiter, ParkedRequest, @unchecked Sendable {
     let request: Request<FetchRequest>
     let receivedAt: Int64
     /// Monotonic nanoseconds by which it is answered, with or without records.

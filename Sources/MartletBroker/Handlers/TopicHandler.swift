@@ -168,6 +168,7 @@ struct TopicHandler: Sendable {
         let topic = try services.engine.createTopic(
             name: message.name, partitions: partitions, settings: settings, id: .random(),
             validateOnly: message.validateOnly)
+        if topic != nil { services.groups.topicsChanged() }
         var reply = CreateTopicReply()
         reply.id = topic?.id ?? .zero
         reply.partitions = partitions
@@ -177,6 +178,7 @@ struct TopicHandler: Sendable {
     func delete(_ request: Request<DeleteTopicRequest>) {
         change(request, request.message.id, .deleteTopic) { topic throws(StorageError) in
             try services.engine.deleteTopic(topic.id)
+            services.groups.topicsChanged(deleted: topic.id)
             return DeleteTopicReply()
         }
     }
@@ -215,6 +217,7 @@ struct TopicHandler: Sendable {
                     message: "\(topic.name) has \(topic.partitionCount) partitions already")
             }
             try services.engine.addPartitions(topic.id, total: total)
+            services.groups.topicsChanged()
             var reply = AddPartitionsReply()
             reply.partitions = Int32(clamping: topic.partitions.count)
             return reply

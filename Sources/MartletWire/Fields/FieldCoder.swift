@@ -142,6 +142,11 @@ package enum WireLimits {
     package static let partitionsPerTopicMax = 50_000
     package static let rangesMax = 1_000
     package static let eventsMax = 10_000
+    package static let groupNameBytesMax = 249
+    package static let commitMetadataBytesMax = 4_096
+    package static let groupsMax = 100_000
+    package static let membersMax = 10_000
+    package static let assignmentMax = 100_000
 
     /// Cuts an error text to its limit, at a character.
     package static func clip(_ text: String) -> String {

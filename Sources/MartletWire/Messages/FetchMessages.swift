@@ -2,19 +2,23 @@ package import MartletFormat
 
 /// One partition to read.
 package struct FetchEntry: WireItem {
-    package static let bytesMin = 32
+    package static let bytesMin = 36
     package var topic = TopicID.zero
     package var partition: Int32 = 0
     package var offset: Int64 = 0
     package var maxBytes: UInt32 = 0
+    package var epoch: Int32 = 0
 
     package init() {}
 
-    package init(topic: TopicID, partition: Int32, offset: Int64, maxBytes: UInt32) {
+    package init(
+        topic: TopicID, partition: Int32, offset: Int64, maxBytes: UInt32, epoch: Int32 = 0
+    ) {
         self.topic = topic
         self.partition = partition
         self.offset = offset
         self.maxBytes = maxBytes
+        self.epoch = epoch
     }
 
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
@@ -22,6 +26,7 @@ package struct FetchEntry: WireItem {
         try c.int32("partition", &partition, "number, from 0")
         try c.int64("offset", &offset, "first offset wanted")
         try c.uint32("maxBytes", &maxBytes, "of this partition; the first batch may be larger")
+        try c.int32("epoch", &epoch, "under which the member owns it; 0 without a group")
     }
 }
 
@@ -35,6 +40,8 @@ package struct FetchRequest: WireRequest {
     package var maxBytes: UInt32 = 0
     package var verify = false
     package var partitions: [FetchEntry] = []
+    package var group = ""
+    package var member = TopicID.zero
 
     package init() {}
 
@@ -46,6 +53,10 @@ package struct FetchRequest: WireRequest {
         try c.array(
             "partitions", &partitions, max: WireLimits.partitionsPerRequestMax,
             "in order of preference")
+        try c.string(
+            "group", &group, max: WireLimits.groupNameBytesMax,
+            "whose member reads what it owns; empty: no group")
+        try c.identifier("member", &member, "that member; zeros without a group")
     }
 }
 

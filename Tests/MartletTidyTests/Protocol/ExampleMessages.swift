@@ -44,6 +44,9 @@ enum ExampleMessages {
         case .initProducer:
             (ExampleFrame(InitProducerRequest()), ExampleFrame(initProducerReply))
         case .skipDamage: (ExampleFrame(skipDamage), ExampleFrame(skipDamageReply))
+        case .createGroup, .deleteGroup, .listGroups, .describeGroup, .joinGroup, .heartbeat,
+            .leaveGroup, .commitOffsets:
+            GroupExamples.frames(of: operation)
         }
     }
 

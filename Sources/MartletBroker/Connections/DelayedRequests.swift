@@ -1,10 +1,19 @@
 import MartletSystem
 
-/// Something with a deadline that can be put on a `DelayedFetches` wheel.
+/// Something with a deadline that can be put on a `DelayedRequests` wheel.
 ///
 /// The wheel keeps the two places in here, so that taking an entry off costs no search.
 protocol WheelEntry: AnyObject {
     var wheelPlace: WheelPlace { get set }
+}
+
+/// A request that waits for something other than the disk, at most until its deadline. Confined to
+/// the loop of its connection.
+protocol ParkedRequest: WheelEntry, Sendable {
+    /// Its time is over.
+    func expire()
+    /// Its connection is gone.
+    func abandon()
 }
 
 /// Where an entry lies on a wheel.
@@ -16,21 +25,21 @@ struct WheelPlace {
     var isOnWheel: Bool { slot >= 0 }
 }
 
-/// The deadlines of the fetches that one loop has parked, on one timer wheel: adding, removing and
+/// The deadlines of the requests that one loop has parked, on one timer wheel: adding, removing and
 /// expiring are O(1) each, and one timer of the queue serves all of them. An empty wheel has none.
 // Sendable: confined to the loop's queue; the closure that the timer runs comes back to it.
-final class DelayedFetches: @unchecked Sendable {
+final class DelayedRequests: @unchecked Sendable {
     /// One tick; deadlines are rounded up to it, so none is ever early.
     private static let tickNanoseconds: Int64 = 2_000_000
     private static let slotCount = 512
 
-    /// Gets the fetches whose time ran out. On the loop's queue.
-    var onExpired: (@Sendable ([ParkedFetch]) -> Void)?
+    /// Gets the requests whose time ran out. On the loop's queue.
+    var onExpired: (@Sendable ([any ParkedRequest]) -> Void)?
     private(set) var count = 0
 
     private let clock: any Clock
     private let executor: any Executor
-    private var slots = [[ParkedFetch]](repeating: [], count: slotCount)
+    private var slots = [[any ParkedRequest]](repeating: [], count: slotCount)
     /// Every slot up to this tick has been looked at.
     private var currentTick: Int64
     /// The tick the earliest timer under way is set for; `.max` without one.
@@ -42,35 +51,35 @@ final class DelayedFetches: @unchecked Sendable {
         currentTick = clock.monotonicNanoseconds() / Self.tickNanoseconds
     }
 
-    /// Parks `fetch` until `deadline` on the monotonic clock.
-    func add(_ fetch: ParkedFetch, deadline: Int64) {
+    /// Parks `request` until `deadline` on the monotonic clock.
+    func add(_ request: any ParkedRequest, deadline: Int64) {
         let tick = max(
             (deadline + Self.tickNanoseconds - 1) / Self.tickNanoseconds, currentTick + 1)
         let slot = Int(tick % Int64(Self.slotCount))
-        fetch.wheelPlace = WheelPlace(deadlineTick: tick, slot: slot, index: slots[slot].count)
-        slots[slot].append(fetch)
+        request.wheelPlace = WheelPlace(deadlineTick: tick, slot: slot, index: slots[slot].count)
+        slots[slot].append(request)
         count += 1
         arm(tick)
     }
 
-    /// Takes `fetch` off; nothing happens when it is not there.
-    func remove(_ fetch: ParkedFetch) {
-        let place = fetch.wheelPlace
+    /// Takes `request` off; nothing happens when it is not there.
+    func remove(_ request: any ParkedRequest) {
+        let place = request.wheelPlace
         guard place.isOnWheel else { return }
         // The last of the slot takes the free place.
         let last = slots[place.slot].removeLast()
-        if last !== fetch {
+        if last !== request {
             slots[place.slot][place.index] = last
             last.wheelPlace.index = place.index
         }
-        fetch.wheelPlace = WheelPlace()
+        request.wheelPlace = WheelPlace()
         count -= 1
     }
 
     /// Answers all of them now; for a broker that stops.
     func expireAll() {
         let all = slots.flatMap { $0 }
-        for fetch in all { remove(fetch) }
+        for request in all { remove(request) }
         if !all.isEmpty { onExpired?(all) }
     }
 
@@ -91,9 +100,9 @@ final class DelayedFetches: @unchecked Sendable {
         if !expired.isEmpty { onExpired?(expired) }
     }
 
-    private func takeExpired(upTo now: Int64) -> [ParkedFetch] {
+    private func takeExpired(upTo now: Int64) -> [any ParkedRequest] {
         guard now > currentTick else { return [] }
-        var expired: [ParkedFetch] = []
+        var expired: [any ParkedRequest] = []
         let steps = min(now - currentTick, Int64(Self.slotCount))
         for step in 1...steps {
             let slot = Int((currentTick + step) % Int64(Self.slotCount))
@@ -101,7 +110,7 @@ final class DelayedFetches: @unchecked Sendable {
             expired += slots[slot].filter { $0.wheelPlace.deadlineTick <= now }
         }
         currentTick = now
-        for fetch in expired { remove(fetch) }
+        for request in expired { remove(request) }
         return expired
     }
 

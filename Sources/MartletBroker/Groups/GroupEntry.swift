@@ -1,0 +1,217 @@
+import MartletFormat
+import MartletGroups
+import MartletWire
+
+/// The bytes of a `GroupRecord`: the value of a record of `$groups`. Described with the wire's field
+/// coder; its own format version is the first field.
+struct GroupEntry: WireItem {
+    static let bytesMin = 12
+    static let formatVersion: UInt8 = 1
+
+    enum Kind: UInt8 {
+        case created = 1
+        case deleted = 2
+        case joined = 3
+        case left = 4
+        case granted = 5
+        case freed = 6
+        case committed = 7
+        case forgotten = 8
+        // Of `$group-snapshots` alone.
+        case snapshotBegins = 20
+        case snapshotEnds = 21
+    }
+
+    var format = Self.formatVersion
+    var kind = Kind.created.rawValue
+    var group = ""
+    var at: Int64 = 0
+    var member = TopicID.zero
+    var details = GroupEntryMember()
+    var owned = OwnedPartition()
+    var position = CommittedPosition()
+    var covers: Int64 = 0
+
+    init() {}
+
+    init(_ kind: Kind, covers: Int64 = 0) {
+        self.kind = kind.rawValue
+        self.covers = covers
+    }
+
+    mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.uint8("format", &format, "1")
+        try c.uint8("kind", &kind, "what happened")
+        try c.string("group", &group, max: WireLimits.groupNameBytesMax, "name of the group")
+        guard format == Self.formatVersion, let kind = Kind(rawValue: kind) else {
+            throw .invalid(field: "format", at: 0, reason: "\(format), kind \(kind)")
+        }
+        switch kind {
+        case .created: try c.int64("at", &at, "milliseconds since 1970 UTC")
+        case .deleted, .snapshotBegins: break
+        case .snapshotEnds: try c.int64("covers", &covers, "offset of `$groups` to go on at")
+        case .joined:
+            try c.identifier("member", &member, "its id")
+            try c.item("details", &details)
+        case .left: try c.identifier("member", &member, "its id")
+        case .granted:
+            try c.identifier("member", &member, "its id")
+            try c.item("owned", &owned)
+        case .freed, .forgotten: try c.item("owned", &owned)
+        case .committed:
+            try c.item("owned", &owned)
+            try c.item("position", &position)
+            try c.int64("at", &at, "milliseconds since 1970 UTC")
+        }
+    }
+}
+
+/// What a member said of itself.
+struct GroupEntryMember: WireItem {
+    static let bytesMin = 36
+    var instance: String?
+    var client = ""
+    var sessionMilliseconds: Int32 = 0
+    var progressMilliseconds: Int32 = 0
+    var drainMilliseconds: Int32 = 0
+    var topics: [TopicNameItem] = []
+    var replaces = TopicID.zero
+
+    init() {}
+
+    mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.optionalString("instance", &instance, max: WireLimits.groupNameBytesMax, "or null")
+        try c.string("client", &client, max: WireLimits.textBytesMax, "for people")
+        try c.int32("sessionMilliseconds", &sessionMilliseconds, "session time")
+        try c.int32("progressMilliseconds", &progressMilliseconds, "progress time")
+        try c.int32("drainMilliseconds", &drainMilliseconds, "drain time")
+        try c.array("topics", &topics, max: WireLimits.namesMax, "names and patterns")
+        try c.identifier("replaces", &replaces, "whose place it takes; zeros: nobody's")
+    }
+}
+
+extension GroupEntry {
+    init(_ record: GroupRecord) {
+        group = record.group
+        switch record {
+        case .created(_, let at):
+            kind = Kind.created.rawValue
+            self.at = at
+        case .deleted: kind = Kind.deleted.rawValue
+        case .joined(_, let id, let joined, let former):
+            kind = Kind.joined.rawValue
+            member = id.bits
+            details = GroupEntryMember(joined)
+            details.replaces = former?.bits ?? .zero
+        case .left(_, let id):
+            kind = Kind.left.rawValue
+            member = id.bits
+        case .granted(_, let key, let id, let epoch):
+            kind = Kind.granted.rawValue
+            member = id.bits
+            owned = OwnedPartition(topic: key.topic, partition: key.partition, epoch: epoch)
+        case .freed(_, let key):
+            kind = Kind.freed.rawValue
+            owned = OwnedPartition(topic: key.topic, partition: key.partition, epoch: 0)
+        case .committed(_, let key, let committed):
+            kind = Kind.committed.rawValue
+            owned = OwnedPartition(topic: key.topic, partition: key.partition, epoch: 0)
+            position = CommittedPosition(committed)
+            at = committed.at
+        case .forgotten(_, let key):
+            kind = Kind.forgotten.rawValue
+            owned = OwnedPartition(topic: key.topic, partition: key.partition, epoch: 0)
+        }
+    }
+
+    /// nil for what is no record of `$groups`.
+    var record: GroupRecord? {
+        let key = TopicPartition(owned.topic, owned.partition)
+        switch Kind(rawValue: kind) {
+        case .created: return .created(group: group, at: at)
+        case .deleted: return .deleted(group: group)
+        case .joined:
+            let former = details.replaces == .zero ? nil : MemberID(details.replaces)
+            return .joined(group: group, MemberID(member), details.member, replaces: former)
+        case .left: return .left(group: group, MemberID(member))
+        case .granted: return .granted(group: group, key, MemberID(member), epoch: owned.epoch)
+        case .freed: return .freed(group: group, key)
+        case .committed: return .committed(group: group, key, CommittedOffset(position, at: at))
+        case .forgotten: return .forgotten(group: group, key)
+        case .snapshotBegins, .snapshotEnds, nil: return nil
+        }
+    }
+
+    init(reading slab: ByteSlab, _ range: Range<Int>) throws(WireError) {
+        self.init()
+        var decoder = FieldDecoder(slab, range, version: 1)
+        try fields(&decoder)
+    }
+}
+
+extension GroupEntryMember {
+    init(_ member: Member) {
+        instance = member.instance
+        client = member.client
+        sessionMilliseconds = member.sessionMilliseconds
+        progressMilliseconds = member.progressMilliseconds
+        drainMilliseconds = member.drainMilliseconds
+        topics = member.subscription.terms.map { TopicNameItem($0) }
+    }
+
+    var member: Member {
+        Member(
+            instance: instance, client: client, subscription: Subscription(topics.map(\.name)),
+            sessionMilliseconds: sessionMilliseconds,
+            progressMilliseconds: progressMilliseconds, drainMilliseconds: drainMilliseconds)
+    }
+}
+
+extension CommittedPosition {
+    init(_ committed: CommittedOffset) {
+        self.init()
+        offset = committed.offset
+        leaderEpoch = committed.leaderEpoch
+        metadata = committed.metadata
+        finished = committed.finished.map { OffsetRange($0.lowerBound, $0.upperBound) }
+    }
+}
+
+extension CommittedOffset {
+    init(_ position: CommittedPosition, at time: Int64) {
+        self.init(
+            offset: position.offset, leaderEpoch: position.leaderEpoch,
+            metadata: position.metadata,
+            finished: position.finished.map { $0.from..<max($0.from, $0.to) }, at: time)
+    }
+}
+
+/// Records of groups as one batch, ready to be appended.
+enum GroupBatch {
+    static func encode(
+        _ entries: [GroupEntry], time: Int64
+    ) throws(WireError) -> (slab: ByteSlab, header: RecordBatchHeader) {
+        var values: [ByteSlab] = []
+        var bytes = 0
+        for entry in entries {
+            var entry = entry
+            var meter = FieldMeter(version: 1)
+            try entry.fields(&meter)
+            let slab = ByteSlab(capacity: meter.byteCount)
+            var encoder = FieldEncoder(into: slab, version: 1)
+            try entry.fields(&encoder)
+            values.append(slab)
+            bytes += RecordBatchBuilder.estimatedBytes(keyBytes: 0, valueBytes: slab.count)
+        }
+        let slab = ByteSlab(capacity: RecordBatch.headerBytes + bytes)
+        let builder = RecordBatchBuilder(slab: slab)
+        for value in values {
+            guard builder.append(key: nil, value: value.bytes, headers: [], timestamp: time)
+            else {
+                throw .overLimit(
+                    field: "record", at: 0, value: value.count, max: slab.freeCapacity)
+            }
+        }
+        return (slab, builder.finish(producerID: -1, producerEpoch: -1, baseSequence: -1))
+    }
+}

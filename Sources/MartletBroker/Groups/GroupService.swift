@@ -1,0 +1,154 @@
+import MartletFormat
+import MartletGroups
+import MartletStorage
+import MartletSystem
+import MartletTelemetry
+import MartletWire
+import Synchronization
+
+/// All groups of the broker: the partitions of `$groups`, each with its coordinator. The topics are
+/// made with the first group, so a broker without groups has nothing of them.
+final class GroupService: Sendable {
+    static let topicName = "$groups"
+    static let shardCount: Int32 = 16
+
+    /// What it works with.
+    struct Setup: Sendable {
+        let engine: StorageEngine
+        let limits: GroupLimits
+        let clock: any Clock
+        /// What time does to groups; must never wait for the disk.
+        let executor: any Executor
+        /// What waits for the disk, one job at a time.
+        let disk: any Executor
+        let pool: SlabPool
+        let logger: Logger
+    }
+
+    private let setup: Setup
+    /// Empty while there are no topics.
+    private let shards = Mutex<[GroupShard]>([])
+
+    init(_ setup: Setup) {
+        self.setup = setup
+    }
+
+    /// Reads what the last start left. Blocks.
+    func open() throws(StorageError) {
+        guard setup.engine.topic(named: Self.topicName) != nil else { return }
+        try openShards()
+    }
+
+    /// Where a group lives: by its name alone, for ever. nil: there are no groups at all.
+    func shard(of group: String) -> GroupShard? {
+        let bytes = Array(group.utf8)
+        let hash = unsafe CRC32C.checksum(bytes.span.bytes)
+        return shards.withLock { shards in
+            shards.isEmpty ? nil : shards[Int(hash % UInt32(shards.count))]
+        }
+    }
+
+    private var all: [GroupShard] { shards.withLock { $0 } }
+
+    /// Every group, in no order.
+    var descriptions: [GroupDescription] { all.flatMap { $0.descriptions() } }
+
+    /// Calls `body` with the group's shard; makes the topics first when this is the first group.
+    func withShard(
+        of group: String, _ body: @escaping @Sendable (Result<GroupShard, StorageError>) -> Void
+    ) {
+        if let shard = shard(of: group) { return body(.success(shard)) }
+        setup.disk.execute { [self] in
+            do throws(StorageError) {
+                if all.isEmpty { try openShards() }
+            } catch {
+                return body(.failure(error))
+            }
+            if let shard = shard(of: group) { body(.success(shard)) }
+        }
+    }
+
+    /// Topics were made, grew or went. Any thread; what follows happens soon.
+    func topicsChanged(deleted: TopicID? = nil) {
+        setup.executor.execute { self.tellTopics(deleted: deleted) }
+    }
+
+    private func tellTopics(deleted: TopicID? = nil) {
+        let shapes = setup.engine.topics().map { topic in
+            TopicShape(
+                name: topic.name, id: topic.id, partitions: Int32(clamping: topic.partitionCount))
+        }
+        for shard in all { shard.topicsChanged(shapes, deleted: deleted) }
+    }
+
+    /// Whether the member may read the partition.
+    func checkOwner(
+        _ entry: FetchEntry, _ group: String, _ member: TopicID
+    ) throws(TopicCatalog.Refusal) {
+        let key = TopicPartition(entry.topic, entry.partition)
+        do throws(GroupRefusal) {
+            guard let shard = shard(of: group) else { throw GroupRefusal.unknownGroup }
+            try shard.checkOwner(group, MemberID(member), key, epoch: entry.epoch)
+        } catch {
+            throw TopicCatalog.Refusal(error.code, error.text)
+        }
+    }
+}
+
+// MARK: - Opening
+
+extension GroupService {
+    private func openShards() throws(StorageError) {
+        let topic = try InternalLog.topic(
+            Self.topicName, partitions: Self.shardCount, setup.engine)
+        let snapshots = try InternalLog.topic(
+            GroupSnapshots.topicName, partitions: Self.shardCount, setup.engine)
+        let empty = Coordinator(
+            limits: setup.limits, incarnation: UInt32.random(in: .min ... .max))
+        var opened: [GroupShard] = []
+        for number in 0..<Self.shardCount {
+            opened.append(
+                try openShard(
+                    groups: try InternalLog.partition(number, of: topic),
+                    snapshots: try InternalLog.partition(number, of: snapshots), empty))
+        }
+        let ready = opened
+        shards.withLock { $0 = ready }
+        tellTopics()
+        for shard in ready { shard.start() }
+    }
+
+    /// The newest snapshot, and what happened since.
+    private func openShard(
+        groups: PartitionLog, snapshots: PartitionLog, _ empty: Coordinator
+    ) throws(StorageError) -> GroupShard {
+        var loaded = try GroupSnapshots.load(
+            reader(snapshots, GroupSnapshots.topicName), empty: empty,
+            groupsStart: groups.view.logStart)
+        var replayed = 0
+        try reader(groups, Self.topicName).readAll(from: loaded.covered.offset) {
+            slab, place, _ throws(WireError) in
+            guard let record = try GroupEntry(reading: slab, place).record else { return }
+            loaded.coordinator.replay(record)
+            replayed += 1
+        }
+        let saved = GroupSnapshots(
+            groups: groups, log: snapshots, newest: loaded.covered, clock: setup.clock,
+            disk: setup.disk, logger: setup.logger)
+        return GroupShard(
+            log: groups, coordinator: loaded.coordinator, replayed: replayed, snapshots: saved,
+            clock: setup.clock, executor: setup.executor, logger: setup.logger)
+    }
+
+    private func reader(_ log: PartitionLog, _ name: String) -> InternalLog {
+        InternalLog(log: log, name: name, pool: setup.pool) { [setup] offset in
+            setup.logger.error(
+                "GROUPS_DAMAGED",
+                "records of groups are damaged: commits may be older than they were",
+                [
+                    ("topic", LogValue(name)), ("partition", LogValue(Int64(log.partition))),
+                    ("from", LogValue(offset)),
+                ])
+        }
+    }
+}

@@ -1,0 +1,368 @@
+import MartletFormat
+import MartletGroups
+import MartletStorage
+import MartletSystem
+import MartletTelemetry
+import MartletWire
+import Synchronization
+
+/// One partition of `$groups` with the groups that live in it. Runs the coordinator: what a command
+/// records is appended, then holds, and is told once it is durable. What cannot be appended
+/// changes nothing.
+///
+/// Commands run where they come in, under one lock; none waits for the disk under it.
+final class GroupShard: AppendRetry, Sendable {
+    struct State {
+        var coordinator: Coordinator
+        /// Heartbeats that wait, one for each member at most.
+        var parked: [MemberKey: ParkedHeartbeat] = [:]
+        /// Commands that came while the log took nothing, in order.
+        var putOff: [@Sendable () -> Void] = []
+        var isPutOff = false
+        /// Nothing is told before the log is durable up to here.
+        var end: Int64
+        /// When the earliest timer under way runs out; nil without one.
+        var armed: Int64?
+        /// Records behind the newest snapshot: what a start would have to replay.
+        var replayed: Int
+        /// How many of them there may be before the next one.
+        var snapshotAfter: Int
+    }
+
+    let log: PartitionLog
+    private let snapshots: GroupSnapshots
+    private let clock: any Clock
+    private let executor: any Executor
+    private let logger: Logger
+    private let state: Mutex<State>
+
+    init(
+        log: PartitionLog, coordinator: Coordinator, replayed: Int, snapshots: GroupSnapshots,
+        clock: any Clock, executor: any Executor, logger: Logger
+    ) {
+        self.log = log
+        self.snapshots = snapshots
+        self.clock = clock
+        self.executor = executor
+        self.logger = logger
+        state = Mutex(
+            State(
+                coordinator: coordinator, end: log.view.logEnd, replayed: replayed,
+                snapshotAfter: coordinator.recordsBeforeSnapshot))
+    }
+
+    /// What is left to do once the lock is released.
+    struct Effects {
+        var end: Int64 = 0
+        /// Told when all up to `end` is durable.
+        var told: [@Sendable (StorageError?) -> Void] = []
+        var timer: Int64?
+        /// A state to be saved, and what it covers.
+        var snapshot: (coordinator: Coordinator, end: Int64)?
+    }
+
+    // MARK: - Commands
+
+    /// Runs a command. `handle` says what it records; `reply`, once that holds, what is answered,
+    /// or nil when the answer comes later.
+    func run<Message: WireRequest>(
+        _ request: Request<Message>,
+        _ handle:
+            @escaping @Sendable (inout Coordinator, Now) throws(GroupRefusal) -> [GroupRecord],
+        _ reply: @escaping @Sendable (inout State) throws(GroupRefusal) -> Message.Reply?
+    ) {
+        let now = now
+        let effects = state.withLock { state -> Effects in
+            var effects = Effects()
+            guard !state.isPutOff else {
+                state.putOff.append { self.run(request, handle, reply) }
+                return effects
+            }
+            do throws(GroupRefusal) {
+                let records = try handle(&state.coordinator, now)
+                switch append(records, &state, &effects) {
+                case .appended: break
+                case .later:
+                    state.putOff.append { self.run(request, handle, reply) }
+                    return effects
+                case .refused(let code, let text):
+                    effects.told.append { _ in Self.send(request, code, text) }
+                    return effects
+                }
+                settle(&state, now, &effects)
+                if let reply = try reply(&state) {
+                    effects.told.append { failure in Self.send(request, reply, failure) }
+                }
+            } catch {
+                effects.told.append { failure in
+                    Self.send(request, error.code, error.text, failure)
+                }
+            }
+            return effects
+        }
+        perform(effects)
+    }
+
+    /// A look that changes nothing and tells nothing that is not durable: only for fetches, which
+    /// are held against it again and again.
+    func checkOwner(
+        _ group: String, _ member: MemberID, _ key: TopicPartition, epoch: Int32
+    ) throws(GroupRefusal) {
+        try state.withLock { state throws(GroupRefusal) in
+            try state.coordinator.checkOwner(group, member, key, epoch: epoch)
+        }
+    }
+
+    /// A group as it is now, also what is not durable yet: for people.
+    func describe(_ group: String) throws(GroupRefusal) -> GroupDescription {
+        try state.withLock { state throws(GroupRefusal) in
+            try state.coordinator.describe(group)
+        }
+    }
+
+    /// All groups of the shard.
+    func descriptions() -> [GroupDescription] {
+        state.withLock { $0.coordinator.descriptions }
+    }
+
+    /// The topics that there are now, and one that is gone for ever.
+    func topicsChanged(_ shapes: [TopicShape], deleted: TopicID?) {
+        let now = now
+        let effects = state.withLock { state -> Effects in
+            var effects = Effects()
+            state.coordinator.topicsChanged(shapes)
+            if let deleted {
+                switch append(state.coordinator.forget(deleted), &state, &effects) {
+                case .appended, .refused: break  // Left behind, it is only never used again.
+                case .later:
+                    state.putOff.append { self.topicsChanged(shapes, deleted: deleted) }
+                    return effects
+                }
+            }
+            settle(&state, now, &effects)
+            return effects
+        }
+        perform(effects)
+    }
+
+    /// Begins the sessions of members that the last start left behind.
+    func start() { tick() }
+
+    // MARK: - Under the lock
+
+    private enum Appending {
+        case appended
+        case later
+        case refused(ErrorCode, String)
+    }
+
+    private func append(
+        _ records: [GroupRecord], _ state: inout State, _ effects: inout Effects
+    ) -> Appending {
+        effects.end = state.end
+        guard !records.isEmpty else { return .appended }
+        do throws(WireError) {
+            let (slab, header) = try GroupBatch.encode(
+                records.map { GroupEntry($0) }, time: clock.wallMilliseconds())
+            switch log.append(slab, 0..<slab.count, header, retry: self) {
+            case .appended(let receipt), .duplicate(let receipt): state.end = receipt.endOffset
+            case .later:
+                state.isPutOff = true
+                return .later
+            case .refused(let refusal):
+                let (code, text) = StorageErrors.refusal(refusal)
+                return .refused(code, text)
+            }
+        } catch {
+            return .refused(.internalError, error.description)
+        }
+        effects.end = state.end
+        for record in records {
+            state.coordinator.replay(record)
+            dismiss(record, &state, &effects)
+        }
+        state.replayed += records.count
+        if state.replayed > state.snapshotAfter {
+            state.replayed = 0
+            state.snapshotAfter = state.coordinator.recordsBeforeSnapshot
+            effects.snapshot = (state.coordinator, state.end)
+        }
+        return .appended
+    }
+
+    /// Who is no member any more need not wait to hear it.
+    private func dismiss(_ record: GroupRecord, _ state: inout State, _ effects: inout Effects) {
+        let gone: MemberKey
+        switch record {
+        case .left(let group, let id): gone = MemberKey(group: group, member: id)
+        case .joined(let group, _, _, .some(let former)):
+            gone = MemberKey(group: group, member: former)
+        case .joined(_, _, _, nil), .created, .deleted, .granted, .freed, .committed,
+            .forgotten:
+            return
+        }
+        guard let heartbeat = state.parked.removeValue(forKey: gone) else { return }
+        effects.told.append { failure in
+            heartbeat.answer(
+                HeartbeatReply(
+                    error: .fencedMember, message: ErrorCode.fencedMember.text), failure)
+        }
+    }
+
+    /// Hands out what is free, and tells those who wait for it.
+    private func settle(_ state: inout State, _ now: Now, _ effects: inout Effects) {
+        while true {
+            let records = state.coordinator.settle(at: now)
+            guard !records.isEmpty else { break }
+            guard case .appended = append(records, &state, &effects) else {
+                // Once the log takes records again, or soon.
+                arm(at: now.monotonic + Self.retryNanoseconds, &state, &effects)
+                return
+            }
+        }
+        for key in state.coordinator.refreshViews(at: now) {
+            guard let heartbeat = state.parked.removeValue(forKey: key) else { continue }
+            let reply = HeartbeatReply.view(state.coordinator, key)
+            effects.told.append { failure in heartbeat.answer(reply, failure) }
+        }
+        effects.end = state.end
+        if let deadline = state.coordinator.nextDeadline { arm(at: deadline, &state, &effects) }
+    }
+
+    private static let retryNanoseconds: Int64 = 100_000_000
+
+    private func arm(at deadline: Int64, _ state: inout State, _ effects: inout Effects) {
+        if let armed = state.armed, armed <= deadline { return }
+        state.armed = deadline
+        effects.timer = deadline
+    }
+
+    // MARK: - Time
+
+    private var now: Now {
+        Now(wall: clock.wallMilliseconds(), monotonic: clock.monotonicNanoseconds())
+    }
+
+    private func tick() {
+        let now = now
+        let effects = state.withLock { state -> Effects in
+            var effects = Effects()
+            if let armed = state.armed, armed > now.monotonic { return effects }
+            state.armed = nil
+            guard !state.isPutOff else {
+                arm(at: now.monotonic + Self.retryNanoseconds, &state, &effects)
+                return effects
+            }
+            let expiry = state.coordinator.expire(at: now)
+            if case .appended = append(expiry.records, &state, &effects) {
+                for end in expiry.ended { tell(end) }
+                settle(&state, now, &effects)
+            } else {
+                arm(at: now.monotonic + Self.retryNanoseconds, &state, &effects)
+            }
+            return effects
+        }
+        perform(effects)
+    }
+
+    private func tell(_ end: Coordinator.Expiry.End) {
+        logger.warning(
+            end.isStuck ? "MEMBER_STUCK" : "MEMBER_DEAD",
+            end.isStuck
+                ? "a member takes no records: its partitions go to others"
+                : "a member sends no heartbeats: its partitions go to others",
+            [("group", LogValue(end.group)), ("member", LogValue("\(end.member)"))])
+    }
+
+    /// The log may take records again.
+    func retryAppend(_ log: PartitionLog) {
+        executor.execute { self.resume() }
+    }
+
+    private func resume() {
+        let now = now
+        var effects = Effects()
+        let commands = state.withLock { state in
+            state.isPutOff = false
+            settle(&state, now, &effects)
+            defer { state.putOff = [] }
+            return state.putOff
+        }
+        perform(effects)
+        for command in commands { command() }
+    }
+
+    // MARK: - Outside the lock
+
+    private func perform(_ effects: Effects) {
+        if let (coordinator, end) = effects.snapshot {
+            snapshots.write(coordinator, covering: end)
+        }
+        if let deadline = effects.timer {
+            let delay = max(deadline - clock.monotonicNanoseconds(), 0)
+            executor.execute(after: delay) { [weak self] in self?.tick() }
+        }
+        guard !effects.told.isEmpty else { return }
+        log.whenDurable(effects.end, Telling(effects.told))
+    }
+
+    /// Whether it still waited, and waits no more.
+    func withdraw(_ heartbeat: ParkedHeartbeat) -> Bool {
+        state.withLock { state in
+            guard state.parked[heartbeat.key] === heartbeat else { return false }
+            state.parked[heartbeat.key] = nil
+            return true
+        }
+    }
+
+    private static func send<Message: WireRequest>(
+        _ request: Request<Message>, _ reply: Message.Reply, _ failure: StorageError?
+    ) {
+        if let failure { return send(request, StorageErrors.code(failure), failure.message) }
+        request.connection.loop.post(.run { request.reply(reply) })
+    }
+
+    private static func send<Message: WireRequest>(
+        _ request: Request<Message>, _ code: ErrorCode, _ text: String,
+        _ failure: StorageError? = nil
+    ) {
+        request.connection.loop.post(.run { request.reply(code, text) })
+    }
+}
+
+/// Answers that wait for the disk.
+private final class Telling: DurabilityWaiter {
+    private let told: [@Sendable (StorageError?) -> Void]
+
+    init(_ told: [@Sendable (StorageError?) -> Void]) {
+        self.told = told
+    }
+
+    func durabilityReached(_ log: PartitionLog, _ failure: StorageError?) {
+        for tell in told { tell(failure) }
+    }
+}
+
+extension GroupRefusal {
+    var code: ErrorCode {
+        switch self {
+        case .unknownGroup: .unknownGroup
+        case .groupExists: .groupExists
+        case .fencedMember: .fencedMember
+        case .staleEpoch: .staleMemberEpoch
+        case .groupNotEmpty: .groupNotEmpty
+        case .limitReached: .limitReached
+        case .invalid: .invalidRequest
+        }
+    }
+
+    var text: String {
+        switch self {
+        case .unknownGroup, .groupExists, .staleEpoch: code.text
+        case .fencedMember(let reason): reason
+        case .groupNotEmpty(let members): "the group has \(members) members; stop them first"
+        case .limitReached(let reason): reason
+        case .invalid(let field, let reason): "\(field): \(reason)"
+        }
+    }
+}

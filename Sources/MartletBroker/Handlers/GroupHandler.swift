@@ -1,0 +1,222 @@
+import MartletFormat
+import MartletGroups
+import MartletStorage
+import MartletSystem
+import MartletWire
+
+/// Groups: who is in them, who owns what, how far they are.
+struct GroupHandler: Sendable {
+    private let services: BrokerServices
+
+    init(_ services: BrokerServices) {
+        self.services = services
+    }
+
+    private func shard(of group: String) -> GroupShard? { services.groups.shard(of: group) }
+
+    /// Runs a command that makes its group, and with the first group the topics.
+    private func make<Message: WireRequest>(
+        _ request: Request<Message>, _ group: String,
+        _ handle:
+            @escaping @Sendable (inout Coordinator, Now) throws(GroupRefusal) -> [GroupRecord],
+        _ reply: @escaping @Sendable () -> Message.Reply
+    ) {
+        services.groups.withShard(of: group) { found in
+            switch found {
+            case .success(let shard):
+                shard.run(request, handle) { _ in reply() }
+            case .failure(let error):
+                request.connection.loop.post(
+                    .run { request.reply(StorageErrors.code(error), error.message) })
+            }
+        }
+    }
+
+    /// Runs a command on a group that there is.
+    private func run<Message: WireRequest>(
+        _ request: Request<Message>, _ group: String,
+        _ handle:
+            @escaping @Sendable (inout Coordinator, Now) throws(GroupRefusal) -> [GroupRecord],
+        _ reply: @escaping @Sendable () -> Message.Reply
+    ) {
+        guard let shard = shard(of: group) else { return request.reply(.unknownGroup) }
+        shard.run(request, handle) { _ in reply() }
+    }
+
+    // MARK: - Members
+
+    func join(_ request: Request<JoinGroupRequest>) {
+        let message = request.message
+        guard isAllowed(message.group, request), message.member != .zero else {
+            return request.reply(
+                .invalidGroupName, "the group's name is not allowed, or the member's id is 0")
+        }
+        let member = Member(
+            instance: message.instance, client: request.session.clientName,
+            subscription: Subscription(message.topics.map(\.name)),
+            sessionMilliseconds: message.sessionMilliseconds,
+            progressMilliseconds: message.progressMilliseconds,
+            drainMilliseconds: message.drainMilliseconds)
+        make(request, message.group) { coordinator, now throws(GroupRefusal) in
+            try coordinator.join(message.group, MemberID(message.member), member, at: now)
+        } _: {
+            JoinGroupReply()
+        }
+    }
+
+    func heartbeat(_ request: Request<HeartbeatRequest>) {
+        let message = request.message
+        guard let shard = shard(of: message.group) else { return request.reply(.unknownGroup) }
+        let key = MemberKey(group: message.group, member: MemberID(message.member))
+        let released = message.released.map {
+            (TopicPartition($0.topic, $0.partition), $0.epoch)
+        }
+        let wait = min(Int(message.maxWaitMilliseconds), services.limits.fetchWaitMillisecondsMax)
+        let deadline = services.clock.monotonicNanoseconds() + BrokerLimits.nanoseconds(wait)
+        shard.run(request) { coordinator, now throws(GroupRefusal) in
+            try coordinator.heartbeat(
+                key.group, key.member, progress: message.progress, released: released, at: now)
+        } _: { state throws(GroupRefusal) in
+            let view = try state.coordinator.view(key.group, key.member)
+            // Only its last heartbeat waits.
+            if let earlier = state.parked.removeValue(forKey: key) { earlier.supersede() }
+            guard view.revision == message.revision, wait > 0 else {
+                return HeartbeatReply.view(state.coordinator, key)
+            }
+            let parked = ParkedHeartbeat(request, key, shard, deadline: deadline)
+            state.parked[key] = parked
+            parked.park()
+            return nil
+        }
+    }
+
+    func leave(_ request: Request<LeaveGroupRequest>) {
+        let message = request.message
+        run(request, message.group) { coordinator, _ throws(GroupRefusal) in
+            try coordinator.leave(message.group, MemberID(message.member))
+        } _: {
+            LeaveGroupReply()
+        }
+    }
+
+    // MARK: - Commits
+
+    func commit(_ request: Request<CommitOffsetsRequest>) {
+        let message = request.message
+        let member = message.member == .zero ? nil : MemberID(message.member)
+        let at = services.clock.wallMilliseconds()
+        let results = CommitResults()
+        run(request, message.group) { coordinator, _ throws(GroupRefusal) in
+            results.values = []
+            var records: [GroupRecord] = []
+            for entry in message.entries {
+                var result = CommitResult()
+                do throws(GroupRefusal) {
+                    records.append(
+                        try coordinator.commit(message.group, member, entry.commit(at: at)))
+                } catch {
+                    result.error = error.code
+                    result.message = WireLimits.clip(error.text)
+                }
+                results.values.append(result)
+            }
+            return records
+        } _: {
+            var reply = CommitOffsetsReply()
+            reply.results = results.values
+            return reply
+        }
+    }
+
+    // MARK: - For people
+
+    func create(_ request: Request<CreateGroupRequest>) {
+        let name = request.message.group
+        guard isAllowed(name, request) else { return request.reply(.invalidGroupName) }
+        make(request, name) { coordinator, now throws(GroupRefusal) in
+            try coordinator.create(name, at: now)
+        } _: {
+            CreateGroupReply()
+        }
+    }
+
+    func delete(_ request: Request<DeleteGroupRequest>) {
+        let name = request.message.group
+        run(request, name) { coordinator, _ throws(GroupRefusal) in
+            try coordinator.delete(name)
+        } _: {
+            DeleteGroupReply()
+        }
+    }
+
+    func list(_ request: Request<ListGroupsRequest>) {
+        request.answer(on: services.readers.next()) { _ in
+            let lag = GroupLag(engine: services.engine)
+            var reply = ListGroupsReply()
+            reply.groups = services.groups.descriptions.map { group in
+                var summary = GroupSummary()
+                summary.group = group.name
+                summary.members = UInt32(clamping: group.members.count)
+                summary.partitions = UInt32(clamping: group.partitions.count)
+                summary.lag = group.partitions.reduce(0) { $0 + max(0, lag.line($1).lag) }
+                return summary
+            }.sorted { $0.group < $1.group }
+            return reply
+        }
+    }
+
+    func describe(_ request: Request<DescribeGroupRequest>) {
+        request.answer(on: services.readers.next()) { request in
+            let name = request.message.group
+            do throws(GroupRefusal) {
+                guard let shard = shard(of: name) else { throw GroupRefusal.unknownGroup }
+                return description(try shard.describe(name))
+            } catch {
+                return DescribeGroupReply(error: error.code, message: error.text)
+            }
+        }
+    }
+
+    private func description(_ group: GroupDescription) -> DescribeGroupReply {
+        let lag = GroupLag(engine: services.engine)
+        var reply = DescribeGroupReply()
+        reply.createdAt = group.createdAt
+        reply.members = group.members.map { line in
+            var member = GroupMemberLine()
+            member.member = line.id.bits
+            member.instance = line.member.instance
+            member.client = line.member.client
+            member.owned = UInt32(clamping: line.owned)
+            member.sessionMilliseconds = line.member.sessionMilliseconds
+            member.progressMilliseconds = line.member.progressMilliseconds
+            member.topics = line.member.subscription.terms.map { TopicNameItem($0) }
+            return member
+        }
+        reply.partitions = group.partitions.map(lag.line)
+        reply.lag = reply.partitions.reduce(0) { $0 + max(0, $1.lag) }
+        reply.topics = TopicNaming.all(group.partitions.map(\.partition.topic)) { id in
+            services.engine.topic(id: id)?.name
+        }
+        return reply
+    }
+
+    /// Groups are named by the rule of topics.
+    private func isAllowed<Message>(_ name: String, _ request: Request<Message>) -> Bool {
+        TopicMetadata.problem(withName: name, isInternal: false) == nil
+    }
+}
+
+/// The results of a commit's entries, made under the shard's lock and read there.
+// Sendable: touched only by the two steps of one command, which run one after the other under the
+// lock of their shard.
+private final class CommitResults: @unchecked Sendable {
+    var values: [CommitResult] = []
+}
+
+extension CommitEntry {
+    fileprivate func commit(at time: Int64) -> Coordinator.Commit {
+        Coordinator.Commit(
+            partition: TopicPartition(owned.topic, owned.partition), epoch: owned.epoch,
+            committed: CommittedOffset(position, at: time))
+    }
+}

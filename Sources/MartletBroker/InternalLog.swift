@@ -1,0 +1,140 @@
+import MartletFormat
+import MartletStorage
+import MartletSystem
+import MartletWire
+
+/// A partition of one of the broker's own topics, which is read whole when the broker starts.
+struct InternalLog {
+    private static let readBytes = 1_024 * 1_024
+
+    let log: PartitionLog
+    let name: String
+    let pool: SlabPool
+    /// Told of damage, with its first offset. What lies in it is passed over.
+    let onDamage: (Int64) -> Void
+
+    /// One of the broker's topics; made on the first start. Blocks.
+    static func topic(
+        _ name: String, partitions: Int32, _ engine: StorageEngine
+    ) throws(StorageError) -> Topic {
+        if let found = engine.topic(named: name) { return found }
+        let settings = [
+            "retention.ms": "-1", "retention.bytes": "-1", "segment.bytes": "16777216",
+            "durability": "durable", "cleanup.policy": "delete",
+        ]
+        let made = try engine.createTopic(
+            name: name, partitions: partitions, settings: settings, id: .random(),
+            isInternal: true)
+        guard let made else { throw StorageError(.offline, "\(name) was not made") }
+        return made
+    }
+
+    static func partition(_ number: Int32, of topic: Topic) throws(StorageError) -> PartitionLog {
+        if let log = topic.partition(number) { return log }
+        throw StorageError(
+            .offline,
+            "\(topic.name) has no partition \(number): \(topic.offlineReason?.text ?? "it is offline")")
+    }
+
+    /// Hands every value to `take`, in order: the place where it lies, and its offset. Blocks.
+    ///
+    /// - Parameter start: where to begin; lower values than that are left out. nil: at the start.
+    func readAll(
+        from start: Int64? = nil, _ take: (ByteSlab, Range<Int>, Int64) throws(WireError) -> Void
+    ) throws(StorageError) {
+        let start = max(start ?? 0, log.view.logStart)
+        var offset = start
+        // Whether a plain read at `offset` was in vain.
+        var isChecking = false
+        while true {
+            let outcome =
+                isChecking
+                ? try log.verifiedRead(from: offset, maxBytes: Self.readBytes)
+                : try log.planFromDisk(from: offset, maxBytes: Self.readBytes)
+            switch outcome {
+            case .data(let plan):
+                do throws(StorageError) {
+                    try read(plan) { slab, place, offset throws(WireError) in
+                        if offset >= start { try take(slab, place, offset) }
+                    }
+                } catch {
+                    // Rot: a read with every check quarantines it and gives what is whole.
+                    guard error.code == .corrupt, !isChecking else { throw error }
+                    isChecking = true
+                    continue
+                }
+                offset = plan.nextOffset
+            case .needsDisk, .needsVerification:
+                guard !isChecking else {
+                    throw StorageError(.corrupt, "\(name) at offset \(offset)")
+                }
+                isChecking = true
+                continue
+            case .gap(let gap, _), .lost(let gap, _):
+                offset = gap.upperBound
+            case .corrupt(let ranges, _):
+                onDamage(offset)
+                offset = max(ranges.map(\.upperBound).max() ?? offset, offset + 1)
+            case .outOfRange(let view):
+                guard offset < view.logStart else { return }
+                offset = view.logStart
+            case .atEnd: return
+            case .offline(let reason):
+                throw StorageError(.offline, "\(name): \(reason)")
+            }
+            isChecking = false
+        }
+    }
+
+    private func read(
+        _ plan: ReadPlan, _ take: (ByteSlab, Range<Int>, Int64) throws(WireError) -> Void
+    ) throws(StorageError) {
+        if let slab = plan.slab { return try read(slab, take) }
+        guard let file = plan.file else { return }
+        let part = FilePart(
+            file: file, position: plan.position, count: plan.length, isResident: false)
+        let slab = pool.take(atLeast: plan.length)
+        defer { pool.give(slab) }
+        do throws(SystemError) {
+            try Residency().read(part, plan.length, into: slab)
+        } catch {
+            throw StorageError(error, "reading \(name)")
+        }
+        try read(slab, take)
+    }
+
+    private func read(
+        _ slab: ByteSlab, _ take: (ByteSlab, Range<Int>, Int64) throws(WireError) -> Void
+    ) throws(StorageError) {
+        do {
+            var position = 0
+            while position < slab.count {
+                let header = try RecordBatchHeader(reading: slab.bytes, at: position)
+                guard header.byteCount <= slab.count - position else {
+                    throw FormatError.truncated(
+                        field: "record batch", at: position, need: header.byteCount,
+                        have: slab.count - position)
+                }
+                try read(slab, position..<(position + header.byteCount), header, take)
+                position += header.byteCount
+            }
+        } catch {
+            throw StorageError(.corrupt, "\(name): \(error)")
+        }
+    }
+
+    private func read(
+        _ slab: ByteSlab, _ range: Range<Int>, _ header: RecordBatchHeader,
+        _ take: (ByteSlab, Range<Int>, Int64) throws(WireError) -> Void
+    ) throws {
+        let batch = slab.span(range)
+        try RecordBatch.checkChecksum(batch, header)
+        var cursor = RecordCursor(header)
+        while let fields = try cursor.next(in: batch) {
+            guard let value = fields.value else { continue }
+            let place =
+                (range.lowerBound + value.lowerBound)..<(range.lowerBound + value.upperBound)
+            try take(slab, place, header.baseOffset + Int64(fields.offsetDelta))
+        }
+    }
+}

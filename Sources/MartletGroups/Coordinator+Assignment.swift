@@ -1,0 +1,142 @@
+/// Who owns what, and how it passes from one to the next without a pause for all: a partition is
+/// granted only when nobody owns it, so there are never two owners.
+extension Coordinator {
+    /// Partitions to hand out now that the last records hold. Nothing once all is settled.
+    package mutating func settle(at now: Now) -> [GroupRecord] {
+        unsettled.flatMap { name in settle(name, now) }
+    }
+
+    private mutating func settle(_ name: String, _ now: Now) -> [GroupRecord] {
+        guard var group = groups[name] else { return [] }
+        if group.activity.isTargetStale { retarget(&group) }
+        groups[name]?.activity = group.activity
+        var records: [GroupRecord] = []
+        for (key, id) in group.activity.target {
+            let partition = group.state.partitions[key] ?? PartitionState()
+            let isFree =
+                partition.owner == nil
+                || (limits.plantedBug == .grantBeforeRelease && partition.owner != id)
+            guard isFree, partition.epoch < Int32.max else { continue }
+            let keepsEpoch = limits.plantedBug == .keepEpoch && partition.epoch > 0
+            records.append(
+                .granted(
+                    group: name, key, id, epoch: partition.epoch + (keepsEpoch ? 0 : 1)))
+        }
+        return records
+    }
+
+    private func retarget(_ group: inout Group) {
+        let members = group.state.members
+        let state = group.state
+        let former = group.activity.target
+        let wanted = topics.values.filter { topic in
+            members.values.contains { $0.subscription.matches(topic.name) }
+        }
+        // What is on its way stays on its way: the target counts before the owner.
+        group.activity.target = Assignor.assign(members: members, topics: wanted) { key in
+            former[key].flatMap { members[$0] == nil ? nil : $0 } ?? state.partitions[key]?.owner
+        }
+        group.activity.isTargetStale = false
+    }
+
+    /// Makes what members are told agree with who owns and should own what. Returns those whose
+    /// view has changed. To be called when nothing is left to settle.
+    package mutating func refreshViews(at now: Now) -> [MemberKey] {
+        var changed: [MemberKey] = []
+        for name in unsettled {
+            changed += refreshViews(name, now).map { MemberKey(group: name, member: $0) }
+        }
+        unsettled.removeAll(keepingCapacity: true)
+        return changed
+    }
+
+    private mutating func refreshViews(_ name: String, _ now: Now) -> [MemberID] {
+        guard var activity = groups[name]?.activity, let state = groups[name]?.state else {
+            return []
+        }
+        activity.sessions = activity.sessions.filter { state.members[$0.key] != nil }
+        var views: [MemberID: [TopicPartition: Int32]] = [:]
+        var handovers: [TopicPartition: Int64] = [:]
+        for (key, partition) in state.partitions {
+            guard let owner = partition.owner else { continue }
+            if activity.target[key] == owner {
+                views[owner, default: [:]][key] = partition.epoch
+            } else {
+                let drain = state.members[owner]?.drainMilliseconds ?? 0
+                let deadline = activity.handovers[key] ?? now.plus(milliseconds: drain)
+                handovers[key] = deadline
+                expect(deadline)
+            }
+        }
+        activity.handovers = handovers
+        var changed: [MemberID] = []
+        for (id, member) in state.members {
+            if activity.sessions[id] == nil {
+                groups[name]?.activity.sessions[id] = nil
+                begin(name, id, member, now)
+                activity.sessions[id] = groups[name]?.activity.sessions[id]
+            }
+            let view = views[id] ?? [:]
+            guard activity.sessions[id]?.view != view else { continue }
+            activity.sessions[id]?.view = view
+            activity.sessions[id]?.revision += 1
+            changed.append(id)
+        }
+        groups[name]?.activity = activity
+        return changed
+    }
+
+    /// What a member is told: its partitions with their epochs and how far the group is in each.
+    package func view(
+        _ name: String, _ id: MemberID
+    ) throws(GroupRefusal) -> MemberView {
+        let group = try group(name)
+        guard group.state.members[id] != nil, let session = group.activity.sessions[id] else {
+            throw .fencedMember(reason: Self.gone)
+        }
+        let owned = session.view.sorted { $0.key < $1.key }.map { key, epoch in
+            MemberView.Owned(
+                partition: key, epoch: epoch,
+                committed: group.state.partitions[key]?.committed)
+        }
+        return MemberView(revision: session.revision, owned: owned)
+    }
+
+    /// Whether the member owns the partition under this epoch: what every group fetch and commit
+    /// has to pass. It holds also while the member drains what it has to give up.
+    package func checkOwner(
+        _ name: String, _ id: MemberID, _ key: TopicPartition, epoch: Int32
+    ) throws(GroupRefusal) {
+        let group = try group(name)
+        if limits.plantedBug == .acceptStaleMembers { return }
+        guard group.state.members[id] != nil else { throw .fencedMember(reason: Self.gone) }
+        guard let partition = group.state.partitions[key], partition.owner == id,
+            partition.epoch == epoch
+        else { throw .staleEpoch }
+    }
+}
+
+/// A member by its group.
+package struct MemberKey: Hashable, Sendable {
+    package let group: String
+    package let member: MemberID
+
+    package init(group: String, member: MemberID) {
+        self.group = group
+        self.member = member
+    }
+}
+
+/// What a member owns, as it is told.
+package struct MemberView: Equatable, Sendable {
+    package struct Owned: Equatable, Sendable {
+        package let partition: TopicPartition
+        package let epoch: Int32
+        /// nil: the group has never committed anything there.
+        package let committed: CommittedOffset?
+    }
+
+    /// Changes with the partitions and their epochs, not with what is committed.
+    package let revision: UInt64
+    package let owned: [Owned]
+}

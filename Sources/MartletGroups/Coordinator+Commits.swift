@@ -1,0 +1,58 @@
+/// How far groups are.
+extension Coordinator {
+    /// One partition of a commit.
+    package struct Commit: Sendable {
+        package let partition: TopicPartition
+        package let epoch: Int32
+        package let committed: CommittedOffset
+
+        package init(partition: TopicPartition, epoch: Int32, committed: CommittedOffset) {
+            self.partition = partition
+            self.epoch = epoch
+            self.committed = committed
+        }
+    }
+
+    /// The record of a commit, or why there is none. Without a member it sets the offsets of a
+    /// group that has none.
+    package func commit(
+        _ name: String, _ id: MemberID?, _ commit: Commit
+    ) throws(GroupRefusal) -> GroupRecord {
+        let group = try group(name)
+        if let id {
+            try checkOwner(name, id, commit.partition, epoch: commit.epoch)
+        } else if !group.state.members.isEmpty {
+            throw .groupNotEmpty(members: group.state.members.count)
+        }
+        try check(commit.committed)
+        return .committed(group: name, commit.partition, commit.committed)
+    }
+
+    private func check(_ committed: CommittedOffset) throws(GroupRefusal) {
+        guard committed.offset >= 0 else {
+            throw .invalid(field: "offset", reason: "\(committed.offset) is below 0")
+        }
+        guard committed.metadata.utf8.count <= limits.metadataBytesMax else {
+            throw .invalid(
+                field: "metadata",
+                reason: "\(committed.metadata.utf8.count) bytes are more than "
+                    + "\(limits.metadataBytesMax)")
+        }
+        guard committed.finished.count <= limits.finishedRangesMax else {
+            throw .invalid(
+                field: "finished",
+                reason: "\(committed.finished.count) ranges are more than "
+                    + "\(limits.finishedRangesMax)")
+        }
+        var end = committed.offset
+        for range in committed.finished {
+            guard range.lowerBound > end, !range.isEmpty else {
+                throw .invalid(
+                    field: "finished",
+                    reason: "\(range.lowerBound) to \(range.upperBound) is empty or does not lie "
+                        + "above \(end) and apart from it")
+            }
+            end = range.upperBound
+        }
+    }
+}

@@ -1,0 +1,161 @@
+/// How members come, stay and go.
+extension Coordinator {
+    /// A member joins, or says anew what it wants. The first member makes the group.
+    package func join(
+        _ name: String, _ id: MemberID, _ member: Member, at now: Now
+    ) throws(GroupRefusal) -> [GroupRecord] {
+        try check(member)
+        var records: [GroupRecord] = []
+        if groups[name] == nil { records.append(try creation(of: name, now)) }
+        let members = groups[name]?.state.members ?? [:]
+        guard members[id] != member else { return records }
+        var former = member.instance.flatMap { groups[name]?.state.holder(of: $0) }
+        if former == id { former = nil }
+        guard members[id] != nil || former != nil || members.count < limits.membersMax else {
+            throw .limitReached("the group has \(members.count) members (group.members.max)")
+        }
+        records.append(.joined(group: name, id, member, replaces: former))
+        return records
+    }
+
+    private func check(_ member: Member) throws(GroupRefusal) {
+        guard limits.sessionMilliseconds.contains(member.sessionMilliseconds) else {
+            throw .invalid(
+                field: "sessionMilliseconds",
+                reason: "\(member.sessionMilliseconds) is not from "
+                    + "\(limits.sessionMilliseconds.lowerBound) to "
+                    + "\(limits.sessionMilliseconds.upperBound)")
+        }
+        guard (0...limits.drainMillisecondsMax).contains(member.drainMilliseconds) else {
+            throw .invalid(
+                field: "drainMilliseconds",
+                reason: "\(member.drainMilliseconds) is not from 0 to "
+                    + "\(limits.drainMillisecondsMax)")
+        }
+        guard member.progressMilliseconds >= 0 else {
+            throw .invalid(field: "progressMilliseconds", reason: "it is below 0")
+        }
+        guard !member.subscription.terms.isEmpty else {
+            throw .invalid(field: "topics", reason: "a member wants at least one topic")
+        }
+        guard member.subscription.terms.count <= limits.termsMax else {
+            throw .invalid(
+                field: "topics",
+                reason: "\(member.subscription.terms.count) are more than \(limits.termsMax)")
+        }
+    }
+
+    /// A member goes for good: what it owned is free at once.
+    package func leave(_ name: String, _ id: MemberID) throws(GroupRefusal) -> [GroupRecord] {
+        let group = try group(name)
+        guard group.state.members[id] != nil else { return [] }
+        return [.left(group: name, id)]
+    }
+
+    /// A sign of life, with what the member has given up since. Extends its session at once.
+    package mutating func heartbeat(
+        _ name: String, _ id: MemberID, progress: UInt64, released: [(TopicPartition, Int32)],
+        at now: Now
+    ) throws(GroupRefusal) -> [GroupRecord] {
+        let group = try group(name)
+        guard let member = group.state.members[id] else { throw .fencedMember(reason: Self.gone) }
+        touch(name, id, member, progress: progress, now)
+        var records: [GroupRecord] = []
+        var seen = Set<TopicPartition>()
+        for (key, epoch) in released {
+            guard let partition = group.state.partitions[key], partition.owner == id,
+                partition.epoch == epoch, seen.insert(key).inserted
+            else { continue }
+            records.append(.freed(group: name, key))
+        }
+        return records
+    }
+
+    static let gone = "it is not in the group: join again"
+
+    private mutating func touch(
+        _ name: String, _ id: MemberID, _ member: Member, progress: UInt64, _ now: Now
+    ) {
+        let deadline = now.plus(milliseconds: member.sessionMilliseconds)
+        guard var session = groups[name]?.activity.sessions[id] else {
+            return begin(name, id, member, progress: progress, now)
+        }
+        session.deadline = deadline
+        expect(deadline)
+        if session.progress != progress {
+            session.progress = progress
+            session.progressDeadline = Self.progressDeadline(member, now)
+        }
+        groups[name]?.activity.sessions[id] = session
+    }
+
+    /// A session begins in full: when a member joins, and for each member when a broker starts.
+    mutating func begin(
+        _ name: String, _ id: MemberID, _ member: Member, progress: UInt64 = 0, _ now: Now
+    ) {
+        let session = GroupActivity.Session(
+            deadline: now.plus(milliseconds: member.sessionMilliseconds), progress: progress,
+            progressDeadline: Self.progressDeadline(member, now), revision: nextRevision)
+        groups[name]?.activity.sessions[id] = session
+        expect(min(session.deadline, session.progressDeadline))
+    }
+
+    /// Something is due by then.
+    mutating func expect(_ deadline: Int64) {
+        nextDeadline = min(nextDeadline ?? .max, deadline)
+    }
+
+    private static func progressDeadline(_ member: Member, _ now: Now) -> Int64 {
+        member.progressMilliseconds == 0
+            ? .max : now.plus(milliseconds: member.progressMilliseconds)
+    }
+
+    // MARK: - Time
+
+    /// Who is taken for dead or stuck now, and what is taken from members that did not give it up.
+    /// Begins the sessions that a restart has forgotten.
+    package mutating func expire(at now: Now) -> Expiry {
+        var expiry = Expiry()
+        nextDeadline = nil
+        for (name, group) in groups where !group.state.members.isEmpty {
+            for (id, member) in group.state.members {
+                guard let session = group.activity.sessions[id] else {
+                    begin(name, id, member, now)
+                    continue
+                }
+                let deadline = min(session.deadline, session.progressDeadline)
+                guard deadline <= now.monotonic else {
+                    expect(deadline)
+                    continue
+                }
+                expiry.records.append(.left(group: name, id))
+                expiry.ended.append(
+                    Expiry.End(
+                        group: name, member: id,
+                        isStuck: session.deadline > now.monotonic))
+            }
+            for (key, deadline) in group.activity.handovers {
+                guard deadline <= now.monotonic else {
+                    expect(deadline)
+                    continue
+                }
+                // Its owner may have been taken for dead in the same look.
+                expiry.records.append(.freed(group: name, key))
+            }
+        }
+        return expiry
+    }
+
+    /// What time alone has done.
+    package struct Expiry: Sendable {
+        package struct End: Equatable, Sendable {
+            package let group: String
+            package let member: MemberID
+            /// Its heartbeats came, but its application took nothing for too long.
+            package let isStuck: Bool
+        }
+
+        package var records: [GroupRecord] = []
+        package var ended: [End] = []
+    }
+}

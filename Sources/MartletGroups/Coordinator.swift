@@ -1,0 +1,169 @@
+package import MartletFormat
+
+/// All groups of one partition of `$groups`, as a pure state machine: a command comes in with the
+/// time, and records come out, or a refusal. The records hold once they are in the log: then
+/// `replay` takes them, which alone changes what survives a restart. After that `settle` says
+/// what follows from it (partitions to hand out), and `refreshViews` who has to be told.
+///
+/// What a command changes at once is only what a restart may forget: who was heard of, and when.
+package struct Coordinator: Sendable {
+    let limits: GroupLimits
+    var groups: [String: Group] = [:]
+    var topics: [String: TopicShape] = [:]
+    var topicNames: [TopicID: String] = [:]
+    /// Groups with something to settle.
+    var unsettled: Set<String> = []
+    /// Nothing is due before this, on the monotonic clock; nil: nothing at all. A session that is
+    /// extended makes it no later: `expire` finds the next one.
+    package internal(set) var nextDeadline: Int64?
+    /// Numbers of views begin here, so that none of an earlier start of the broker is taken for one
+    /// of this start.
+    private let firstRevision: UInt64
+
+    /// `incarnation` is a number that no earlier start had.
+    package init(limits: GroupLimits, incarnation: UInt32) {
+        self.limits = limits
+        firstRevision = UInt64(incarnation) << 32
+    }
+
+    // MARK: - Records
+
+    /// Makes what a record says so.
+    package mutating func replay(_ record: GroupRecord) {
+        let name = record.group
+        switch record {
+        case .created(_, let at):
+            if groups[name] == nil { groups[name] = Group(state: GroupState(createdAt: at)) }
+        case .deleted:
+            groups[name] = nil
+            unsettled.remove(name)
+        case .joined, .left:
+            groups[name]?.state.apply(record)
+            groups[name]?.activity.isTargetStale = true
+            unsettled.insert(name)
+        case .granted, .freed, .forgotten:
+            groups[name]?.state.apply(record)
+            unsettled.insert(name)
+        case .committed:
+            groups[name]?.state.apply(record)
+        }
+    }
+
+    /// Records that make the same state, from nothing: what a snapshot holds.
+    package func snapshot() -> [GroupRecord] {
+        groups.sorted { $0.key < $1.key }.flatMap { $1.state.records(of: $0) }
+    }
+
+    /// How many records may lie behind a snapshot before the next one pays: a start reads at most
+    /// a few times what is there, and writing costs no more than that in all.
+    package var recordsBeforeSnapshot: Int {
+        max(limits.snapshotRecordsMin, 2 * groups.reduce(0) { $0 + $1.value.state.recordCount })
+    }
+
+    // MARK: - Topics
+
+    /// The topics that there are now. Groups whose members want one of them see the change.
+    package mutating func topicsChanged(_ shapes: [TopicShape]) {
+        topics = Dictionary(shapes.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        topicNames = Dictionary(
+            shapes.map { ($0.id, $0.name) }, uniquingKeysWith: { first, _ in first })
+        for (name, group) in groups where !group.state.members.isEmpty {
+            groups[name]?.activity.isTargetStale = true
+            unsettled.insert(name)
+        }
+    }
+
+    /// A topic is gone for ever: what groups know of it goes too.
+    package func forget(_ topic: TopicID) -> [GroupRecord] {
+        groups.flatMap { name, group in
+            group.state.partitions.keys.filter { $0.topic == topic }.sorted()
+                .map { GroupRecord.forgotten(group: name, $0) }
+        }
+    }
+
+    // MARK: - Groups
+
+    /// A group by name, without members. Registered from then on: its lag counts.
+    package func create(_ name: String, at now: Now) throws(GroupRefusal) -> [GroupRecord] {
+        guard groups[name] == nil else { throw .groupExists }
+        return [try creation(of: name, now)]
+    }
+
+    package func delete(_ name: String) throws(GroupRefusal) -> [GroupRecord] {
+        let group = try group(name)
+        guard group.state.members.isEmpty else {
+            throw .groupNotEmpty(members: group.state.members.count)
+        }
+        return [.deleted(group: name)]
+    }
+
+    func creation(of name: String, _ now: Now) throws(GroupRefusal) -> GroupRecord {
+        guard groups.count < limits.groupsMax else {
+            throw .limitReached("there are \(groups.count) groups (groups.max)")
+        }
+        return .created(group: name, at: now.wall)
+    }
+
+    func group(_ name: String) throws(GroupRefusal) -> Group {
+        guard let group = groups[name] else { throw .unknownGroup }
+        return group
+    }
+
+    /// The first number of the views of a session that begins now.
+    var nextRevision: UInt64 { firstRevision + 1 }
+}
+
+/// Faults that `scripts/guarantees` plants, to see that a proof would find them.
+package enum PlantedGroupBug: String, Sendable, CaseIterable {
+    /// Commits and reads of a member that has lost the partition count.
+    case acceptStaleMembers
+    /// A partition is granted before its owner gave it up.
+    case grantBeforeRelease
+    /// A partition is granted again under the epoch of its last owner.
+    case keepEpoch
+}
+
+/// What a broker allows its groups.
+package struct GroupLimits: Sendable {
+    package var groupsMax = 100_000
+    package var membersMax = 10_000
+    package var sessionMilliseconds: ClosedRange<Int32> = 1_000...300_000
+    package var drainMillisecondsMax: Int32 = 3_600_000
+    package var metadataBytesMax = 4_096
+    package var finishedRangesMax = 1_000
+    package var termsMax = 1_000
+    package var snapshotRecordsMin = 10_000
+    package var plantedBug: PlantedGroupBug?
+
+    package init() {}
+}
+
+extension GroupState {
+    /// About how many records `records` makes.
+    fileprivate var recordCount: Int { 1 + members.count + 2 * partitions.count }
+
+    fileprivate func records(of name: String) -> [GroupRecord] {
+        var records: [GroupRecord] = [.created(group: name, at: createdAt)]
+        for (id, member) in members.sorted(by: { $0.key < $1.key }) {
+            records.append(.joined(group: name, id, member, replaces: nil))
+        }
+        for (key, partition) in partitions.sorted(by: { $0.key < $1.key }) {
+            if partition.epoch > 0 {
+                // The epoch outlives its owner: nobody may get it a second time.
+                records.append(
+                    .granted(
+                        group: name, key, partition.owner ?? .nobody, epoch: partition.epoch))
+                if partition.owner == nil { records.append(.freed(group: name, key)) }
+            }
+            if let committed = partition.committed {
+                records.append(.committed(group: name, key, committed))
+            }
+        }
+        return records
+    }
+}
+
+extension MemberID {
+    /// Stands for an owner that is gone.
+    fileprivate static let nobody = MemberID(.zero)
+}

@@ -1,0 +1,79 @@
+/// A group: what `$groups` says of it, and what only this start of the broker knows.
+struct Group {
+    var state: GroupState
+    var activity = GroupActivity()
+}
+
+/// What survives a restart. Changed by `replay` alone.
+struct GroupState: Equatable, Sendable {
+    let createdAt: Int64
+    var members: [MemberID: Member] = [:]
+    var partitions: [TopicPartition: PartitionState] = [:]
+
+    /// Whom an instance id belongs to.
+    func holder(of instance: String) -> MemberID? {
+        members.first { $0.value.instance == instance }?.key
+    }
+
+    mutating func apply(_ record: GroupRecord) {
+        switch record {
+        case .created, .deleted: break  // The coordinator's to apply.
+        case .joined(_, let id, let member, let former):
+            if let former {
+                members[former] = nil
+                handOver(from: former, to: id)
+            }
+            members[id] = member
+        case .left(_, let id):
+            members[id] = nil
+            for (key, partition) in partitions where partition.owner == id {
+                partitions[key]?.owner = nil
+            }
+        case .granted(_, let key, let id, let epoch):
+            partitions[key, default: PartitionState()].owner = id
+            partitions[key]?.epoch = epoch
+        case .freed(_, let key):
+            partitions[key]?.owner = nil
+        case .committed(_, let key, let committed):
+            partitions[key, default: PartitionState()].committed = committed
+        case .forgotten(_, let key):
+            partitions[key] = nil
+        }
+    }
+
+    private mutating func handOver(from former: MemberID, to id: MemberID) {
+        for (key, partition) in partitions where partition.owner == former {
+            partitions[key]?.owner = id
+            partitions[key]?.epoch = partition.epoch + 1
+        }
+    }
+}
+
+/// A partition as a group has it.
+struct PartitionState: Equatable, Sendable {
+    var owner: MemberID?
+    /// Rises with each owner. Who has an older one has lost the partition.
+    var epoch: Int32 = 0
+    var committed: CommittedOffset?
+}
+
+/// What is forgotten with the process: who was heard of when, and who should own what.
+struct GroupActivity {
+    struct Session {
+        var deadline: Int64
+        /// The member's own count of what its application took; any change is progress.
+        var progress: UInt64
+        var progressDeadline: Int64
+        /// What the member is told to own. Its number changes with it.
+        var view: [TopicPartition: Int32] = [:]
+        var revision: UInt64
+    }
+
+    var sessions: [MemberID: Session] = [:]
+    /// Who should own what; owners that differ are asked to give up.
+    var target: [TopicPartition: MemberID] = [:]
+    /// By when what was asked for must be given up, in monotonic nanoseconds.
+    var handovers: [TopicPartition: Int64] = [:]
+    /// Members or topics have changed since `target` was made.
+    var isTargetStale = true
+}

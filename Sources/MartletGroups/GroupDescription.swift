@@ -1,0 +1,56 @@
+package import MartletFormat
+
+/// What is known of a group, for people and for the checker.
+package struct GroupDescription: Equatable, Sendable {
+    package struct MemberLine: Equatable, Sendable {
+        package let id: MemberID
+        package let member: Member
+        /// How many partitions it is told to own.
+        package let owned: Int
+    }
+
+    package struct PartitionLine: Equatable, Sendable {
+        package let partition: TopicPartition
+        package let owner: MemberID?
+        package let epoch: Int32
+        package let committed: CommittedOffset?
+        /// Its owner is to give it up.
+        package let isLeaving: Bool
+    }
+
+    package let name: String
+    package let createdAt: Int64
+    /// In order of their ids.
+    package let members: [MemberLine]
+    /// Those that are owned or have a commit, in order.
+    package let partitions: [PartitionLine]
+}
+
+extension Coordinator {
+    /// All groups, in order of their names.
+    package var descriptions: [GroupDescription] {
+        groups.sorted { $0.key < $1.key }.map { Self.describe($0.key, $0.value) }
+    }
+
+    package func describe(_ name: String) throws(GroupRefusal) -> GroupDescription {
+        Self.describe(name, try group(name))
+    }
+
+    /// The name of a topic that groups may see; nil when there is none of this id.
+    package func topicName(_ id: TopicID) -> String? { topicNames[id] }
+
+    private static func describe(_ name: String, _ group: Group) -> GroupDescription {
+        let members = group.state.members.sorted { $0.key < $1.key }.map { id, member in
+            GroupDescription.MemberLine(
+                id: id, member: member,
+                owned: group.activity.sessions[id]?.view.count ?? 0)
+        }
+        let partitions = group.state.partitions.sorted { $0.key < $1.key }.map { key, partition in
+            GroupDescription.PartitionLine(
+                partition: key, owner: partition.owner, epoch: partition.epoch,
+                committed: partition.committed, isLeaving: group.activity.handovers[key] != nil)
+        }
+        return GroupDescription(
+            name: name, createdAt: group.state.createdAt, members: members, partitions: partitions)
+    }
+}

@@ -1,0 +1,65 @@
+package import MartletFormat
+
+/// One consumer of a group, chosen by the consumer itself at random, so that joining twice with
+/// the same id is joining once (the idea of KIP-1082).
+package struct MemberID: Hashable, Sendable, Comparable, CustomStringConvertible {
+    package let bits: TopicID
+
+    package init(_ bits: TopicID) {
+        self.bits = bits
+    }
+
+    /// 32 lower-case hexadecimal digits.
+    package var description: String { bits.description }
+
+    package static func < (left: MemberID, right: MemberID) -> Bool { left.bits < right.bits }
+}
+
+/// A partition by the id of its topic, so that a topic made again is never taken for the old one.
+package struct TopicPartition: Hashable, Sendable, Comparable {
+    package let topic: TopicID
+    package let partition: Int32
+
+    package init(_ topic: TopicID, _ partition: Int32) {
+        self.topic = topic
+        self.partition = partition
+    }
+
+    package static func < (left: TopicPartition, right: TopicPartition) -> Bool {
+        left.topic == right.topic
+            ? left.partition < right.partition : left.topic < right.topic
+    }
+}
+
+/// The moment at which a command is handled. The coordinator has no clock of its own.
+package struct Now: Sendable {
+    /// Milliseconds since 1970 UTC: what is written down.
+    package let wall: Int64
+    /// Nanoseconds of the monotonic clock: what deadlines are measured by.
+    package let monotonic: Int64
+
+    package init(wall: Int64, monotonic: Int64) {
+        self.wall = wall
+        self.monotonic = monotonic
+    }
+
+    /// The monotonic time so many milliseconds from now; as late as can be said when that overflows.
+    func plus(milliseconds: Int32) -> Int64 {
+        let (sum, overflow) = monotonic.addingReportingOverflow(
+            Int64(milliseconds) * 1_000_000)
+        return overflow ? .max : sum
+    }
+}
+
+/// A topic as groups see it.
+package struct TopicShape: Hashable, Sendable {
+    package let name: String
+    package let id: TopicID
+    package let partitions: Int32
+
+    package init(name: String, id: TopicID, partitions: Int32) {
+        self.name = name
+        self.id = id
+        self.partitions = partitions
+    }
+}

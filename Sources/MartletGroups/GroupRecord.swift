@@ -1,0 +1,80 @@
+/// One record of the topic `$groups`: something that happened to a group and holds from then on.
+/// `Coordinator.replay` is the only place that makes it so, at the time and after a restart.
+package enum GroupRecord: Equatable, Sendable {
+    case created(group: String, at: Int64)
+    case deleted(group: String)
+    /// A member is in the group, or has changed. With `replaces` it takes over, with a new
+    /// epoch, all that the former holder of its instance id owned.
+    case joined(group: String, MemberID, Member, replaces: MemberID?)
+    /// A member is not in the group any more; what it owned is free.
+    case left(group: String, MemberID)
+    /// The partition belongs to the member alone, under an epoch that no member had before.
+    case granted(group: String, TopicPartition, MemberID, epoch: Int32)
+    /// The owner gave the partition up, or ran out of time to.
+    case freed(group: String, TopicPartition)
+    case committed(group: String, TopicPartition, CommittedOffset)
+    /// Nothing is known about the partition any more: its topic is gone.
+    case forgotten(group: String, TopicPartition)
+
+    package var group: String {
+        switch self {
+        case .created(let group, _), .deleted(let group), .joined(let group, _, _, _),
+            .left(let group, _), .granted(let group, _, _, _), .freed(let group, _),
+            .committed(let group, _, _), .forgotten(let group, _):
+            group
+        }
+    }
+}
+
+/// What a member said of itself when it joined.
+package struct Member: Hashable, Sendable {
+    /// A name that outlives the process: who comes back with it within its session time takes up
+    /// its partitions again. nil: the member is forgotten when it leaves.
+    package var instance: String?
+    /// For people: which program, on which host.
+    package var client: String
+    package var subscription: Subscription
+    /// Without a heartbeat for so long the member is taken for dead.
+    package var sessionMilliseconds: Int32
+    /// Without progress of the application for so long the member is taken for stuck; 0: never.
+    package var progressMilliseconds: Int32
+    /// How long it may take to finish and commit before a partition is taken from it.
+    package var drainMilliseconds: Int32
+
+    package init(
+        instance: String? = nil, client: String = "", subscription: Subscription,
+        sessionMilliseconds: Int32, progressMilliseconds: Int32 = 0, drainMilliseconds: Int32
+    ) {
+        self.instance = instance
+        self.client = client
+        self.subscription = subscription
+        self.sessionMilliseconds = sessionMilliseconds
+        self.progressMilliseconds = progressMilliseconds
+        self.drainMilliseconds = drainMilliseconds
+    }
+}
+
+/// How far a group is in a partition.
+package struct CommittedOffset: Hashable, Sendable {
+    /// The next record to handle: all below it are done.
+    package var offset: Int64
+    /// Leader epoch of the last record that was handled; -1: not known.
+    package var leaderEpoch: Int32
+    /// The application's own words.
+    package var metadata: String
+    /// Done although they lie above `offset`. In order, apart from each other.
+    package var finished: [Range<Int64>]
+    /// When it was committed, in milliseconds since 1970 UTC.
+    package var at: Int64
+
+    package init(
+        offset: Int64, leaderEpoch: Int32 = -1, metadata: String = "",
+        finished: [Range<Int64>] = [], at: Int64
+    ) {
+        self.offset = offset
+        self.leaderEpoch = leaderEpoch
+        self.metadata = metadata
+        self.finished = finished
+        self.at = at
+    }
+}

@@ -1,0 +1,13 @@
+/// Why a command changes nothing.
+package enum GroupRefusal: Error, Equatable, Sendable {
+    case unknownGroup
+    case groupExists
+    /// The member is not in the group: it never was, left, or was taken for dead or stuck.
+    case fencedMember(reason: String)
+    /// The partition is not the member's under this epoch.
+    case staleEpoch
+    /// Only a group without members can be changed like that.
+    case groupNotEmpty(members: Int)
+    case limitReached(String)
+    case invalid(field: String, reason: String)
+}

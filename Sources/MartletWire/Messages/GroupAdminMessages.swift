@@ -1,0 +1,186 @@
+package import MartletFormat
+
+package struct CreateGroupRequest: WireRequest {
+    package typealias Reply = CreateGroupReply
+    package static let operation = Operation.createGroup
+    package static let purpose = "Makes a group without members; from then on its lag counts."
+
+    package var group = ""
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.group(&group)
+    }
+}
+
+package struct CreateGroupReply: WireReply {
+    package static let operation = Operation.createGroup
+    package static let purpose = "The group exists, durably."
+
+    package var error = ErrorCode.none
+    package var message = ""
+
+    package init() {}
+
+    package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {}
+}
+
+package struct DeleteGroupRequest: WireRequest {
+    package typealias Reply = DeleteGroupReply
+    package static let operation = Operation.deleteGroup
+    package static let purpose = "Deletes a group without members, and its offsets."
+
+    package var group = ""
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.group(&group)
+    }
+}
+
+package struct DeleteGroupReply: WireReply {
+    package static let operation = Operation.deleteGroup
+    package static let purpose = "The group is gone, durably."
+
+    package var error = ErrorCode.none
+    package var message = ""
+
+    package init() {}
+
+    package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {}
+}
+
+package struct ListGroupsRequest: WireRequest {
+    package typealias Reply = ListGroupsReply
+    package static let operation = Operation.listGroups
+    package static let purpose = "Lists all groups."
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {}
+}
+
+package struct GroupSummary: WireItem {
+    package static let bytesMin = 18
+    package var group = ""
+    package var members: UInt32 = 0
+    package var partitions: UInt32 = 0
+    package var lag: Int64 = 0
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.group(&group)
+        try c.uint32("members", &members, "now in the group")
+        try c.uint32("partitions", &partitions, "that it owns or has committed")
+        try c.int64("lag", &lag, "records that are visible and not handled")
+    }
+}
+
+package struct ListGroupsReply: WireReply {
+    package static let operation = Operation.listGroups
+    package static let purpose = "All groups, by name."
+
+    package var error = ErrorCode.none
+    package var message = ""
+    package var groups: [GroupSummary] = []
+
+    package init() {}
+
+    package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.array("groups", &groups, max: WireLimits.groupsMax, "in order of their names")
+    }
+}
+
+package struct DescribeGroupRequest: WireRequest {
+    package typealias Reply = DescribeGroupReply
+    package static let operation = Operation.describeGroup
+    package static let purpose = "Tells who is in a group, who owns what, and how far it is."
+
+    package var group = ""
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.group(&group)
+    }
+}
+
+package struct GroupMemberLine: WireItem {
+    package static let bytesMin = 40
+    package var member = TopicID.zero
+    package var instance: String?
+    package var client = ""
+    package var owned: UInt32 = 0
+    package var sessionMilliseconds: Int32 = 0
+    package var progressMilliseconds: Int32 = 0
+    package var topics: [TopicNameItem] = []
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.member(&member)
+        try c.optionalString(
+            "instance", &instance, max: WireLimits.groupNameBytesMax, "null: none")
+        try c.string(
+            "client", &client, max: WireLimits.textBytesMax, "the client's name, and its address")
+        try c.uint32("owned", &owned, "partitions")
+        try c.int32("sessionMilliseconds", &sessionMilliseconds, "as it joined")
+        try c.int32("progressMilliseconds", &progressMilliseconds, "as it joined")
+        try c.array("topics", &topics, max: WireLimits.namesMax, "names and patterns it wants")
+    }
+}
+
+package struct GroupPartitionLine: WireItem {
+    package static let bytesMin = 91
+    package var owned = OwnedPartition()
+    package var hasOwner = false
+    package var owner = TopicID.zero
+    package var isLeaving = false
+    package var committed = CommittedPosition()
+    package var committedAt: Int64 = -1
+    package var logStart: Int64 = -1
+    package var highWatermark: Int64 = -1
+    package var lag: Int64 = -1
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.item("owned", &owned)
+        try c.bool("hasOwner", &hasOwner, "whether a member owns it")
+        try c.identifier("owner", &owner, "that member")
+        try c.bool("isLeaving", &isLeaving, "its owner has been asked to give it up")
+        try c.item("committed", &committed)
+        try c.int64("committedAt", &committedAt, "milliseconds since 1970 UTC; -1: never")
+        try c.int64("logStart", &logStart, "first offset that can be read; -1: unknown")
+        try c.int64("highWatermark", &highWatermark, "readers see what lies below; -1: unknown")
+        try c.int64("lag", &lag, "records visible and not handled; -1: unknown")
+    }
+}
+
+package struct DescribeGroupReply: WireReply {
+    package static let operation = Operation.describeGroup
+    package static let purpose = "A group at one moment."
+
+    package var error = ErrorCode.none
+    package var message = ""
+    package var createdAt: Int64 = 0
+    package var lag: Int64 = 0
+    package var topics: [TopicNaming] = []
+    package var members: [GroupMemberLine] = []
+    package var partitions: [GroupPartitionLine] = []
+
+    package init() {}
+
+    package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.int64("createdAt", &createdAt, "milliseconds since 1970 UTC")
+        try c.int64("lag", &lag, "of all partitions that are known")
+        try c.array("topics", &topics, max: WireLimits.topicsMax, "names of the topics below")
+        try c.array("members", &members, max: WireLimits.membersMax, "in order of their ids")
+        try c.array(
+            "partitions", &partitions, max: WireLimits.assignmentMax,
+            "that it owns or has committed")
+    }
+}

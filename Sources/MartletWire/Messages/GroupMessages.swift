@@ -1,0 +1,268 @@
+package import MartletFormat
+
+extension FieldCoder where Self: ~Copyable {
+    mutating func group(_ value: inout String) throws(WireError) {
+        try string("group", &value, max: WireLimits.groupNameBytesMax, "name of the group")
+    }
+
+    mutating func member(_ value: inout TopicID) throws(WireError) {
+        try identifier("member", &value, "the member's own random id")
+    }
+}
+
+/// A partition with the epoch under which a member owns it.
+package struct OwnedPartition: WireItem {
+    package static let bytesMin = 24
+    package var topic = TopicID.zero
+    package var partition: Int32 = 0
+    package var epoch: Int32 = 0
+
+    package init() {}
+
+    package init(topic: TopicID, partition: Int32, epoch: Int32) {
+        self.topic = topic
+        self.partition = partition
+        self.epoch = epoch
+    }
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.identifier("topic", &topic, "topic id")
+        try c.int32("partition", &partition, "number, from 0")
+        try c.int32("epoch", &epoch, "under which the member owns it")
+    }
+}
+
+/// A topic's id and name.
+package struct TopicNaming: WireItem {
+    package static let bytesMin = 18
+    package var topic = TopicID.zero
+    package var name = ""
+
+    package init() {}
+
+    package init(topic: TopicID, name: String) {
+        self.topic = topic
+        self.name = name
+    }
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.identifier("topic", &topic, "topic id")
+        try c.string("name", &name, max: WireLimits.topicNameBytesMax, "topic name")
+    }
+}
+
+/// How far a group is in a partition.
+package struct CommittedPosition: WireItem {
+    package static let bytesMin = 18
+    package var offset: Int64 = -1
+    package var leaderEpoch: Int32 = -1
+    package var metadata = ""
+    package var finished: [OffsetRange] = []
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.int64("offset", &offset, "next record to handle; -1: never committed")
+        try c.int32("leaderEpoch", &leaderEpoch, "of the last record handled; -1: not known")
+        try c.string(
+            "metadata", &metadata, max: WireLimits.commitMetadataBytesMax, "the application's own")
+        try c.array(
+            "finished", &finished, max: WireLimits.rangesMax,
+            "handled above offset; in order, apart from each other")
+    }
+}
+
+package struct AssignedPartition: WireItem {
+    package static let bytesMin = OwnedPartition.bytesMin + CommittedPosition.bytesMin
+    package var owned = OwnedPartition()
+    package var committed = CommittedPosition()
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.item("owned", &owned)
+        try c.item("committed", &committed)
+    }
+}
+
+package struct JoinGroupRequest: WireRequest {
+    package typealias Reply = JoinGroupReply
+    package static let operation = Operation.joinGroup
+    package static let purpose =
+        "Joins a group, or changes what a member wants; joining twice is joining once."
+
+    package var group = ""
+    package var member = TopicID.zero
+    package var instance: String?
+    package var sessionMilliseconds: Int32 = 0
+    package var progressMilliseconds: Int32 = 0
+    package var drainMilliseconds: Int32 = 0
+    package var topics: [TopicNameItem] = []
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.group(&group)
+        try c.member(&member)
+        try c.optionalString(
+            "instance", &instance, max: WireLimits.groupNameBytesMax,
+            "a name that outlives the process; null: none")
+        try c.int32(
+            "sessionMilliseconds", &sessionMilliseconds, "without a heartbeat for so long: dead")
+        try c.int32(
+            "progressMilliseconds", &progressMilliseconds,
+            "without progress for so long: stuck; 0: never")
+        try c.int32(
+            "drainMilliseconds", &drainMilliseconds, "time to finish what is to be given up")
+        try c.array(
+            "topics", &topics, max: WireLimits.namesMax, "names, and patterns with `*`")
+    }
+}
+
+package struct JoinGroupReply: WireReply {
+    package static let operation = Operation.joinGroup
+    package static let purpose = "The member is in the group. Heartbeats tell what it owns."
+
+    package var error = ErrorCode.none
+    package var message = ""
+
+    package init() {}
+
+    package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {}
+}
+
+package struct HeartbeatRequest: WireRequest {
+    package typealias Reply = HeartbeatReply
+    package static let operation = Operation.heartbeat
+    package static let purpose =
+        "A sign of life; waits until what the member owns has changed."
+
+    package var group = ""
+    package var member = TopicID.zero
+    package var revision: UInt64 = 0
+    package var progress: UInt64 = 0
+    package var maxWaitMilliseconds: UInt32 = 0
+    package var released: [OwnedPartition] = []
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.group(&group)
+        try c.member(&member)
+        try c.uint64("revision", &revision, "of the last assignment told; 0: none yet")
+        try c.uint64("progress", &progress, "any change: the application took records")
+        try c.uint32("maxWaitMilliseconds", &maxWaitMilliseconds, "answer by then; 0: at once")
+        try c.array(
+            "released", &released, max: WireLimits.partitionsPerRequestMax,
+            "given up, after the last commit; may be said again")
+    }
+}
+
+package struct HeartbeatReply: WireReply {
+    package static let operation = Operation.heartbeat
+    package static let purpose = "What the member owns, when that is not what it knew."
+
+    package var error = ErrorCode.none
+    package var message = ""
+    package var revision: UInt64 = 0
+    package var topics: [TopicNaming] = []
+    package var partitions: [AssignedPartition] = []
+
+    package init() {}
+
+    package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.uint64("revision", &revision, "as in the request: nothing changed, lists are empty")
+        try c.array("topics", &topics, max: WireLimits.topicsMax, "names of the topics below")
+        try c.array(
+            "partitions", &partitions, max: WireLimits.assignmentMax,
+            "all that the member owns; what it holds beside these it is to give up")
+    }
+}
+
+package struct LeaveGroupRequest: WireRequest {
+    package typealias Reply = LeaveGroupReply
+    package static let operation = Operation.leaveGroup
+    package static let purpose = "Leaves a group: what the member owned is free at once."
+
+    package var group = ""
+    package var member = TopicID.zero
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.group(&group)
+        try c.member(&member)
+    }
+}
+
+package struct LeaveGroupReply: WireReply {
+    package static let operation = Operation.leaveGroup
+    package static let purpose = "The member is not in the group."
+
+    package var error = ErrorCode.none
+    package var message = ""
+
+    package init() {}
+
+    package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {}
+}
+
+package struct CommitEntry: WireItem {
+    package static let bytesMin = OwnedPartition.bytesMin + CommittedPosition.bytesMin
+    package var owned = OwnedPartition()
+    package var position = CommittedPosition()
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.item("owned", &owned)
+        try c.item("position", &position)
+    }
+}
+
+package struct CommitOffsetsRequest: WireRequest {
+    package typealias Reply = CommitOffsetsReply
+    package static let operation = Operation.commitOffsets
+    package static let purpose = "Says how far a group is; durable before it is answered."
+
+    package var group = ""
+    package var member = TopicID.zero
+    package var entries: [CommitEntry] = []
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.group(&group)
+        try c.identifier(
+            "member", &member, "who owns the partitions; zeros: the group has no members")
+        try c.array("entries", &entries, max: WireLimits.partitionsPerRequestMax, "partitions")
+    }
+}
+
+package struct CommitResult: WireItem {
+    package static let bytesMin = 4
+    package var error = ErrorCode.none
+    package var message = ""
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.errorCode(&error)
+        try c.errorMessage(&message)
+    }
+}
+
+package struct CommitOffsetsReply: WireReply {
+    package static let operation = Operation.commitOffsets
+    package static let purpose = "One result per entry, in the request's order."
+
+    package var error = ErrorCode.none
+    package var message = ""
+    package var results: [CommitResult] = []
+
+    package init() {}
+
+    package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.array("results", &results, max: WireLimits.partitionsPerRequestMax, "one per entry")
+    }
+}

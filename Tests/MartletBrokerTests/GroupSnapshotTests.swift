@@ -1,0 +1,91 @@
+import MartletBroker
+import MartletFormat
+import MartletGroups
+import MartletSystem
+import MartletTestSupport
+import MartletWire
+import Testing
+
+@testable import MartletStorage
+
+/// Snapshots bound what a start reads, and cost nothing when one of them rots.
+@Suite struct GroupSnapshotTests {
+    private static let commits: Int64 = 700
+
+    private func harness(_ directory: TemporaryDirectory) throws -> BrokerHarness {
+        try BrokerHarness(
+            directory: directory, setUp: { $0.groupLimits.snapshotRecordsMin = 50 })
+    }
+
+    private func commit(
+        _ client: RawClient, _ topic: TopicID, _ offset: Int64
+    ) throws -> ErrorCode {
+        var entry = CommitEntry()
+        entry.owned.topic = topic
+        entry.position.offset = offset
+        var request = CommitOffsetsRequest()
+        request.group = "g"
+        request.entries = [entry]
+        let reply = try client.ask(request)
+        return reply.error == .none ? try #require(reply.results.first).error : reply.error
+    }
+
+    private func committed(_ client: RawClient) throws -> Int64 {
+        var request = DescribeGroupRequest()
+        request.group = "g"
+        return try #require(try client.ask(request).partitions.first).committed.offset
+    }
+
+    /// A broker with many commits behind it, stopped.
+    private func prepare() throws -> (directory: TemporaryDirectory, topic: TopicID) {
+        let directory = try TemporaryDirectory("snapshots")
+        let harness = try harness(directory)
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        var create = CreateGroupRequest()
+        create.group = "g"
+        #expect(try client.ask(create).error == .none)
+        for offset in 1...Self.commits {
+            #expect(try commit(client, topic, offset) == .none)
+        }
+        try harness.stop()
+        return (directory, topic)
+    }
+
+    private func shard(_ broker: Broker, _ topic: String) throws -> PartitionLog {
+        let logs = try #require(broker.engine.topic(named: topic)).partitions
+        return try #require(logs.first { $0.view.logEnd > 0 })
+    }
+
+    @Test func `a start reads the newest snapshot and what came after`() throws {
+        let (directory, topic) = try prepare()
+        let again = try harness(directory)
+        let client = try again.hello()
+        #expect(try committed(client) == Self.commits)
+        // What two snapshots cover is gone, and so are the snapshots before them.
+        #expect(try shard(again.broker, "$groups").view.logStart > Self.commits / 2)
+        #expect(try shard(again.broker, "$group-snapshots").view.logStart > 0)
+        #expect(try commit(client, topic, 5) == .none)
+        try again.stop()
+        let last = try harness(directory)
+        #expect(try committed(try last.hello()) == 5)
+        try last.stop()
+    }
+
+    @Test func `rot in the newest snapshot costs no commit`() throws {
+        let (directory, _) = try prepare()
+        let before = try harness(directory)
+        let log = try shard(before.broker, "$group-snapshots")
+        let folder = directory.path("data/topics/\(log.topicID)/\(log.partition)")
+        let end = log.view.bytes
+        try before.stop()
+        let disk = PosixFileSystem()
+        let name = try #require(try disk.list(folder).filter { $0.hasSuffix(".log") }.min())
+        let rot = ByteSlab(capacity: 1)
+        rot.append(UInt8(0x55))
+        try disk.open("\(folder)/\(name)", .readWrite).write(rot, at: end - 3)
+        let again = try harness(directory)
+        #expect(try committed(try again.hello()) == Self.commits)
+        try again.stop()
+    }
+}

@@ -1,0 +1,188 @@
+import MartletFormat
+import MartletTestSupport
+import Testing
+
+@testable import MartletGroups
+
+/// The coordinator under random operations, against what its members believe, with a crash and a
+/// replay after every record.
+@Suite struct CoordinatorModelTests {
+    /// A member as the model has it: what it was told and has not given up.
+    fileprivate struct Believer {
+        var owned: [TopicPartition: Int32] = [:]
+        var wanted = Member.wanting()
+    }
+
+    fileprivate struct Model {
+        var random: SeededRandom
+        var harness = GroupHarness()
+        var shapes = [TopicShape("orders", 3), TopicShape("payments", 2)]
+        var believers: [MemberID: Believer] = [:]
+        /// Who was first seen to own a partition under an epoch.
+        var owners: [TopicPartition: [Int32: MemberID]] = [:]
+        var commits: [TopicPartition: Int64] = [:]
+        /// The owner that the last check saw, with its epoch.
+        var held: [TopicPartition: (owner: MemberID, epoch: Int32)] = [:]
+        /// What the last step's member gave up.
+        var released: [TopicPartition: Int32] = [:]
+        var hasTimePassed = false
+        var nextMember: UInt64 = 1
+        var nextOffset: Int64 = 1
+        var accepted = 0
+        var refused = 0
+        var crashes = 0
+
+        init(seed: UInt64) {
+            random = SeededRandom(seed: seed)
+            harness.topics(shapes)
+        }
+    }
+
+    @Test(arguments: [UInt64(81), 82, 83, 84, 85, 86, 87, 88])
+    func `no partition has two owners, no stale commit counts, and nothing is lost by a crash`(
+        _ seed: UInt64
+    ) {
+        var model = Model(seed: seed)
+        for _ in 0..<2_000 {
+            model.step()
+            model.check()
+        }
+        #expect(model.accepted > 100 && model.refused > 20 && model.crashes > 20)
+        print(
+            "coordinator: \(model.harness.log.count) records, \(model.accepted) commits, "
+                + "\(model.refused) refused, \(model.crashes) crashes, seed \(seed)")
+    }
+}
+
+extension CoordinatorModelTests.Model {
+    mutating func step() {
+        released = [:]
+        hasTimePassed = false
+        switch random.below(20) {
+        case 0...1: join()
+        case 2: leave()
+        case 3...8: heartbeat()
+        case 9...13: commit()
+        case 14: staleCommit()
+        case 15: crash()
+        case 16: grow()
+        default:
+            hasTimePassed = true
+            harness.advance(milliseconds: Int64(random.below(2_500)))
+            for end in harness.expire().ended { believers[end.member]?.wanted = .wanting() }
+        }
+    }
+
+    private mutating func someone() -> MemberID? {
+        let ids = believers.keys.sorted()
+        return ids.isEmpty ? nil : ids[random.below(ids.count)]
+    }
+
+    private mutating func join() {
+        guard believers.count < 7 else { return }
+        let id = MemberID(nextMember)
+        nextMember += 1
+        let instance = random.chance(1, in: 3) ? "i\(random.below(3))" : nil
+        let topics = random.chance(1, in: 3) ? ["payments"] : ["*"]
+        believers[id] = CoordinatorModelTests.Believer(
+            wanted: .wanting(topics, instance: instance))
+        #expect(harness.join(id, .wanting(topics, instance: instance)) == nil)
+    }
+
+    private mutating func leave() {
+        guard let id = someone() else { return }
+        harness.leave(id)
+        believers[id] = nil
+    }
+
+    /// A member hears what it owns, and gives up what it is not told any more; sometimes late.
+    private mutating func heartbeat() {
+        guard let id = someone(), var believer = believers[id] else { return }
+        let view = harness.owned(id)
+        let gone = believer.owned.filter { view[$0.key] != $0.value }
+        released = random.chance(1, in: 3) ? [:] : gone
+        if harness.heartbeat(id, released: released.map { ($0.key, $0.value) }) != nil {
+            believers[id] = nil  // It learns that it is out, and ends.
+            return
+        }
+        for key in released.keys { believer.owned[key] = nil }
+        for (key, epoch) in harness.owned(id) { believer.owned[key] = epoch }
+        believers[id] = believer
+    }
+
+    private mutating func commit() {
+        guard let id = someone(), let believer = believers[id], !believer.owned.isEmpty else {
+            return
+        }
+        let (key, epoch) = believer.owned.sorted { $0.key < $1.key }[
+            random.below(believer.owned.count)]
+        nextOffset += 1
+        let refusal = harness.commit(id, key, epoch: epoch, nextOffset)
+        // Who was first under an epoch is the only one whose commits under it may count.
+        if refusal == nil {
+            accepted += 1
+            commits[key] = nextOffset
+            #expect(owners[key]?[epoch] == id)
+            #expect(owners[key]?.keys.max() == epoch)
+        } else {
+            refused += 1
+        }
+    }
+
+    private mutating func staleCommit() {
+        guard let id = someone(), let (key, epochs) = owners.randomElement(using: &random) else {
+            return
+        }
+        for epoch in epochs.keys where epochs[epoch] != id || epoch != epochs.keys.max() {
+            #expect(harness.commit(id, key, epoch: epoch, 1) != nil)
+            refused += 1
+        }
+    }
+
+    private mutating func crash() {
+        crashes += 1
+        harness.restart(shapes)
+    }
+
+    private mutating func grow() {
+        guard shapes[0].partitions < 12 else { return }
+        shapes[0] = TopicShape("orders", shapes[0].partitions + 1)
+        harness.topics(shapes)
+    }
+
+    mutating func check() {
+        guard let state = harness.coordinator.groups["g"]?.state else { return }
+        for (key, partition) in state.partitions {
+            #expect(partition.committed?.offset == commits[key])
+            checkHandOver(key, partition, state)
+            guard let owner = partition.owner else { continue }
+            let first = owners[key]?[partition.epoch]
+            #expect(first == nil || first == owner, "two owners of one epoch")
+            owners[key, default: [:]][partition.epoch] = owner
+            #expect(owners[key]?.keys.max() == partition.epoch, "an epoch went back")
+        }
+        checkReplay(state)
+    }
+
+    /// Who is a member, and has neither given the partition up nor run out of time, keeps it.
+    private mutating func checkHandOver(
+        _ key: TopicPartition, _ partition: PartitionState, _ state: GroupState
+    ) {
+        if let before = held[key], !hasTimePassed, state.members[before.owner] != nil,
+            released[key] != before.epoch
+        {
+            #expect(partition.owner == before.owner, "taken from who did not give it up")
+        }
+        held[key] = partition.owner.map { ($0, partition.epoch) }
+    }
+
+    /// A crash at this very moment, and one that finds a snapshot.
+    private func checkReplay(_ state: GroupState) {
+        var replayed = Coordinator(limits: GroupLimits(), incarnation: 9)
+        for record in harness.log { replayed.replay(record) }
+        #expect(replayed.groups["g"]?.state == state)
+        var restored = Coordinator(limits: GroupLimits(), incarnation: 9)
+        for record in harness.coordinator.snapshot() { restored.replay(record) }
+        #expect(restored.groups["g"]?.state == state)
+    }
+}

@@ -1,0 +1,150 @@
+import MartletFormat
+import MartletSystem
+
+@testable import MartletGroups
+
+/// A coordinator with its log, as the broker drives it, and a clock that stands until it is moved.
+struct GroupHarness {
+    var coordinator: Coordinator
+    /// Every record there was, in order: what `$groups` would hold.
+    private(set) var log: [GroupRecord] = []
+    private(set) var changed: [MemberKey] = []
+    var now = Now(wall: 1_700_000_000_000, monotonic: 1_000_000_000)
+    private var incarnation: UInt32 = 1
+
+    init(limits: GroupLimits = GroupLimits()) {
+        var limits = limits
+        limits.plantedBug = CurrentProcess.environment["MARTLET_PLANT"]
+            .flatMap { PlantedGroupBug(rawValue: $0) }
+        coordinator = Coordinator(limits: limits, incarnation: 1)
+    }
+
+    /// Appends records and does what follows from them.
+    mutating func take(_ records: [GroupRecord]) {
+        append(records)
+        while true {
+            let settled = coordinator.settle(at: now)
+            guard !settled.isEmpty else { break }
+            append(settled)
+        }
+        changed = coordinator.refreshViews(at: now)
+    }
+
+    private mutating func append(_ records: [GroupRecord]) {
+        for record in records {
+            coordinator.replay(record)
+            log.append(record)
+        }
+    }
+
+    mutating func topics(_ shapes: [TopicShape]) {
+        coordinator.topicsChanged(shapes)
+        take([])
+    }
+
+    mutating func advance(milliseconds: Int64) {
+        now = Now(
+            wall: now.wall + milliseconds, monotonic: now.monotonic + milliseconds * 1_000_000)
+    }
+
+    @discardableResult
+    mutating func expire() -> Coordinator.Expiry {
+        let expiry = coordinator.expire(at: now)
+        take(expiry.records)
+        return expiry
+    }
+
+    /// What the broker does after a crash: all that is not in the log is gone.
+    mutating func restart(_ shapes: [TopicShape]) {
+        incarnation += 1
+        var fresh = Coordinator(limits: coordinator.limits, incarnation: incarnation)
+        for record in log { fresh.replay(record) }
+        coordinator = fresh
+        topics(shapes)
+    }
+
+    // MARK: - A member's steps
+
+    @discardableResult
+    mutating func join(_ id: MemberID, _ member: Member, group: String = "g") -> GroupRefusal? {
+        attempt { harness throws(GroupRefusal) in
+            harness.take(try harness.coordinator.join(group, id, member, at: harness.now))
+        }
+    }
+
+    @discardableResult
+    mutating func heartbeat(
+        _ id: MemberID, progress: UInt64 = 0, released: [(TopicPartition, Int32)] = [],
+        group: String = "g"
+    ) -> GroupRefusal? {
+        attempt { harness throws(GroupRefusal) in
+            harness.take(
+                try harness.coordinator.heartbeat(
+                    group, id, progress: progress, released: released, at: harness.now))
+        }
+    }
+
+    @discardableResult
+    mutating func leave(_ id: MemberID, group: String = "g") -> GroupRefusal? {
+        attempt { harness throws(GroupRefusal) in
+            harness.take(try harness.coordinator.leave(group, id))
+        }
+    }
+
+    @discardableResult
+    mutating func commit(
+        _ id: MemberID?, _ key: TopicPartition, epoch: Int32, _ offset: Int64,
+        group: String = "g"
+    ) -> GroupRefusal? {
+        attempt { harness throws(GroupRefusal) in
+            let commit = Coordinator.Commit(
+                partition: key, epoch: epoch,
+                committed: CommittedOffset(offset: offset, at: harness.now.wall))
+            harness.take([try harness.coordinator.commit(group, id, commit)])
+        }
+    }
+
+    private mutating func attempt(
+        _ step: (inout GroupHarness) throws(GroupRefusal) -> Void
+    ) -> GroupRefusal? {
+        do throws(GroupRefusal) {
+            try step(&self)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    func owned(_ id: MemberID, group: String = "g") -> [TopicPartition: Int32] {
+        do throws(GroupRefusal) {
+            let view = try coordinator.view(group, id)
+            return Dictionary(uniqueKeysWithValues: view.owned.map { ($0.partition, $0.epoch) })
+        } catch {
+            return [:]
+        }
+    }
+}
+
+extension MemberID {
+    init(_ number: UInt64) {
+        self.init(TopicID(high: 0, low: number))
+    }
+}
+
+extension TopicShape {
+    init(_ name: String, _ partitions: Int32) {
+        let low = name.utf8.reduce(UInt64(7)) { $0 &* 31 &+ UInt64($1) }
+        self.init(name: name, id: TopicID(high: 1, low: low), partitions: partitions)
+    }
+}
+
+extension Member {
+    static func wanting(
+        _ topics: [String] = ["orders"], instance: String? = nil, progress: Int32 = 0
+    ) -> Member {
+        Member(
+            instance: instance, client: "test", subscription: Subscription(topics),
+            sessionMilliseconds: 10_000, progressMilliseconds: progress,
+            drainMilliseconds: 5_000)
+    }
+}

@@ -1,0 +1,148 @@
+import MartletFormat
+import MartletWire
+
+/// The examples of the operations on groups: the group `board` with one member.
+enum GroupExamples {
+    private static let member = TopicID(high: 0x3D2A_0F6B_7C81_4E95, low: 0x9B04_D8E2_5A17_C3F6)
+    private static let group = "board"
+
+    static func frames(of operation: Operation) -> (request: ExampleFrame, reply: ExampleFrame) {
+        switch operation {
+        case .createGroup:
+            (ExampleFrame(named(CreateGroupRequest())), ExampleFrame(CreateGroupReply()))
+        case .deleteGroup:
+            (ExampleFrame(named(DeleteGroupRequest())), ExampleFrame(DeleteGroupReply()))
+        case .listGroups: (ExampleFrame(ListGroupsRequest()), ExampleFrame(listReply))
+        case .describeGroup:
+            (ExampleFrame(named(DescribeGroupRequest())), ExampleFrame(describeReply))
+        case .joinGroup: (ExampleFrame(join), ExampleFrame(JoinGroupReply()))
+        case .heartbeat: (ExampleFrame(heartbeat), ExampleFrame(heartbeatReply))
+        case .leaveGroup: (ExampleFrame(leave), ExampleFrame(LeaveGroupReply()))
+        case .commitOffsets: (ExampleFrame(commit), ExampleFrame(commitReply))
+        case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
+            .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
+            .deleteRecords, .initProducer, .skipDamage, .doctor:
+            preconditionFailure("\(operation) is no operation on groups")
+        }
+    }
+
+    private static func named(_ message: CreateGroupRequest) -> CreateGroupRequest {
+        var message = message
+        message.group = group
+        return message
+    }
+
+    private static func named(_ message: DeleteGroupRequest) -> DeleteGroupRequest {
+        var message = message
+        message.group = group
+        return message
+    }
+
+    private static func named(_ message: DescribeGroupRequest) -> DescribeGroupRequest {
+        var message = message
+        message.group = group
+        return message
+    }
+
+    private static var join: JoinGroupRequest {
+        var message = JoinGroupRequest()
+        message.group = group
+        message.member = member
+        message.sessionMilliseconds = 10_000
+        message.progressMilliseconds = 300_000
+        message.drainMilliseconds = 30_000
+        message.topics = [TopicNameItem("flights"), TopicNameItem("weather.*")]
+        return message
+    }
+
+    private static var heartbeat: HeartbeatRequest {
+        var message = HeartbeatRequest()
+        message.group = group
+        message.member = member
+        message.revision = 4_711
+        message.progress = 26
+        message.maxWaitMilliseconds = 3_000
+        message.released = [OwnedPartition(topic: ExampleMessages.flights, partition: 3, epoch: 1)]
+        return message
+    }
+
+    private static var heartbeatReply: HeartbeatReply {
+        var message = HeartbeatReply()
+        message.revision = 4_712
+        message.topics = [TopicNaming(topic: ExampleMessages.flights, name: "flights")]
+        var entry = AssignedPartition()
+        entry.owned = OwnedPartition(topic: ExampleMessages.flights, partition: 2, epoch: 5)
+        entry.committed = position
+        message.partitions = [entry]
+        return message
+    }
+
+    private static var position: CommittedPosition {
+        var position = CommittedPosition()
+        position.offset = 6_612
+        position.leaderEpoch = 1
+        position.finished = [OffsetRange(6_613, 6_620)]
+        return position
+    }
+
+    private static var leave: LeaveGroupRequest {
+        var message = LeaveGroupRequest()
+        message.group = group
+        message.member = member
+        return message
+    }
+
+    private static var commit: CommitOffsetsRequest {
+        var message = CommitOffsetsRequest()
+        message.group = group
+        message.member = member
+        var entry = CommitEntry()
+        entry.owned = OwnedPartition(topic: ExampleMessages.flights, partition: 2, epoch: 5)
+        entry.position = position
+        message.entries = [entry]
+        return message
+    }
+
+    private static var commitReply: CommitOffsetsReply {
+        var message = CommitOffsetsReply()
+        message.results = [CommitResult()]
+        return message
+    }
+
+    private static var listReply: ListGroupsReply {
+        var message = ListGroupsReply()
+        var summary = GroupSummary()
+        summary.group = group
+        summary.members = 1
+        summary.partitions = 4
+        summary.lag = 1_290
+        message.groups = [summary]
+        return message
+    }
+
+    private static var describeReply: DescribeGroupReply {
+        var message = DescribeGroupReply()
+        message.createdAt = 1_767_225_600_000
+        message.lag = 1_290
+        message.topics = [TopicNaming(topic: ExampleMessages.flights, name: "flights")]
+        var line = GroupMemberLine()
+        line.member = member
+        line.client = "example"
+        line.owned = 1
+        line.sessionMilliseconds = 10_000
+        line.progressMilliseconds = 300_000
+        line.topics = [TopicNameItem("flights")]
+        message.members = [line]
+        var partition = GroupPartitionLine()
+        partition.owned = OwnedPartition(topic: ExampleMessages.flights, partition: 2, epoch: 5)
+        partition.hasOwner = true
+        partition.owner = member
+        partition.committed = position
+        partition.committedAt = 1_767_225_690_000
+        partition.logStart = 0
+        partition.highWatermark = 7_909
+        partition.lag = 1_290
+        message.partitions = [partition]
+        return message
+    }
+}
