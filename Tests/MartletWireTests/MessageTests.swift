@@ -128,6 +128,15 @@ import Testing
         try smallest(ListOffsetsResult.self)
         try smallest(DeleteRecordsEntry.self)
         try smallest(DeleteRecordsResult.self)
+        try smallest(OwnedPartition.self)
+        try smallest(TopicNaming.self)
+        try smallest(CommittedPosition.self)
+        try smallest(AssignedPartition.self)
+        try smallest(CommitEntry.self)
+        try smallest(CommitResult.self)
+        try smallest(GroupSummary.self)
+        try smallest(GroupMemberLine.self)
+        try smallest(GroupPartitionLine.self)
     }
 
     private func smallest<Item: WireItem>(_ type: Item.Type) throws {

@@ -109,7 +109,7 @@ package struct DescribeGroupRequest: WireRequest {
 }
 
 package struct GroupMemberLine: WireItem {
-    package static let bytesMin = 40
+    package static let bytesMin = 36
     package var member = TopicID.zero
     package var instance: String?
     package var client = ""
@@ -134,7 +134,7 @@ package struct GroupMemberLine: WireItem {
 }
 
 package struct GroupPartitionLine: WireItem {
-    package static let bytesMin = 91
+    package static let bytesMin = 92
     package var owned = OwnedPartition()
     package var hasOwner = false
     package var owner = TopicID.zero
