@@ -80,7 +80,7 @@ struct InternalLog {
                 offset = view.logStart
             case .atEnd: return
             case .offline(let reason):
-                throw StorageError(.offline, "\(name): \(reason)")
+                throw StorageError(.offline, "\(name): \(reason.text)")
             }
             isChecking = false
         }
