@@ -12,7 +12,7 @@ public final class MartletClient: Sendable {
     public let configuration: ClientConfiguration
     private let contexts: [ConnectionContext]
     private let port: RequestPort
-    private let members = ClientMembers()
+    let members = ClientMembers()
 
     /// Bytes of unused reply memory that are kept for the next reply.
     private static let poolBytesMax = 32 << 20
@@ -130,7 +130,8 @@ public final class MartletClient: Sendable {
 
     /// Closes every producer and consumer and all connections. Idempotent.
     public func close() async {
-        let (producers, consumers) = members.close()
+        let (producers, consumers, groups) = members.close()
+        for consumer in groups { await consumer.close() }
         for consumer in consumers { await consumer.close() }
         for producer in producers { await producer.close() }
         await port.close()
@@ -141,7 +142,7 @@ public final class MartletClient: Sendable {
         }
     }
 
-    private func takeContext() throws -> ConnectionContext {
+    func takeContext() throws -> ConnectionContext {
         guard let turn = members.nextTurn() else { throw MartletError.closed("client") }
         return contexts[turn % contexts.count]
     }
@@ -152,6 +153,7 @@ final class ClientMembers: Sendable {
     private struct State {
         var producers: [ObjectIdentifier: Producer] = [:]
         var consumers: [ObjectIdentifier: Consumer] = [:]
+        var groups: [ObjectIdentifier: GroupConsumer] = [:]
         var turns = 0
         var isClosed = false
     }
@@ -174,6 +176,18 @@ final class ClientMembers: Sendable {
         }
     }
 
+    /// False: the client is closed.
+    func add(_ consumer: GroupConsumer) -> Bool {
+        state.withLock { state in
+            if !state.isClosed { state.groups[ObjectIdentifier(consumer)] = consumer }
+            return !state.isClosed
+        }
+    }
+
+    func remove(_ consumer: GroupConsumer) {
+        _ = state.withLock { $0.groups.removeValue(forKey: ObjectIdentifier(consumer)) }
+    }
+
     func remove(_ producer: Producer) {
         _ = state.withLock { $0.producers.removeValue(forKey: ObjectIdentifier(producer)) }
     }
@@ -191,10 +205,15 @@ final class ClientMembers: Sendable {
         }
     }
 
-    func close() -> (producers: [Producer], consumers: [Consumer]) {
+    func close() -> (
+        producers: [Producer], consumers: [Consumer], groups: [GroupConsumer]
+    ) {
         state.withLock { state in
             state.isClosed = true
-            return (Array(state.producers.values), Array(state.consumers.values))
+            return (
+                Array(state.producers.values), Array(state.consumers.values),
+                Array(state.groups.values)
+            )
         }
     }
 }

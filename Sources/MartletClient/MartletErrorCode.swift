@@ -100,6 +100,18 @@ public struct MartletErrorCode: Hashable, Sendable, CustomStringConvertible {
     public static let helloRequired = MartletErrorCode(.helloRequired)
     /// A frame was larger than the connection allows.
     public static let frameTooLarge = MartletErrorCode(.frameTooLarge)
+    /// The name is not allowed for a group.
+    public static let invalidGroupName = MartletErrorCode(.invalidGroupName)
+    /// A group of this name exists already.
+    public static let groupExists = MartletErrorCode(.groupExists)
+    /// There is no group of this name.
+    public static let unknownGroup = MartletErrorCode(.unknownGroup)
+    /// The group has members, and only one without can be changed like that.
+    public static let groupNotEmpty = MartletErrorCode(.groupNotEmpty)
+    /// The group does not know the member (any more).
+    public static let fencedMember = MartletErrorCode(.fencedMember)
+    /// The partition belongs to another member of the group by now.
+    public static let staleMemberEpoch = MartletErrorCode(.staleMemberEpoch)
     /// A limit of the broker's configuration is reached.
     public static let limitReached = MartletErrorCode(.limitReached)
     /// The broker failed; its log says more.

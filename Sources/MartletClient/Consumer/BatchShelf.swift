@@ -170,6 +170,35 @@ final class BatchShelf: Sendable {
         }
     }
 
+    /// Another partition is read from now on.
+    func begin(_ partition: TopicPartition, at offset: Int64) {
+        state.withLock { $0.positions[partition] = offset }
+    }
+
+    /// Forgets a partition, and what was fetched of it.
+    func end(_ partition: TopicPartition) {
+        state.withLock { state in
+            for entry in state.entries.removeAll(unless: { $0.partition != partition }) {
+                if case .batch(let batch, _) = entry { state.bytes -= batch.byteCount }
+            }
+            state.positions[partition] = nil
+        }
+    }
+
+    /// What a reader took and left comes first again.
+    func putBack(_ batch: ConsumerBatch) {
+        let wake = state.withLock { state -> Promise<ConsumerBatch?>.Wake? in
+            if state.isClosed { return nil }
+            while let waiter = state.waiters.popFirst() {
+                if let wake = waiter.settle(.success(batch)) { return wake }
+            }
+            state.entries.prepend(.batch(batch, passedTo: nil))
+            state.bytes += batch.byteCount
+            return nil
+        }
+        wake?()
+    }
+
     /// There is nothing to hand out below `offset`: the position moves on behind the batches that
     /// still wait.
     func skipped(_ partition: TopicPartition, to offset: Int64) {

@@ -92,10 +92,15 @@ final class FetchedRun: Sendable {
     let nextOffset: Int64
     let highWatermark: Int64
     private let shelf: BatchShelf?
+    /// How far the application is with it; nil without a group.
+    let delivery: Delivery?
+    /// Not to be handed out: a group has handled them. In order, apart from each other.
+    let skipped: [Range<Int64>]
 
     init(
         partition: TopicPartition, lease: SlabLease, range: Range<Int>, from: Int64,
-        nextOffset: Int64, highWatermark: Int64, shelf: BatchShelf?
+        nextOffset: Int64, highWatermark: Int64, shelf: BatchShelf?, delivery: Delivery? = nil,
+        skipped: [Range<Int64>] = []
     ) {
         self.partition = partition
         self.lease = lease
@@ -105,6 +110,22 @@ final class FetchedRun: Sendable {
         self.nextOffset = nextOffset
         self.highWatermark = highWatermark
         self.shelf = shelf
+        self.delivery = delivery
+        self.skipped = skipped
+    }
+
+    /// The same from a later record on, as another delivery.
+    init(_ other: FetchedRun, rest: Delivery) {
+        partition = other.partition
+        slab = other.slab
+        lease = other.lease
+        range = other.range
+        from = rest.from
+        nextOffset = other.nextOffset
+        highWatermark = other.highWatermark
+        shelf = other.shelf
+        delivery = rest
+        skipped = other.skipped
     }
 
     /// A copy of some bytes.
@@ -121,6 +142,7 @@ final class FetchedRun: Sendable {
 
     /// A batch with a good checksum does not parse: the sequence throws with its next step.
     func reportMalformed(_ error: FormatError) {
+        delivery?.markDamaged()
         shelf?.fail(.corrupt(partition, from..<nextOffset, "\(error)"))
     }
 }

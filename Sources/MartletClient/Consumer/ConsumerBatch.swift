@@ -45,10 +45,12 @@ public struct ConsumerBatch: Sequence, Sendable {
         private var baseTimestamp: Int64 = 0
         /// The time of all records of the batch, when the broker gave it.
         private var appendTimestamp: Int64?
+        private var skips: SkippedOffsets
 
         init(_ run: FetchedRun) {
             self.run = run
             position = run.range.lowerBound
+            skips = SkippedOffsets(run.skipped)
         }
 
         /// The next record.
@@ -61,6 +63,7 @@ public struct ConsumerBatch: Sequence, Sendable {
                     while let fields = try cursor?.next(in: slab.bytes) {
                         let offset = baseOffset &+ Int64(fields.offsetDelta)
                         if offset < run.from { continue }
+                        if skips.contains(offset) { continue }
                         return ConsumedRecord(
                             run: run, offset: offset,
                             timestamp: appendTimestamp ?? baseTimestamp &+ fields.timestampDelta,
@@ -92,5 +95,30 @@ public struct ConsumerBatch: Sequence, Sendable {
             }
             return false
         }
+    }
+}
+
+/// Ranges of offsets that are not handed out, for who goes over the offsets in order.
+struct SkippedOffsets {
+    private let ranges: [Range<Int64>]
+    private var next: Range<Int64>
+    private var index = 0
+
+    private static let nothing = Int64.max..<Int64.max
+
+    /// - Parameter ranges: in order, apart from each other.
+    init(_ ranges: [Range<Int64>]) {
+        self.ranges = ranges
+        next = ranges.first ?? Self.nothing
+    }
+
+    /// - Parameter offset: not below those asked about before.
+    mutating func contains(_ offset: Int64) -> Bool {
+        if offset < next.lowerBound { return false }
+        while offset >= next.upperBound, index < ranges.count {
+            index += 1
+            next = index < ranges.count ? ranges[index] : Self.nothing
+        }
+        return next.contains(offset)
     }
 }

@@ -114,12 +114,18 @@ extension ConsumerCore {
         } catch {
             preconditionFailure("a header that was read before cannot be read: \(error)")
         }
+        var delivery: Delivery?
+        if let owner, let key = cursor.owned {
+            delivery = owner.delivery(key, run.from..<run.nextOffset)
+            if delivery == nil { return }
+        }
         for crossed in run.crossed { post(crossed, cursor.name) }
         shelf.put(
             ConsumerBatch(
                 run: FetchedRun(
                     partition: cursor.name, lease: run.lease, range: run.range, from: run.from,
-                    nextOffset: run.nextOffset, highWatermark: run.highWatermark, shelf: shelf)))
+                    nextOffset: run.nextOffset, highWatermark: run.highWatermark, shelf: shelf,
+                    delivery: delivery, skipped: cursor.handled)))
         noteProgress(cursor, highWatermark: run.highWatermark)
     }
 
@@ -171,7 +177,7 @@ extension ConsumerCore {
                 return
             }
             cursor.position = result.highWatermark
-            shelf.skipped(cursor.name, to: cursor.position)
+            skipped(cursor)
         }
         noteProgress(cursor, highWatermark: result.highWatermark)
     }
@@ -183,15 +189,20 @@ extension ConsumerCore {
         while let gap = named.first(where: { $0.range.contains(cursor.position) }) {
             let passed = cursor.position..<gap.range.upperBound
             cursor.position = passed.upperBound
-            shelf.skipped(cursor.name, to: cursor.position)
+            skipped(cursor)
             post(Crossed(range: passed, reason: gap.reason), cursor.name)
         }
     }
 
+    private func skipped(_ cursor: PartitionCursor) {
+        shelf.skipped(cursor.name, to: cursor.position)
+        if let key = cursor.owned { owner?.passed(key, to: cursor.position) }
+    }
+
     private func post(_ crossed: Crossed, _ name: TopicPartition) {
         switch crossed.reason {
-        case .lost: events.post(.offsetsLost(name, crossed.range))
-        case .damaged: events.post(.damageSkipped(name, crossed.range))
+        case .lost: post(.offsetsLost(name, crossed.range))
+        case .damaged: post(.damageSkipped(name, crossed.range))
         }
     }
 
@@ -199,7 +210,7 @@ extension ConsumerCore {
         if highWatermark < 0 { return }
         let isCaughtUp = cursor.position >= highWatermark
         if isCaughtUp && !cursor.wasCaughtUp {
-            events.post(.caughtUp(cursor.name, offset: cursor.position))
+            post(.caughtUp(cursor.name, offset: cursor.position))
         }
         cursor.wasCaughtUp = isCaughtUp
     }
@@ -218,6 +229,8 @@ extension ConsumerCore {
             if cursor.position == before { reset(result, cursor, error) }
         case .storageError:
             failUnlessDeleted(asked, error)
+        case .fencedMember, .staleMemberEpoch:
+            if let owner { owner.isDisowned(cursor, error) } else { stop(cursor, error) }
         case .corruptMessage:
             let damaged = result.damaged.compactMap(\.range)
             let range =
@@ -254,6 +267,12 @@ extension ConsumerCore {
 
     /// The wanted offset is not there.
     private func reset(_ result: FetchResult, _ cursor: PartitionCursor, _ error: MartletError) {
+        if let owner {
+            cursor.generation += 1
+            cursor.isStopped = true
+            owner.isMissing(cursor, error)
+            return
+        }
         let target: Int64
         switch configuration.resetPolicy {
         case .earliest: target = result.logStart
@@ -270,7 +289,7 @@ extension ConsumerCore {
         cursor.generation += 1
         cursor.wasCaughtUp = false
         shelf.skipped(cursor.name, to: target)
-        events.post(.reset(cursor.name, from: before, to: target))
+        post(.reset(cursor.name, from: before, to: target))
     }
 
     // MARK: - New partitions
@@ -314,7 +333,7 @@ extension ConsumerCore {
             cursors.append(cursor)
             shelf.skipped(cursor.name, to: 0)
         }
-        events.post(.partitionsAdded(topic: name, total: Int(topic.partitions)))
+        post(.partitionsAdded(topic: name, total: Int(topic.partitions)))
         fetch()
     }
 }

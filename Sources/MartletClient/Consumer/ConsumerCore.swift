@@ -21,6 +21,10 @@ final class PartitionCursor: @unchecked Sendable {
     /// Not fetched before this time of the monotonic clock.
     var blockedUntil: Int64 = 0
     var failures = 0
+    /// Under which a group's member owns it.
+    var owned: OwnedKey?
+    /// What the group has handled beyond where it begins: not handed out again.
+    var handled: [Range<Int64>] = []
 
     init(_ name: TopicPartition, id: TopicID, position: Int64, isCompacted: Bool) {
         self.name = name
@@ -28,6 +32,21 @@ final class PartitionCursor: @unchecked Sendable {
         self.position = position
         self.isCompacted = isCompacted
     }
+}
+
+/// Who tells a consumer what to read, for a member of a group. All calls come on the queue.
+protocol CursorOwner: AnyObject {
+    var group: String { get }
+    var member: TopicID { get }
+    /// The broker says that the member does not own the partition.
+    func isDisowned(_ cursor: PartitionCursor, _ error: MartletError)
+    /// The wanted offset is not there. The partition is not read until it is told anew.
+    func isMissing(_ cursor: PartitionCursor, _ error: MartletError)
+    /// Records came; nil: nobody is to have them.
+    func delivery(_ key: OwnedKey, _ range: Range<Int64>) -> Delivery?
+    /// There is nothing to hand out below the offset.
+    func passed(_ key: OwnedKey, to offset: Int64)
+    func happened(_ event: ConsumerEvent)
 }
 
 /// The consumer's engine: fetches ahead, checks what comes, and puts it on the shelf.
@@ -47,6 +66,8 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
     let events = EventBuffer<ConsumerEvent>(capacity: 1_024)
     /// Of the topics that are read, by name. A topic made anew under the name is another one.
     let topicIDs: [String: TopicID]
+    /// For a member of a group: who adds and removes the cursors.
+    weak var owner: (any CursorOwner)?
     private let link: Link
     var cursors: [PartitionCursor]
     private var turn = 0
@@ -108,7 +129,7 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         if isClosed || cursor.isStopped { return }
         cursor.isStopped = true
         cursor.generation += 1
-        if cursors.allSatisfy(\.isStopped) {
+        if owner == nil, cursors.allSatisfy(\.isStopped) {
             fail(error)
         } else {
             shelf.stop(cursor.name, error)
@@ -126,6 +147,64 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         shelf.moved(partition, to: offset)
         fetch()
         return true
+    }
+
+    // MARK: - A group's partitions
+
+    /// Reads another partition from now on; the first time at once, beside a fetch that waits.
+    func add(_ added: [PartitionCursor]) {
+        for cursor in added {
+            cursors.append(cursor)
+            shelf.begin(cursor.name, at: cursor.position)
+        }
+        hurry(added)
+    }
+
+    /// Asks for partitions that a fetch on its way does not know of.
+    func hurry(_ added: [PartitionCursor]) {
+        guard isFetching, let connection = link.connection, shelf.wantsMore() else {
+            return fetch()
+        }
+        var rest = added[...]
+        while !rest.isEmpty {
+            let part = rest.prefix(WireLimits.partitionsPerRequestMax)
+            rest = rest.dropFirst(part.count)
+            for cursor in part { cursor.isAsking = true }
+            let asked = part.map {
+                Asked(cursor: $0, generation: $0.generation, isVerified: false)
+            }
+            var request = fetchRequest(asked)
+            request.minBytes = 0
+            connection.send(request, timeout: context.configuration.requestTimeout) {
+                [weak self] outcome in
+                for one in asked { one.cursor.isAsking = false }
+                self?.received(asked, outcome)
+            }
+        }
+        connection.flush()
+    }
+
+    /// Reads a partition no more, and forgets what came of it and was not handed out.
+    func remove(_ cursor: PartitionCursor) {
+        cursor.generation += 1
+        cursor.isStopped = true
+        cursors.removeAll { $0 === cursor }
+        shelf.end(cursor.name)
+        fetch()
+    }
+
+    /// Reads a partition that could not go on from elsewhere.
+    func resume(_ cursor: PartitionCursor, at offset: Int64) {
+        cursor.position = offset
+        cursor.generation += 1
+        cursor.wasCaughtUp = false
+        cursor.isStopped = false
+        shelf.skipped(cursor.name, to: offset)
+        hurry([cursor])
+    }
+
+    func post(_ event: ConsumerEvent) {
+        if let owner { owner.happened(event) } else { events.post(event) }
     }
 
     // MARK: - Fetching
@@ -157,7 +236,12 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         request.partitions = asked.map {
             FetchEntry(
                 topic: $0.cursor.id, partition: $0.cursor.name.partition,
-                offset: $0.cursor.position, maxBytes: UInt32(clamping: configuration.maxBytes))
+                offset: $0.cursor.position, maxBytes: UInt32(clamping: configuration.maxBytes),
+                epoch: $0.cursor.owned?.epoch ?? 0)
+        }
+        if let owner {
+            request.group = owner.group
+            request.member = owner.member
         }
         return request
     }
@@ -256,7 +340,7 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
     func linkIsUp(_ connection: Connection) {
         if isDown {
             isDown = false
-            events.post(.reconnected)
+            post(.reconnected)
         }
         fetch()
     }
@@ -275,7 +359,7 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
             fail(context.unreachable(error))
             return
         }
-        if !isDown { events.post(.disconnected(error)) }
+        if !isDown { post(.disconnected(error)) }
         isDown = true
     }
 

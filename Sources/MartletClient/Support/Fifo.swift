@@ -11,6 +11,12 @@ struct Fifo<Element> {
         storage.append(element)
     }
 
+    /// Puts an element before all others.
+    mutating func prepend(_ element: Element) {
+        storage.replaceSubrange(..<head, with: [element])
+        head = 0
+    }
+
     mutating func popFirst() -> Element? {
         guard head < storage.count else { return nil }
         let element = storage[head]

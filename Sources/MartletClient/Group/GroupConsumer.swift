@@ -1,0 +1,205 @@
+import MartletSystem
+import Synchronization
+
+/// A member of a group: reads the partitions that the group gives it, and commits how far it is.
+///
+///     try await client.withGroupConsumer("board", topics: ["flights"]) { consumer in
+///         for try await record in consumer.records { ... }
+///     }
+///
+/// The members of a group share its partitions: each has one owner at a time. When members come or
+/// go, a partition passes on once its owner has finished what it was handed of it and committed;
+/// all others go on meanwhile. Within one partition records come in order.
+///
+/// Records come at least once, as `commitPolicy` has it by default: a member that dies leaves those
+/// to others that it had not committed. A member that is cut off for the session's time stops; what
+/// it was handed before may be handled twice.
+///
+/// When the broker is lost the member reconnects and goes on; when it stays away longer than the
+/// deadline the sequence throws `CONNECTION_FAILED`. A partition that cannot be read throws as with
+/// `Consumer`, once; ask the sequence again, and it goes on with the others.
+public final class GroupConsumer: Sendable {
+    let core: GroupCore
+    let feed: GroupFeed
+    private let members: ClientMembers
+    private let closing = Mutex(Closing())
+
+    private struct Closing {
+        var hasBegun = false
+        var isOver = false
+        var waiters: [Promise<Void>] = []
+    }
+
+    init(_ core: GroupCore, _ members: ClientMembers) {
+        self.core = core
+        self.members = members
+        feed = GroupFeed(core)
+        let (assign, revoke) = (core.configuration.onAssign, core.configuration.onRevoke)
+        core.hooks = GroupCore.Hooks(
+            assign: { [weak self] partitions in
+                if let self { await assign?(self, partitions) }
+            },
+            revoke: { [weak self] partitions, isLost in
+                if let self { await revoke?(self, partitions, isLost) }
+            })
+    }
+
+    /// The records one by one.
+    public var records: GroupRecords { GroupRecords(feed: feed) }
+
+    /// The records in batches: the fast way.
+    public var batches: GroupBatches { GroupBatches(feed: feed) }
+
+    /// What happens beside the records. It need not be read: the newest 1,024 events are kept.
+    public var events: GroupEvents { GroupEvents(buffer: core.events) }
+
+    /// Runs tasks on the thread that receives this consumer's records; see `Consumer.executor` for
+    /// what that saves and its one rule.
+    public var executor: any TaskExecutor { core.context.loop }
+
+    /// The partitions that are read now.
+    ///
+    /// - Returns: them, in order.
+    public func assignment() async -> [TopicPartition] {
+        await core.onQueue { core in
+            core.held.values.filter { $0.phase == .reading }.map(\.key.name).sorted()
+        }
+    }
+
+    /// Commits now, and waits until that is durable. With `CommitPolicy.manual` all that was handed
+    /// out, the record or batch at hand included; otherwise what counts as done.
+    ///
+    /// - Throws: `STALE_MEMBER_EPOCH` or `FENCED_MEMBER` when a partition was lost meanwhile (what was
+    ///   to be committed of the others is committed), `CONNECTION_FAILED` when the broker stays away
+    ///   longer than the deadline, `CLOSED`; `CancellationError`.
+    public func commit() async throws {
+        if core.configuration.commitPolicy == .manual { core.ledger.markHanded() }
+        try await commit(only: nil)
+    }
+
+    /// Commits a record and all before it in its partition, and waits until that is durable. For
+    /// `CommitPolicy.manual`.
+    ///
+    /// - Parameter record: one that this consumer handed out.
+    /// - Throws: `INVALID_ARGUMENT` when it is not, or the policy is another; `STALE_MEMBER_EPOCH` when
+    ///   its partition was lost since; else as `commit()`.
+    public func commit(_ record: ConsumedRecord) async throws {
+        try await commit(record.run, below: record.offset + 1)
+    }
+
+    /// Commits a batch and all before it in its partition, and waits until that is durable. For
+    /// `CommitPolicy.manual`.
+    ///
+    /// - Parameter batch: one that this consumer handed out.
+    /// - Throws: as for a record.
+    public func commit(_ batch: ConsumerBatch) async throws {
+        try await commit(batch.run, below: batch.nextOffset)
+    }
+
+    private func commit(_ run: FetchedRun, below offset: Int64) async throws {
+        guard core.configuration.commitPolicy == .manual else {
+            throw MartletError.invalid("commitPolicy", "is not manual")
+        }
+        guard let key = run.delivery?.key else {
+            throw MartletError.invalid("record", "does not come from a group")
+        }
+        guard core.ledger.mark(key, below: offset) else {
+            throw MartletError(.staleMemberEpoch, "", context: key.name.context)
+        }
+        try await commit(only: key)
+    }
+
+    private func commit(only key: OwnedKey?) async throws {
+        let done = Promise<Void>()
+        core.context.loop.execute { [core] in
+            let patience = core.configuration.deadline ?? core.context.configuration.deadline
+            let deadline = core.now.addingClamped(patience.nanosecondsClamped)
+            core.commit(core.ledger.uncommitted(key.map { [$0] }), deadline: deadline) { error in
+                if let error { done.fail(error) } else { done.succeed(()) }
+            }
+        }
+        try await done.value()
+    }
+
+    /// Gives all partitions back after a last commit, leaves the group and ends the sequences (they
+    /// return nil). A member with an `instance` does not leave: its partitions wait for it for the
+    /// session's time. Takes up to `drainTimeout` when the broker is away. Idempotent; returns when
+    /// all that is done.
+    public func close() async {
+        let promise = Promise<Void>()
+        let (isFirst, isOver) = closing.withLock { closing in
+            defer { closing.hasBegun = true }
+            if !closing.isOver { closing.waiters.append(promise) }
+            return (!closing.hasBegun, closing.isOver)
+        }
+        if isOver { return }
+        if isFirst {
+            core.steward.add { [self] in
+                await core.leave()
+                let waiters = closing.withLock { closing in
+                    closing.isOver = true
+                    return closing.waiters
+                }
+                for waiter in waiters { waiter.succeed(()) }
+            }
+        }
+        await promise.settled()
+        members.remove(self)
+    }
+}
+
+extension MartletClient {
+    /// Joins a group, runs `body` with the member, then commits, leaves and closes it; also when
+    /// `body` throws or the task is cancelled.
+    ///
+    /// The record at hand counts as done when `body` returns, not when it throws. Of a batch that is
+    /// not known: it comes again.
+    ///
+    /// - Parameters:
+    ///   - configuration: which group, what to read, and how.
+    ///   - body: what to do with it.
+    /// - Returns: what `body` returns.
+    /// - Throws: what `body` throws; `INVALID_ARGUMENT`, `INVALID_GROUP_NAME`, `LIMIT_REACHED`,
+    ///   `UNSUPPORTED_VERSION`, `CONNECTION_FAILED`, `CLOSED`.
+    public func withGroupConsumer<R>(
+        _ configuration: GroupConsumerConfiguration,
+        _ body: (GroupConsumer) async throws -> R
+    ) async throws -> R {
+        try configuration.validate()
+        let core = GroupCore(configuration, try takeContext(), admin)
+        let consumer = GroupConsumer(core, members)
+        // Not cancelled with this one: a member that is cancelled still commits and leaves.
+        let steward = Task { await core.steward.run() }
+        guard members.add(consumer) else {
+            core.steward.finish()
+            throw MartletError.closed("client")
+        }
+        core.context.loop.execute { core.start() }
+        do {
+            try await core.joined.value()
+            let result = try await body(consumer)
+            consumer.feed.finishLeft()
+            await consumer.close()
+            await steward.value
+            return result
+        } catch {
+            await consumer.close()
+            await steward.value
+            throw error
+        }
+    }
+
+    /// Joins a group with the default settings: at least once, from the oldest record on.
+    ///
+    /// - Parameters:
+    ///   - group: the group's name.
+    ///   - topics: names of topics, and patterns with `*`.
+    ///   - body: what to do with the member.
+    /// - Returns: what `body` returns.
+    /// - Throws: as with a configuration.
+    public func withGroupConsumer<R>(
+        _ group: String, topics: [String], _ body: (GroupConsumer) async throws -> R
+    ) async throws -> R {
+        try await withGroupConsumer(GroupConsumerConfiguration(group, topics: topics), body)
+    }
+}

@@ -1,0 +1,306 @@
+import MartletFormat
+import MartletSystem
+import MartletWire
+
+// How partitions come and go.
+extension GroupCore {
+    /// What the member owns now, by the broker.
+    func apply(_ reply: HeartbeatReply) {
+        let names = Dictionary(
+            reply.topics.map { ($0.topic, $0.name) }, uniquingKeysWith: { first, _ in first })
+        var wanted: [OwnedKey: CommittedPosition] = [:]
+        for entry in reply.partitions {
+            guard let name = names[entry.owned.topic] else { continue }
+            let key = OwnedKey(
+                name: TopicPartition(name, entry.owned.partition), topic: entry.owned.topic,
+                epoch: entry.owned.epoch)
+            wanted[key] = entry.committed
+        }
+        let again = Set(wanted.keys.map(\.name))
+        var isReleased = false
+        for (key, partition) in held where wanted[key] == nil {
+            if again.contains(key.name), partition.phase != .released {
+                let error = MartletError(.staleMemberEpoch, "", context: key.name.context)
+                lose([key], error)
+                continue
+            }
+            switch partition.phase {
+            case .waiting:
+                partition.phase = .released
+                isReleased = true
+            case .opening, .reading: drain(partition)
+            case .draining, .closing, .released: break
+            }
+        }
+        // What is being given up is given up, also when it is the member's again: it comes back.
+        let new = wanted.filter { held[$0.key] == nil }
+        for (key, committed) in new { held[key] = Held(key, committed) }
+        if !new.isEmpty {
+            let keys = new.keys.sorted { $0.name < $1.name }
+            steward.add { [weak self] in await self?.open(keys) }
+        }
+        if isReleased { heartbeat() }
+    }
+
+    // MARK: - Coming
+
+    /// By the steward.
+    private func open(_ keys: [OwnedKey]) async {
+        let starts = await onQueue { core in
+            keys.compactMap { key -> (OwnedKey, CommittedPosition)? in
+                guard let partition = core.held[key], partition.phase == .waiting else {
+                    return nil
+                }
+                partition.phase = .opening
+                partition.isKnown = true
+                return (key, partition.committed)
+            }
+        }
+        guard !starts.isEmpty else { return }
+        let compacted = await compactedTopics(Set(starts.map(\.0.topic)))
+        var cursors: [PartitionCursor] = []
+        var resets: [OwnedKey] = []
+        var failures: [(OwnedKey, MartletError)] = []
+        for (key, committed) in starts {
+            let cursor = PartitionCursor(
+                key.name, id: key.topic, position: committed.offset,
+                isCompacted: compacted.contains(key.topic))
+            cursor.owned = key
+            cursor.handled = committed.finished.compactMap(\.range)
+            if committed.offset < 0 {
+                do {
+                    cursor.position = try await resetOffset(key, nil)
+                    resets.append(key)
+                } catch {
+                    failures.append((key, error))
+                    cursor.isStopped = true
+                    cursor.position = 0
+                }
+            }
+            cursors.append(cursor)
+        }
+        await hooks.assign(starts.map(\.0.name))
+        await onQueue { [cursors, resets, failures] core in
+            core.begin(cursors, resets, failures)
+        }
+    }
+
+    /// Where the reset policy begins.
+    private func resetOffset(
+        _ key: OwnedKey, _ missing: MartletError?
+    ) async throws(MartletError) -> Int64 {
+        let query: OffsetQuery
+        switch configuration.resetPolicy {
+        case .earliest: query = .earliest
+        case .latest: query = .latest
+        case .time(let time): query = .time(time)
+        case .fail:
+            throw missing
+                ?? MartletError(
+                    .offsetOutOfRange,
+                    "Group \(configuration.group) has committed nothing in \(key.name).",
+                    context: key.name.context)
+        }
+        do {
+            return try await admin.offsets([(key.topic, key.name, query)])[0].offset
+        } catch let error as MartletError {
+            throw error
+        } catch {
+            throw .closed("consumer")
+        }
+    }
+
+    private func compactedTopics(_ ids: Set<TopicID>) async -> Set<TopicID> {
+        var found: Set<TopicID> = []
+        var rest = Array(ids)[...]
+        while !rest.isEmpty {
+            var request = MetadataRequest()
+            request.ids = rest.prefix(WireLimits.namesMax).map { TopicIDItem($0) }
+            rest = rest.dropFirst(request.ids.count)
+            // Without an answer: the consumer learns it when it finds records missing.
+            guard let reply = try? await admin.port.call(request, isRepeatable: true) else {
+                continue
+            }
+            for topic in reply.topics where topic.compacted { found.insert(topic.id) }
+        }
+        return found
+    }
+
+    /// The application knows of the partitions: they are read from now on.
+    private func begin(
+        _ cursors: [PartitionCursor], _ resets: [OwnedKey],
+        _ failures: [(OwnedKey, MartletError)]
+    ) {
+        var begun: [PartitionCursor] = []
+        for cursor in cursors {
+            guard let key = cursor.owned, let partition = held[key] else { continue }
+            guard partition.phase == .opening else {
+                // Asked for again in the meantime.
+                isDrained(key)
+                continue
+            }
+            partition.phase = .reading
+            partition.cursor = cursor
+            let committed = GroupLedger.Position(
+                offset: partition.committed.offset, finished: cursor.handled)
+            ledger.open(
+                key, at: cursor.position, committed: committed.offset < 0 ? nil : committed)
+            begun.append(cursor)
+        }
+        if begun.isEmpty { return }
+        events.post(.assigned(begun.map(\.name)))
+        for cursor in begun {
+            guard let key = cursor.owned, resets.contains(key) else { continue }
+            events.post(.reset(key.name, from: nil, to: cursor.position))
+        }
+        reading.add(begun)
+        // So that who comes after begins at the same place, whatever comes in between.
+        commit(
+            begun.compactMap { cursor in
+                guard let key = cursor.owned, resets.contains(key) else { return nil }
+                return (key, GroupLedger.Position(offset: cursor.position))
+            }, deadline: .max)
+        for (key, error) in failures { reading.shelf.stop(key.name, error) }
+    }
+
+    /// The offset to read is gone. By the steward.
+    func reset(_ key: OwnedKey, _ error: MartletError) async {
+        let target: Result<Int64, MartletError>
+        do {
+            target = .success(try await resetOffset(key, error))
+        } catch {
+            target = .failure(error)
+        }
+        await onQueue { core in
+            guard let cursor = core.held[key]?.cursor, core.held[key]?.phase == .reading else {
+                return
+            }
+            switch target {
+            case .success(let offset):
+                let before = cursor.position
+                core.ledger.pass(key, to: offset)
+                core.events.post(.reset(key.name, from: before, to: offset))
+                core.reading.resume(cursor, at: offset)
+                core.commit(core.ledger.uncommitted([key]), deadline: .max)
+            case .failure(let error):
+                core.reading.shelf.stop(key.name, error)
+            }
+        }
+    }
+
+    // MARK: - Going
+
+    /// Another member is to have the partition.
+    private func drain(_ partition: Held) {
+        let isOpening = partition.phase == .opening
+        partition.phase = .draining
+        // The steward comes back to it.
+        if isOpening { return }
+        if let cursor = partition.cursor { reading.remove(cursor) }
+        let key = partition.key
+        guard !ledger.drain(key) else { return isDrained(key) }
+        let patience = configuration.drainTimeout.nanosecondsClamped
+        context.loop.execute(after: max(patience, 1)) { [weak self] in self?.isDrained(key) }
+    }
+
+    /// The application is done with the partition, or has had its time.
+    func isDrained(_ key: OwnedKey) {
+        guard let partition = held[key], partition.phase == .draining else { return }
+        partition.phase = .closing
+        drained.append(key)
+        if drained.count == 1 {
+            steward.add { [weak self] in await self?.giveUp() }
+        }
+    }
+
+    /// By the steward: all that is drained by now.
+    private func giveUp() async {
+        let keys = await onQueue { core in
+            defer { core.drained = [] }
+            return core.drained.filter { core.held[$0] != nil }
+        }
+        guard !keys.isEmpty else { return }
+        await hooks.revoke(keys.map(\.name), false)
+        await commitLast(keys)
+        await onQueue { core in
+            let still = keys.filter { core.held[$0] != nil }
+            for key in still {
+                core.ledger.close(key)
+                core.held[key]?.phase = .released
+                core.held[key]?.cursor = nil
+            }
+            if !still.isEmpty { core.events.post(.revoked(still.map(\.name))) }
+            core.heartbeat()
+        }
+    }
+
+    /// What was done of the partitions; how it went is an event.
+    func commitLast(_ keys: [OwnedKey]) async {
+        let done = Promise<Void>()
+        await onQueue { core in
+            let patience = core.configuration.drainTimeout.nanosecondsClamped
+            core.commit(
+                core.ledger.uncommitted(Set(keys)), deadline: core.now.addingClamped(patience)
+            ) { _ in done.succeed(()) }
+        }
+        await done.settled()
+    }
+
+    /// The partitions belong to others, or may.
+    func lose(_ keys: [OwnedKey], _ error: MartletError) {
+        var names: [TopicPartition] = []
+        for key in keys {
+            guard let partition = held.removeValue(forKey: key) else { continue }
+            if let cursor = partition.cursor { reading.remove(cursor) }
+            ledger.close(key)
+            if partition.isKnown, partition.phase != .closing, partition.phase != .released {
+                names.append(key.name)
+            }
+        }
+        if names.isEmpty { return }
+        names.sort()
+        events.post(.lost(names, error))
+        steward.add { [hooks, names] in await hooks.revoke(names, true) }
+    }
+
+    // MARK: - The end
+
+    /// Gives everything back, tells the group, and ends. By the steward.
+    func leave() async {
+        let keys = await onQueue { core -> [OwnedKey] in
+            guard core.phase != .closed else { return [] }
+            core.phase = core.phase == .joined ? .leaving : core.phase
+            for (key, partition) in core.held {
+                if let cursor = partition.cursor { core.reading.remove(cursor) }
+                _ = core.ledger.drain(key)
+            }
+            return core.held.values.filter { $0.isKnown && $0.phase != .released }.map(\.key)
+        }
+        let names = keys.map(\.name).sorted()
+        if !names.isEmpty { await hooks.revoke(names, false) }
+        if await onQueue({ $0.phase == .leaving && !$0.isFailed }) {
+            await commitLast(keys)
+            if configuration.instance == nil { await sayGoodbye() }
+            if !names.isEmpty { events.post(.revoked(names)) }
+        }
+        await onQueue { $0.end() }
+    }
+
+    private func sayGoodbye() async {
+        let done = Promise<Void>()
+        await onQueue { core in
+            guard let connection = core.link.connection, core.phase == .leaving else {
+                done.succeed(())
+                return
+            }
+            var request = LeaveGroupRequest()
+            request.group = core.configuration.group
+            request.member = core.member
+            connection.send(request, timeout: core.context.configuration.requestTimeout) { _ in
+                done.succeed(())
+            }
+            connection.flush()
+        }
+        await done.settled()
+    }
+}

@@ -1,0 +1,204 @@
+import MartletFormat
+import MartletSystem
+import MartletWire
+
+/// A member of a group: stays in it, takes and gives up partitions, commits.
+///
+/// Sendable: confined to the queue, except the constant parts.
+final class GroupCore: @unchecked Sendable {
+    /// A partition between the answer that assigned it and the one that heard that it was given up.
+    final class Held {
+        enum Phase {
+            /// Nobody was told of it yet.
+            case waiting
+            /// Its start is looked up, and the application is told.
+            case opening
+            case reading
+            /// The application finishes what it was handed.
+            case draining
+            /// The application is told, and the last commit is made.
+            case closing
+            /// Given up, and to be said so until it was heard.
+            case released
+        }
+
+        let key: OwnedKey
+        let committed: CommittedPosition
+        var phase = Phase.waiting
+        var cursor: PartitionCursor?
+        /// The application knows of it and has to be told of its end.
+        var isKnown = false
+
+        init(_ key: OwnedKey, _ committed: CommittedPosition) {
+            self.key = key
+            self.committed = committed
+        }
+    }
+
+    enum Phase {
+        case joining
+        case joined
+        case leaving
+        case closed
+    }
+
+    /// What the application is told and awaited with.
+    struct Hooks: Sendable {
+        var assign: @Sendable ([TopicPartition]) async -> Void = { _ in }
+        var revoke: @Sendable ([TopicPartition], Bool) async -> Void = { _, _ in }
+    }
+
+    let configuration: GroupConsumerConfiguration
+    let context: ConnectionContext
+    let admin: AdminClient
+    let ledger: GroupLedger
+    let reading: ConsumerCore
+    let events = EventBuffer<GroupEvent>(capacity: 1_024)
+    /// Runs what takes time in the order in which it came: so nothing of a partition is read before
+    /// `onAssign` is over, and nothing is given up before `onRevoke` is.
+    let steward = JobLine()
+    let joined = Promise<Void>()
+    let link: Link
+
+    var hooks = Hooks()
+    var phase = Phase.joining
+    var member = GroupCore.newMember()
+    /// Counts the times that it joined anew: answers to what it said before are not for it.
+    var incarnation = 0
+    var held: [OwnedKey: Held] = [:]
+    /// Drained, and not yet with the steward.
+    var drained: [OwnedKey] = []
+    var heartbeats = HeartbeatState()
+    var commits = CommitLine()
+    private(set) var isFailed = false
+    private var isDown = false
+    var attempts = 0
+    var random = SystemRandomNumberGenerator()
+
+    init(
+        _ configuration: GroupConsumerConfiguration, _ context: ConnectionContext,
+        _ admin: AdminClient
+    ) {
+        self.configuration = configuration
+        self.context = context
+        self.admin = admin
+        ledger = GroupLedger(isManual: configuration.commitPolicy == .manual)
+        reading = ConsumerCore(configuration.reading, context, cursors: [], topicIDs: [:])
+        link = Link(context)
+        link.setUser(self)
+        reading.owner = self
+    }
+
+    static func newMember() -> TopicID {
+        TopicID(high: .random(in: 1 ... .max), low: .random(in: .min ... .max))
+    }
+
+    var now: Int64 { context.clock.monotonicNanoseconds() }
+
+    /// Joins. Called on the queue.
+    func start() {
+        ledger.setWhenDrained { [weak self] key in
+            guard let self else { return }
+            context.loop.execute { [weak self] in self?.isDrained(key) }
+        }
+        reading.start()
+        scheduleCommit()
+        link.want()
+    }
+
+    /// The sequences end with this error, after what is there.
+    func fail(_ error: MartletError) {
+        if isFailed { return }
+        isFailed = true
+        joined.fail(error)
+        reading.fail(error)
+    }
+
+    /// Runs something on the queue, for who is not there.
+    func onQueue<R: Sendable>(_ body: @escaping @Sendable (GroupCore) -> R) async -> R {
+        await withCheckedContinuation { continuation in
+            context.loop.execute { continuation.resume(returning: body(self)) }
+        }
+    }
+
+    /// Runs something on the queue after a pause that grows with the failures.
+    func afterPause(_ body: @escaping @Sendable (GroupCore) -> Void) {
+        let pause = context.configuration.retry.delay(attempt: attempts, using: &random)
+        attempts += 1
+        context.loop.execute(after: pause) { [weak self] in
+            if let self { body(self) }
+        }
+    }
+
+    /// Ends without a word to the broker. Called on the queue.
+    func end() {
+        if phase == .closed { return }
+        phase = .closed
+        let error = MartletError.closed("consumer")
+        joined.fail(error)
+        link.close(error)
+        reading.close()
+        for key in held.keys { ledger.close(key) }
+        held = [:]
+        failCommits(error)
+        ledger.setWhenDrained(nil)
+        events.finish()
+        steward.finish()
+    }
+}
+
+extension GroupCore: LinkUser {
+    var wantsLink: Bool { phase != .closed && !isFailed }
+
+    var operations: [Operation] { [.joinGroup, .heartbeat, .commitOffsets, .leaveGroup] }
+
+    func linkIsUp(_ connection: Connection) {
+        if isDown {
+            isDown = false
+            events.post(.reconnected)
+        }
+        switch phase {
+        case .joining: join()
+        case .joined, .leaving: heartbeat()
+        case .closed: return
+        }
+        sendCommits()
+    }
+
+    func linkIsDown(_ error: MartletError, downFor: Int64) {
+        if phase == .closed { return }
+        guard error.isRetriable else { return fail(error) }
+        let deadline = configuration.deadline ?? context.configuration.deadline
+        if downFor >= deadline.nanosecondsClamped { return fail(context.unreachable(error)) }
+        if !isDown { events.post(.disconnected(error)) }
+        isDown = true
+    }
+
+    func linkGotError(_ error: MartletError) {}
+}
+
+extension GroupCore: CursorOwner {
+    var group: String { configuration.group }
+
+    func isDisowned(_ cursor: PartitionCursor, _ error: MartletError) {
+        guard let key = cursor.owned, held[key] != nil else { return }
+        if error.code == .fencedMember {
+            isFenced(error)
+        } else {
+            lose([key], error)
+        }
+    }
+
+    func isMissing(_ cursor: PartitionCursor, _ error: MartletError) {
+        guard let key = cursor.owned else { return }
+        steward.add { [weak self] in await self?.reset(key, error) }
+    }
+
+    func delivery(_ key: OwnedKey, _ range: Range<Int64>) -> Delivery? {
+        ledger.shelve(key, range)
+    }
+
+    func passed(_ key: OwnedKey, to offset: Int64) { ledger.pass(key, to: offset) }
+
+    func happened(_ event: ConsumerEvent) { events.post(.reading(event)) }
+}

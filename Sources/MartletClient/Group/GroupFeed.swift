@@ -1,0 +1,94 @@
+import MartletSystem
+import MartletWire
+import Synchronization
+
+/// What the application takes from a group's consumer, with the account of what it has done.
+final class GroupFeed: Sendable {
+    let ledger: GroupLedger
+    private let core: GroupCore
+    private let shelf: BatchShelf
+    /// Handed out, and their readers are gone: done with when the application asks again.
+    private let left = Mutex<[Left]>([])
+
+    private struct Left {
+        let delivery: Delivery
+        let isBatch: Bool
+    }
+
+    init(_ core: GroupCore) {
+        self.core = core
+        ledger = core.ledger
+        shelf = core.reading.shelf
+    }
+
+    /// Whether a record counts as done when it is handed out.
+    var isBefore: Bool { core.configuration.commitPolicy == .beforeProcessing }
+
+    /// The next batch; nil when the consumer is closed.
+    func next(isolation: isolated (any Actor)? = #isolation) async throws -> ConsumerBatch? {
+        ledger.asked()
+        while true {
+            guard let batch = try await shelf.next(isolation: isolation) else { return nil }
+            guard let delivery = batch.run.delivery, ledger.take(delivery) else { continue }
+            guard isBefore else { return batch }
+            do {
+                if try await isCommitted(delivery, batch.nextOffset) { return batch }
+                ledger.abandon(delivery)
+            } catch {
+                ledger.abandon(delivery)
+                throw error
+            }
+        }
+    }
+
+    /// At most once: commits the batch before it is handed out. False: it is another member's.
+    private func isCommitted(_ delivery: Delivery, _ upper: Int64) async throws -> Bool {
+        let done = Promise<Bool>()
+        let core = core
+        core.context.loop.execute {
+            let patience = core.configuration.deadline ?? core.context.configuration.deadline
+            let deadline = core.now.addingClamped(patience.nanosecondsClamped)
+            let position = GroupLedger.Position(offset: upper)
+            core.commit([(delivery.key, position)], deadline: deadline) { error in
+                guard let error else {
+                    done.succeed(true)
+                    return
+                }
+                let isElsewhere = error.code == .staleMemberEpoch || error.code == .fencedMember
+                if isElsewhere { done.succeed(false) } else { done.fail(error) }
+            }
+        }
+        return try await done.value()
+    }
+
+    // MARK: - Readers that go
+
+    /// A reader of records is gone; what it was not handed is handed out again.
+    func leave(_ batch: ConsumerBatch, _ delivery: Delivery) {
+        if let rest = ledger.giveBack(delivery) {
+            shelf.putBack(ConsumerBatch(run: FetchedRun(batch.run, rest: rest)))
+        }
+        left.withLock { $0.append(Left(delivery: delivery, isBatch: false)) }
+    }
+
+    /// A reader of batches is gone.
+    func leave(_ delivery: Delivery) {
+        left.withLock { $0.append(Left(delivery: delivery, isBatch: true)) }
+    }
+
+    /// A new reader asks for more: what was left is done with.
+    func takeLeft() -> [Delivery] {
+        left.withLock { left in
+            defer { left = [] }
+            return left.map(\.delivery)
+        }
+    }
+
+    /// The application ended well: it is done with the records that it was handed. Of a batch nobody
+    /// knows how far it came.
+    func finishLeft() {
+        for left in left.withLock({ $0 }) where !left.isBatch {
+            ledger.finish(left.delivery, isWhole: false)
+        }
+    }
+}
