@@ -78,6 +78,10 @@ final class GroupShard: AppendRetry, Sendable {
                 state.putOff.append { self.run(request, handle, reply) }
                 return effects
             }
+            // A timer may come late; who is dead by then is not heard any more.
+            if let deadline = state.coordinator.nextDeadline, deadline <= now.monotonic {
+                expire(&state, now, &effects)
+            }
             do throws(GroupRefusal) {
                 let records = try handle(&state.coordinator, now)
                 switch append(records, &state, &effects) {
@@ -248,21 +252,27 @@ final class GroupShard: AppendRetry, Sendable {
         let effects = state.withLock { state -> Effects in
             var effects = Effects()
             if let armed = state.armed, armed > now.monotonic { return effects }
-            state.armed = nil
             guard !state.isPutOff else {
+                state.armed = nil
                 arm(at: now.monotonic + Self.retryNanoseconds, &state, &effects)
                 return effects
             }
-            let expiry = state.coordinator.expire(at: now)
-            if case .appended = append(expiry.records, &state, &effects) {
-                for end in expiry.ended { tell(end) }
-                settle(&state, now, &effects)
-            } else {
-                arm(at: now.monotonic + Self.retryNanoseconds, &state, &effects)
-            }
+            expire(&state, now, &effects)
             return effects
         }
         perform(effects)
+    }
+
+    /// Takes from members what time has taken from them.
+    private func expire(_ state: inout State, _ now: Now, _ effects: inout Effects) {
+        if let armed = state.armed, armed <= now.monotonic { state.armed = nil }
+        let expiry = state.coordinator.expire(at: now)
+        if case .appended = append(expiry.records, &state, &effects) {
+            for end in expiry.ended { tell(end) }
+            settle(&state, now, &effects)
+        } else {
+            arm(at: now.monotonic + Self.retryNanoseconds, &state, &effects)
+        }
     }
 
     private func tell(_ end: Coordinator.Expiry.End) {
