@@ -121,11 +121,15 @@ public final class GroupConsumer: Sendable {
         try await done.value()
     }
 
-    /// Gives all partitions back after a last commit, leaves the group and ends the sequences (they
+    /// Waits until readers are done with what they have in hand (at most `drainTimeout`), gives all
+    /// partitions back after a last commit, leaves the group and ends the sequences (they
     /// return nil). A member with an `instance` does not leave: its partitions wait for it for the
     /// session's time. Takes up to `drainTimeout` when the broker is away. Idempotent; returns when
     /// all that is done.
-    public func close() async {
+    public func close() async { await close(isPatient: true) }
+
+    /// - Parameter isPatient: whether other tasks may have records in hand.
+    func close(isPatient: Bool) async {
         let promise = Promise<Void>()
         let (isFirst, isOver) = closing.withLock { closing in
             defer { closing.hasBegun = true }
@@ -135,7 +139,9 @@ public final class GroupConsumer: Sendable {
         if isOver { return }
         if isFirst {
             core.steward.add { [self] in
-                await core.leave()
+                feed.abandonLeft()
+                await core.leave(isPatient: isPatient)
+                core.steward.finish()
                 let waiters = closing.withLock { closing in
                     closing.isOver = true
                     return closing.waiters
@@ -179,11 +185,11 @@ extension MartletClient {
             try await core.joined.value()
             let result = try await body(consumer)
             consumer.feed.finishLeft()
-            await consumer.close()
+            await consumer.close(isPatient: false)
             await steward.value
             return result
         } catch {
-            await consumer.close()
+            await consumer.close(isPatient: false)
             await steward.value
             throw error
         }

@@ -205,6 +205,7 @@ extension GroupCore {
 
     /// The application is done with the partition, or has had its time.
     func isDrained(_ key: OwnedKey) {
+        if phase == .leaving, !ledger.isBusy { whenQuiet?.succeed(()) }
         guard let partition = held[key], partition.phase == .draining else { return }
         partition.phase = .closing
         drained.append(key)
@@ -266,16 +267,22 @@ extension GroupCore {
     // MARK: - The end
 
     /// Gives everything back, tells the group, and ends. By the steward.
-    func leave() async {
-        let keys = await onQueue { core -> [OwnedKey] in
-            guard core.phase != .closed else { return [] }
-            core.phase = core.phase == .joined ? .leaving : core.phase
-            for (key, partition) in core.held {
-                if let cursor = partition.cursor { core.reading.remove(cursor) }
-                _ = core.ledger.drain(key)
+    ///
+    /// - Parameter isPatient: waits for what the application has in hand.
+    func leave(isPatient: Bool) async {
+        let quiet = Promise<Void>()
+        let keys = await onQueue { core in
+            let keys = core.beginToLeave()
+            let patience = core.configuration.drainTimeout.nanosecondsClamped
+            if isPatient, patience > 0, core.ledger.isBusy {
+                core.whenQuiet = quiet
+                core.context.loop.execute(after: patience) { quiet.succeed(()) }
+            } else {
+                quiet.succeed(())
             }
-            return core.held.values.filter { $0.isKnown && $0.phase != .released }.map(\.key)
+            return keys
         }
+        await quiet.settled()
         let names = keys.map(\.name).sorted()
         if !names.isEmpty { await hooks.revoke(names, false) }
         if await onQueue({ $0.phase == .leaving && !$0.isFailed }) {
@@ -284,6 +291,20 @@ extension GroupCore {
             if !names.isEmpty { events.post(.revoked(names)) }
         }
         await onQueue { $0.end() }
+    }
+
+    /// Reads no more. Returns the partitions that the application knows of.
+    private func beginToLeave() -> [OwnedKey] {
+        guard phase != .closed else { return [] }
+        if phase == .joined { phase = .leaving }
+        var known: [OwnedKey] = []
+        for (key, partition) in held {
+            if let cursor = partition.cursor { reading.remove(cursor) }
+            _ = ledger.drain(key)
+            if partition.isKnown, partition.phase != .released { known.append(key) }
+            partition.phase = .closing
+        }
+        return known
     }
 
     private func sayGoodbye() async {

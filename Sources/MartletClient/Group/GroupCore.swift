@@ -70,6 +70,8 @@ final class GroupCore: @unchecked Sendable {
     var drained: [OwnedKey] = []
     var heartbeats = HeartbeatState()
     var commits = CommitLine()
+    /// Waits, at the end, for what the application has in hand.
+    var whenQuiet: Promise<Void>?
     private(set) var isFailed = false
     private var isDown = false
     var attempts = 0
@@ -143,7 +145,6 @@ final class GroupCore: @unchecked Sendable {
         failCommits(error)
         ledger.setWhenDrained(nil)
         events.finish()
-        steward.finish()
     }
 }
 

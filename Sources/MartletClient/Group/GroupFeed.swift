@@ -91,4 +91,9 @@ final class GroupFeed: Sendable {
             ledger.finish(left.delivery, isWhole: false)
         }
     }
+
+    /// Nobody will ask again: what was left and is not done with stays so.
+    func abandonLeft() {
+        for delivery in takeLeft() { ledger.abandon(delivery) }
+    }
 }

@@ -130,6 +130,9 @@ final class GroupLedger: Sendable {
         }
     }
 
+    /// Whether the application has anything in hand.
+    var isBusy: Bool { state.withLock { $0.pages.values.contains(where: \.isBusy) } }
+
     func committed(_ key: OwnedKey, _ position: Position) {
         state.withLock { $0.pages[key]?.committed = position }
     }

@@ -1,0 +1,121 @@
+import MartletFormat
+import MartletWire
+
+extension AdminClient {
+    /// Makes a group without members. From then on its lag counts.
+    ///
+    /// - Parameter name: of the group, by the rule of topics' names.
+    /// - Throws: `GROUP_EXISTS`, `INVALID_GROUP_NAME`, `LIMIT_REACHED`.
+    public func createGroup(_ name: String) async throws {
+        var request = CreateGroupRequest()
+        request.group = name
+        _ = try await port.call(request, isRepeatable: false, facts: ["group": name])
+    }
+
+    /// Deletes a group that has no members, and all that it has committed.
+    ///
+    /// - Parameter name: of the group.
+    /// - Throws: `UNKNOWN_GROUP`, `GROUP_NOT_EMPTY`.
+    public func deleteGroup(_ name: String) async throws {
+        var request = DeleteGroupRequest()
+        request.group = name
+        _ = try await port.call(request, isRepeatable: false, facts: ["group": name])
+    }
+
+    /// All groups, by name.
+    ///
+    /// - Returns: one entry per group.
+    public func listGroups() async throws -> [GroupListing] {
+        let reply = try await port.call(ListGroupsRequest(), isRepeatable: true)
+        return reply.groups.map {
+            GroupListing(
+                name: $0.group, members: Int($0.members), partitions: Int($0.partitions),
+                lag: $0.lag)
+        }
+    }
+
+    /// Who is in a group, who owns what, and how far it is.
+    ///
+    /// - Parameter name: of the group.
+    /// - Returns: the description.
+    /// - Throws: `UNKNOWN_GROUP`.
+    public func describeGroup(_ name: String) async throws -> GroupDescription {
+        var request = DescribeGroupRequest()
+        request.group = name
+        let reply = try await port.call(request, isRepeatable: true, facts: ["group": name])
+        let names = Dictionary(
+            reply.topics.map { ($0.topic, $0.name) }, uniquingKeysWith: { first, _ in first })
+        return GroupDescription(
+            name: name, createdAt: reply.createdAt, lag: reply.lag,
+            members: reply.members.map(GroupMemberInfo.init),
+            partitions: reply.partitions.map {
+                GroupPartitionInfo($0, topic: names[$0.owned.topic] ?? "")
+            })
+    }
+
+    /// Sets how far a group without members is: members that join later begin there.
+    ///
+    /// - Parameters:
+    ///   - group: its name; it must exist.
+    ///   - offsets: the next record to handle, by partition; not negative.
+    /// - Throws: `UNKNOWN_GROUP`, `GROUP_NOT_EMPTY`, `UNKNOWN_TOPIC`, `INVALID_REQUEST`. Offsets before
+    ///   the one that was refused (`error.context` names it) may be set.
+    public func commitOffsets(
+        _ group: String, _ offsets: [TopicPartition: Int64]
+    ) async throws {
+        var ids: [String: TopicID] = [:]
+        for topic in Set(offsets.keys.map(\.topic)) { ids[topic] = try await metadata(topic).id }
+        var rest = offsets.sorted { $0.key < $1.key }[...]
+        while !rest.isEmpty {
+            let part = rest.prefix(WireLimits.partitionsPerRequestMax)
+            rest = rest.dropFirst(part.count)
+            var request = CommitOffsetsRequest()
+            request.group = group
+            request.entries = part.map { partition, offset in
+                var entry = CommitEntry()
+                entry.owned.topic = ids[partition.topic] ?? .zero
+                entry.owned.partition = partition.partition
+                entry.position.offset = offset
+                return entry
+            }
+            let reply = try await port.call(request, isRepeatable: true, facts: ["group": group])
+            guard reply.results.count == part.count else {
+                throw MartletError.protocolError("The commit's reply has another length.")
+            }
+            for (asked, result) in zip(part, reply.results) where result.error != .none {
+                throw MartletError(
+                    result.error, result.message,
+                    context: asked.key.context.merging(["group": group]) { first, _ in first })
+            }
+        }
+    }
+}
+
+extension GroupMemberInfo {
+    init(_ line: GroupMemberLine) {
+        self.init(
+            id: line.member.description, instance: line.instance, client: line.client,
+            partitions: Int(line.owned),
+            sessionTimeout: .milliseconds(line.sessionMilliseconds),
+            progressTimeout: .milliseconds(line.progressMilliseconds),
+            topics: line.topics.map(\.name))
+    }
+}
+
+extension GroupPartitionInfo {
+    init(_ line: GroupPartitionLine, topic: String) {
+        self.init(
+            partition: TopicPartition(topic, line.owned.partition),
+            owner: line.hasOwner ? line.owner.description : nil, epoch: line.owned.epoch,
+            isLeaving: line.isLeaving, committed: line.committed.offset.known,
+            finished: line.committed.finished.compactMap(\.range),
+            metadata: line.committed.metadata, committedAt: line.committedAt.known,
+            logStart: line.logStart.known, highWatermark: line.highWatermark.known,
+            lag: line.lag.known)
+    }
+}
+
+extension Int64 {
+    /// nil for the wire's "not known".
+    fileprivate var known: Int64? { self < 0 ? nil : self }
+}

@@ -1,0 +1,70 @@
+/// A group in a list.
+public struct GroupListing: Sendable, Equatable {
+    /// The group's name.
+    public let name: String
+    /// Members that are in the group now.
+    public let members: Int
+    /// Partitions that it owns or has committed.
+    public let partitions: Int
+    /// Records that readers can see and the group has not handled.
+    public let lag: Int64
+}
+
+/// A group at one moment.
+public struct GroupDescription: Sendable, Equatable {
+    /// The group's name.
+    public let name: String
+    /// When it was made, in milliseconds since 1970.
+    public let createdAt: Int64
+    /// Records that readers can see and the group has not handled, over all partitions whose lag is
+    /// known.
+    public let lag: Int64
+    /// Who is in it, in order of their ids.
+    public let members: [GroupMemberInfo]
+    /// What it owns or has committed.
+    public let partitions: [GroupPartitionInfo]
+}
+
+/// A member of a group.
+public struct GroupMemberInfo: Sendable, Equatable {
+    /// The member's own random id: 32 hexadecimal digits.
+    public let id: String
+    /// The name that outlives its process; nil: none.
+    public let instance: String?
+    /// The name of its client.
+    public let client: String
+    /// Partitions that it is told to own.
+    public let partitions: Int
+    /// Not heard of for so long, it is taken for dead.
+    public let sessionTimeout: Duration
+    /// Asking for nothing for so long, it is taken for stuck; zero: never.
+    public let progressTimeout: Duration
+    /// Names of topics, and patterns, that it wants.
+    public let topics: [String]
+}
+
+/// How far a group is in a partition.
+public struct GroupPartitionInfo: Sendable, Equatable {
+    /// Which one. Of a topic that was deleted, the name is empty.
+    public let partition: TopicPartition
+    /// The id of the member that owns it; nil: nobody.
+    public let owner: String?
+    /// Rises with each owner.
+    public let epoch: Int32
+    /// Its owner was asked to give it up.
+    public let isLeaving: Bool
+    /// The next record to handle; nil: never committed.
+    public let committed: Int64?
+    /// Handled beyond `committed`, in order.
+    public let finished: [Range<Int64>]
+    /// What the application said with the commit.
+    public let metadata: String
+    /// When it was committed, in milliseconds since 1970; nil: never.
+    public let committedAt: Int64?
+    /// The first offset that can be read; nil: not known.
+    public let logStart: Int64?
+    /// Readers see what lies below; nil: not known.
+    public let highWatermark: Int64?
+    /// Records that readers can see and the group has not handled; nil: not known.
+    public let lag: Int64?
+}
