@@ -124,12 +124,12 @@ extension GroupCore {
                 let reply = try frame.decode(CommitOffsetsReply.self).message
                 if reply.error != .none {
                     let error = MartletError(reply.error, reply.message, context: facts)
-                    if error.isRetriable { return afterPause { $0.sendCommits() } }
+                    if error.isRetriable { return retry(error) { $0.sendCommits() } }
                     refused(entries.map(\.key), error)
                     job.end(error)
                 } else if reply.results.count == entries.count {
-                    guard take(reply.results, entries, job) else {
-                        return afterPause { $0.sendCommits() }
+                    if let error = take(reply.results, entries, job) {
+                        return retry(error) { $0.sendCommits() }
                     }
                 } else {
                     link.interrupt(context.brokenProtocol("a commit's results are missing"))
@@ -143,11 +143,11 @@ extension GroupCore {
         sendCommits()
     }
 
-    /// False: the same is to be said again.
+    /// Returns why the same is to be said again; nil: it is not.
     private func take(
         _ results: [CommitResult],
         _ entries: [(key: OwnedKey, position: GroupLedger.Position)], _ job: CommitLine.Job
-    ) -> Bool {
+    ) -> MartletError? {
         var first: MartletError?
         for (entry, result) in zip(entries, results) {
             guard result.error != .none else {
@@ -156,12 +156,12 @@ extension GroupCore {
             }
             let error = MartletError(
                 result.error, result.message, context: entry.key.name.context)
-            if error.isRetriable { return false }
+            if error.isRetriable { return error }
             first = first ?? error
             refused([entry.key], error)
         }
         job.end(first)
-        return true
+        return nil
     }
 
     private func refused(_ keys: [OwnedKey], _ error: MartletError) {

@@ -51,7 +51,7 @@ extension GroupCore {
             guard reply.error == .none else {
                 let error = MartletError(reply.error, reply.message, context: facts)
                 guard error.isRetriable else { return fail(error) }
-                return afterPause { $0.join() }
+                return retry(error) { $0.join() }
             }
             attempts = 0
             phase = .joined
@@ -152,7 +152,7 @@ extension GroupCore {
         if error.code == .fencedMember || error.code == .unknownGroup {
             isFenced(error)
         } else if error.isRetriable {
-            afterPause { $0.heartbeat() }
+            retry(error) { $0.heartbeat() }
         } else {
             fail(error)
         }

@@ -132,6 +132,15 @@ final class GroupCore: @unchecked Sendable {
         }
     }
 
+    /// Does it again, elsewhere when this broker is about to go.
+    func retry(_ error: MartletError, _ body: @escaping @Sendable (GroupCore) -> Void) {
+        if error.code == .shuttingDown {
+            link.interrupt(error)
+        } else {
+            afterPause(body)
+        }
+    }
+
     /// Ends without a word to the broker. Called on the queue.
     func end() {
         if phase == .closed { return }
