@@ -28,7 +28,7 @@ enum CommandTree {
                     + "while 'tail' follows it."),
         ],
         commands: [
-            TopicCommands.group, ProduceCommand.command, TailCommand.command,
+            TopicCommands.group, GroupCommands.group, ProduceCommand.command, TailCommand.command,
             OffsetsCommand.command, StatusCommand.command, DoctorCommand.command,
             BackupCommands.backup, BackupCommands.restore, DumpCommands.group, BenchCommands.group,
             CheckConfigCommand.command,

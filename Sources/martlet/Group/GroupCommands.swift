@@ -1,0 +1,98 @@
+import MartletClient
+import MartletConfiguration
+import MartletJSON
+
+/// `martlet group ...`.
+enum GroupCommands {
+    static let group: Command = Command(
+        "group", aliases: ["groups", "g"], "Make, list, look at and delete groups of consumers.",
+        examples: [
+            ExampleSpec("martlet group list", "All of them, with their lag"),
+            ExampleSpec("martlet group describe board", "Who owns what, and how far it is"),
+        ],
+        commands: [create, list, GroupDescribeCommand.command, delete])
+
+    static let argument = ArgumentSpec("GROUP", "The group's name.")
+
+    private static let create: Command = Command(
+        CommandSpec(
+            "create", "Make a group without members: its lag counts from then on.",
+            discussion: ["The first member that joins makes its group too."],
+            arguments: [argument], flags: [CommonFlags.result],
+            examples: [ExampleSpec("martlet group create board", "Before its members come")])
+    ) { context in
+        let name = try context.argument(0)
+        let wantsJSON = context.wantsJSON
+        try await context.withClient { try await $0.admin.createGroup(name) }
+        if wantsJSON {
+            try context.output.jsonLine(["group": .string(name), "created": .boolean(true)])
+        } else {
+            context.output.message("made group \(name)")
+        }
+    }
+
+    private static let list: Command = Command(
+        CommandSpec(
+            "list", aliases: ["ls"], "List the groups, with their lag.",
+            flags: [
+                CommonFlags.output(
+                    [.table, .json, .jsonl, .name],
+                    "table (default), json, jsonl, or name for the names alone."),
+                CommonFlags.noHeaders,
+            ],
+            examples: [
+                ExampleSpec("martlet group list", "All of them"),
+                ExampleSpec("martlet group list -o name", "For a shell loop"),
+            ])
+    ) { context in
+        let groups = try await context.withClient { try await $0.admin.listGroups() }
+        var table = Table([
+            .left("NAME"), .right("MEMBERS"), .right("PARTITIONS"), .right("LAG"),
+        ])
+        for group in groups {
+            table.add([
+                group.name, "\(group.members)", "\(group.partitions)", "\(group.lag)",
+            ])
+        }
+        let objects: [JSONValue] = groups.map { group in
+            [
+                "name": .string(group.name), "members": JSONValue(group.members),
+                "partitions": JSONValue(group.partitions), "lag": .integer(group.lag),
+            ]
+        }
+        try context.show(table, objects: objects, names: groups.map(\.name))
+    }
+
+    private static let delete: Command = Command(
+        CommandSpec(
+            "delete", aliases: ["rm"], "Delete a group, and how far it was.",
+            discussion: [
+                "A group with members is refused: stop them first. Asks for the name to be typed "
+                    + "again; a script adds --yes."
+            ],
+            arguments: [argument],
+            flags: [CommonFlags.yes, CommonFlags.dryRun, CommonFlags.result],
+            examples: [ExampleSpec("martlet group delete board", "Asks first")])
+    ) { context in
+        let name = try context.argument(0)
+        let wantsJSON = context.wantsJSON
+        let isDryRun = context.invocation.has("dry-run")
+        try await context.withClient { client in
+            let group = try await client.admin.describeGroup(name)
+            let what =
+                "this deletes group \(name) and its offsets in "
+                + Shown.plural(group.partitions.count, "partition")
+            if isDryRun {
+                context.output.message("\(what) (dry run: nothing was done)")
+            } else {
+                try context.confirm(name, what)
+                try await client.admin.deleteGroup(name)
+            }
+        }
+        if wantsJSON {
+            try context.output.jsonLine(["group": .string(name), "deleted": .boolean(!isDryRun)])
+        } else if !isDryRun {
+            context.output.message("deleted group \(name)")
+        }
+    }
+}

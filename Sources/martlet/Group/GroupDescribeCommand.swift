@@ -1,0 +1,93 @@
+import MartletClient
+import MartletConfiguration
+import MartletJSON
+
+/// `martlet group describe`.
+enum GroupDescribeCommand {
+    static let command: Command = Command(
+        CommandSpec(
+            "describe", aliases: ["show"], "Show a group's members, and how far it is.",
+            arguments: [GroupCommands.argument],
+            flags: [CommonFlags.output, CommonFlags.noHeaders],
+            examples: [
+                ExampleSpec("martlet group describe board", "For people"),
+                ExampleSpec("martlet group describe board -o json", "For programs"),
+            ])
+    ) { context in
+        let name = try context.argument(0)
+        let format = context.format()
+        let group = try await context.withClient { try await $0.admin.describeGroup(name) }
+        switch format {
+        case .table, .name, .raw: try context.output.write(text(group, context))
+        case .json: try context.output.json(json(group))
+        case .jsonl: try context.output.jsonLine(json(group))
+        }
+    }
+
+    private static func text(_ group: GroupDescription, _ context: CommandContext) -> String {
+        var facts = Facts()
+        facts.add("group", group.name)
+        facts.add("made", TimeText.text(group.createdAt))
+        facts.add("members", "\(group.members.count)")
+        facts.add("lag", "\(group.lag)")
+        var members = Table([
+            .left("MEMBER"), .left("INSTANCE"), .left("CLIENT"), .right("PARTITIONS"),
+            .left("TOPICS"),
+        ])
+        for member in group.members {
+            members.add([
+                member.id, member.instance ?? "", member.client, "\(member.partitions)",
+                member.topics.joined(separator: ","),
+            ])
+        }
+        var partitions = Table([
+            .left("TOPIC"), .right("PARTITION"), .right("COMMITTED"), .right("END"),
+            .right("LAG"), .left("OWNER"), .right("EPOCH"),
+        ])
+        for line in group.partitions {
+            partitions.add([
+                line.partition.topic, "\(line.partition.partition)",
+                line.committed.map { "\($0)" } ?? "never",
+                line.highWatermark.map { "\($0)" } ?? "?", line.lag.map { "\($0)" } ?? "?",
+                (line.owner ?? "") + (line.isLeaving ? " (leaving)" : ""), "\(line.epoch)",
+            ])
+        }
+        let hasHeader = !context.invocation.has("no-headers")
+        return facts.text + "\n" + members.text(hasHeader: hasHeader) + "\n"
+            + partitions.text(hasHeader: hasHeader)
+    }
+
+    private static func json(_ group: GroupDescription) -> JSONValue {
+        [
+            "name": .string(group.name), "createdAt": .integer(group.createdAt),
+            "lag": .integer(group.lag),
+            "members": .array(
+                group.members.map { member in
+                    [
+                        "id": .string(member.id),
+                        "instance": member.instance.map { .string($0) } ?? .null,
+                        "client": .string(member.client),
+                        "partitions": JSONValue(member.partitions),
+                        "topics": .array(member.topics.map { .string($0) }),
+                    ]
+                }),
+            "partitions": .array(group.partitions.map(json)),
+        ]
+    }
+
+    private static func json(_ line: GroupPartitionInfo) -> JSONValue {
+        [
+            "topic": .string(line.partition.topic),
+            "partition": JSONValue(line.partition.partition),
+            "owner": line.owner.map { .string($0) } ?? .null, "epoch": JSONValue(line.epoch),
+            "isLeaving": .boolean(line.isLeaving),
+            "committed": line.committed.map { .integer($0) } ?? .null,
+            "committedAt": line.committedAt.map { .integer($0) } ?? .null,
+            "finished": .array(line.finished.map(RangeJSON.value)),
+            "metadata": .string(line.metadata),
+            "logStart": line.logStart.map { .integer($0) } ?? .null,
+            "highWatermark": line.highWatermark.map { .integer($0) } ?? .null,
+            "lag": line.lag.map { .integer($0) } ?? .null,
+        ]
+    }
+}
