@@ -143,6 +143,52 @@ struct GroupConsumerTests {
         }
     }
 
+    @Test func `a record in hand is finished before its partition goes to another`() async throws {
+        try await Self.with(["t": 2]) { _, client in
+            try await GroupTest.fill(client, 0..<2, partitions: 2)
+            let member = GroupTest.member()
+            try await client.withGroupConsumer(member) { a in
+                var records = a.records.makeAsyncIterator()
+                let first = try #require(try await records.next())
+                let second = try #require(try await records.next())
+                try await client.withGroupConsumer(member) { b in
+                    // The one that is done with goes, if it is that one; the other waits.
+                    try await withThrowingTaskGroup(of: Void.self) { tasks in
+                        tasks.addTask { try await GroupTest.owns(b, 1) }
+                        try await GroupTest.owns(a, 1)
+                        let group = try await client.admin.describeGroup("g")
+                        let inHand = group.partitions.first {
+                            $0.partition.partition == second.partition
+                        }
+                        if inHand?.isLeaving == true {
+                            let owned = await b.assignment()
+                            #expect(owned.isEmpty)
+                        }
+                        try await GroupTest.fill(client, 2..<4, partitions: 2)
+                        _ = try await records.next()
+                        try await tasks.waitForAll()
+                    }
+                }
+                _ = first
+            }
+        }
+    }
+
+    @Test func `throws when the broker stays away longer than the deadline`() async throws {
+        try await Self.with(["t": 1]) { broker, client in
+            var member = GroupTest.member()
+            member.deadline = .milliseconds(100)
+            let error = await #expect(throws: MartletError.self) {
+                try await client.withGroupConsumer(member) { consumer in
+                    try await GroupTest.owns(consumer, 1)
+                    await broker.stop()
+                    _ = try await Self.take(1, of: consumer)
+                }
+            }
+            #expect(error?.code == .connectionFailed)
+        }
+    }
+
     @Test func `the partitions of a member that died go to others`() async throws {
         let clock = ManualClock()
         try await Self.with(clock: clock) { _, client in
