@@ -49,16 +49,19 @@ extension ToolError {
     /// The exit code that a broker's or the client's error leads to.
     static func exitCode(of code: MartletErrorCode) -> ToolExitCode {
         switch code {
-        case .unknownTopic, .unknownTopicID, .unknownPartition, .offsetOutOfRange, .offsetsLost:
+        case .unknownTopic, .unknownTopicID, .unknownPartition, .offsetOutOfRange, .offsetsLost,
+            .unknownGroup:
             .notFound
         case .notAuthorized, .diskFull, .messageTooLarge, .limitReached, .invalidRecord,
-            .invalidTimestamp, .unsupportedCompressionType:
+            .invalidTimestamp, .unsupportedCompressionType, .groupNotEmpty:
             .refused
         case .requestTimedOut, .deadlineExceeded: .timeout
-        case .topicExists, .staleProducerEpoch, .outOfOrderSequence, .duplicateSequence: .conflict
+        case .topicExists, .staleProducerEpoch, .outOfOrderSequence, .duplicateSequence,
+            .groupExists, .fencedMember, .staleMemberEpoch:
+            .conflict
         case .connectionFailed, .connectionLost, .shuttingDown: .unreachable
         case .invalidArgument, .invalidConfig, .invalidPartitions, .invalidTopicName,
-            .corruptMessage:
+            .invalidGroupName, .corruptMessage:
             .usage
         case _: .failure  // no closed set: newer brokers may answer with codes of their own
         }
@@ -78,6 +81,7 @@ extension ToolError {
     private static func advice(_ error: MartletError) -> String? {
         switch error.code {
         case .connectionFailed: unreachable(error)
+        case .unknownGroup: "'martlet group list' shows what there is"
         case .unknownTopic: "'martlet topic list' shows what there is"
         case .topicExists: "add --if-not-exists if that is fine"
         case .corruptMessage: "'martlet topic verify' shows all damaged ranges"

@@ -199,6 +199,26 @@ import Testing
         }
     }
 
+    @Test func `a group goes on where its last reader ended`() throws {
+        try run("topic", "create", "t", "--partitions", "1")
+        try run("produce", "t", input: (0..<10).map { "\($0)\n" }.joined())
+        for start in [0, 4] {
+            let words = ["tail", "t", "--group", "g", "--from", "earliest", "-o", "raw"]
+            let child = try self.start(words + ["-c", "4"])
+            #expect(child.wait() == .exited(0), "\(child.errorOutput)")
+            #expect(lines(child.output) == (start..<start + 4).map { "\($0)" })
+        }
+        let group = try JSONValue(parsing: run("group", "describe", "g", "-o", "json").output)
+        #expect(group["lag"]?.integerValue == 2)
+        #expect(group["partitions"]?.arrayValue?.first?["committed"]?.integerValue == 8)
+        #expect(try run("group", "list", "-o", "name").output == "g\n")
+        try run("group", "describe", "g")
+        try run("group", "create", "g", expect: 6)
+        try run("group", "delete", "g", "--yes")
+        try run("group", "describe", "g", expect: 3)
+        try run("tail", "t", "--group", "g", "--until", "end", expect: 2)
+    }
+
     @Test func `Ctrl-C ends a tail in order`() throws {
         try run("topic", "create", "t")
         try run("produce", "t", input: "a\n")

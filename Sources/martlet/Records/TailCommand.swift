@@ -15,6 +15,9 @@ enum TailCommand {
                 "Ends at what is the end when it begins. With -f it goes on with what comes; so it "
                     + "does with -c until it has that many, and with --from latest, unless -e is "
                     + "there. Ctrl-C ends it in order.",
+                "With --group it reads what the group's other members leave to it, goes on where the "
+                    + "group is (--from says where one begins that is nowhere yet), commits what it "
+                    + "has printed, and ends with -c or Ctrl-C.",
                 "--format: " + RecordFormat.meaning,
             ],
             arguments: [TopicCommands.topicArgument], flags: flags,
@@ -38,6 +41,7 @@ enum TailCommand {
         FlagSpec("follow", short: "f", "Go on with what comes."),
         FlagSpec("exit", short: "e", "End at the end, whatever else is there."),
         FlagSpec("count", short: "c", value: "N", "End after N records."),
+        FlagSpec("group", value: "GROUP", "Read as a member of this group."),
         CommonFlags.partition,
         FlagSpec("key", short: "k", value: "KEY", "Only records with this key."),
         FlagSpec("grep", short: "g", value: "TEXT", "Only records with this text in the value."),
@@ -51,11 +55,18 @@ enum TailCommand {
 
     private static func run(_ context: CommandContext) async throws {
         let plan = try TailPlan(context)
+        let group = try context.invocation.value("group").map {
+            try GroupTail($0, plan, context)
+        }
         try await Interruption.cancelling {
             var printer = try RecordPrinter(context)
             do {
                 try await context.withClient { client in
-                    try await read(client, plan, context, &printer)
+                    if let group {
+                        try await group.run(client, context, &printer)
+                    } else {
+                        try await read(client, plan, context, &printer)
+                    }
                 }
                 try printer.finish()
             } catch is CancellationError {
@@ -98,7 +109,7 @@ enum TailCommand {
         }
     }
 
-    private static func describe(_ event: ConsumerEvent) -> String? {
+    static func describe(_ event: ConsumerEvent) -> String? {
         switch event {
         case .caughtUp: nil
         case .offsetsLost(let partition, let range):
