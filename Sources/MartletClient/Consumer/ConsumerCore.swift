@@ -129,7 +129,10 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         if isClosed || cursor.isStopped { return }
         cursor.isStopped = true
         cursor.generation += 1
-        if owner == nil, cursors.allSatisfy(\.isStopped) {
+        if owner != nil {
+            // What was deleted, the group takes away.
+            if error.code != .unknownTopicID { shelf.stop(cursor.name, error) }
+        } else if cursors.allSatisfy(\.isStopped) {
             fail(error)
         } else {
             shelf.stop(cursor.name, error)

@@ -114,6 +114,7 @@ final class GroupCore: @unchecked Sendable {
         isFailed = true
         joined.fail(error)
         reading.fail(error)
+        failCommits(error)
     }
 
     /// Runs something on the queue, for who is not there.

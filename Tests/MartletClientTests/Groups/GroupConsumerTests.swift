@@ -189,6 +189,25 @@ struct GroupConsumerTests {
         }
     }
 
+    @Test func `topics of a pattern come and go`() async throws {
+        try await Self.with(["a.1": 1, "a.2": 1, "b": 1]) { _, client in
+            let member = GroupTest.member(topics: ["a.*"])
+            try await client.withGroupConsumer(member) { consumer in
+                try await GroupTest.owns(consumer, 2)
+                try await client.admin.createTopic("a.3", partitions: 2)
+                try await GroupTest.owns(consumer, 4)
+                try await GroupTest.fill(client, 0..<10, topic: "a.1", partitions: 1)
+                let found = try await Self.take(10, of: consumer)
+                #expect(found == Array(0..<10))
+                try await client.admin.deleteTopic("a.1")
+                try await GroupTest.owns(consumer, 3)
+                try await GroupTest.fill(client, 10..<20, topic: "a.3", partitions: 2)
+                let later = try await Self.take(10, of: consumer)
+                #expect(later.sorted() == Array(10..<20))
+            }
+        }
+    }
+
     @Test func `the partitions of a member that died go to others`() async throws {
         let clock = ManualClock()
         try await Self.with(clock: clock) { _, client in
