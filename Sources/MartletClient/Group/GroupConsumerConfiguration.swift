@@ -42,7 +42,8 @@ public struct GroupConsumerConfiguration: Sendable {
     /// Names of topics, and patterns with `*`; at least one.
     public var topics: [String]
     /// Names the member over restarts of its process: who joins with the name of another member
-    /// takes its partitions at once. It does not leave when it is closed. nil: an ordinary member.
+    /// takes its partitions at once, and that one's sequence throws `FENCED_MEMBER`. It does not leave
+    /// when it is closed. nil: an ordinary member.
     public var instance: String?
     /// A member that is not heard of for so long is taken for dead. One second to five minutes, or
     /// what the broker allows.

@@ -166,8 +166,23 @@ extension GroupCore {
         events.post(.fenced(error))
         if phase == .leaving { return }
         phase = .joining
-        if configuration.instance == nil { member = Self.newMember() }
-        afterPause { $0.join() }
+        if let instance = configuration.instance {
+            steward.add { [weak self] in await self?.returnUnlessTaken(instance, error) }
+        } else {
+            member = Self.newMember()
+            afterPause { $0.join() }
+        }
+    }
+
+    /// Another process with the same name has taken over: two that take it from each other in turn
+    /// would get nothing done. By the steward.
+    private func returnUnlessTaken(_ instance: String, _ error: MartletError) async {
+        let id = await onQueue { $0.member.description }
+        let members = (try? await admin.describeGroup(configuration.group))?.members ?? []
+        let isTaken = members.contains { $0.instance == instance && $0.id != id }
+        await onQueue { core in
+            if isTaken { core.fail(error) } else { core.afterPause { $0.join() } }
+        }
     }
 
     /// Nothing was heard of the broker for the session's time: others may have the partitions.

@@ -189,6 +189,27 @@ struct GroupConsumerTests {
         }
     }
 
+    @Test func `who joins under another's name takes its place, for good`() async throws {
+        try await Self.with(["t": 2]) { _, client in
+            var member = GroupTest.member()
+            member.instance = "one"
+            try await GroupTest.fill(client, 0..<4, partitions: 2)
+            let error = await #expect(throws: MartletError.self) {
+                try await client.withGroupConsumer(member) { old in
+                    try await GroupTest.owns(old, 2)
+                    try await client.withGroupConsumer(member) { new in
+                        let found = try await Self.take(4, of: new)
+                        #expect(found.sorted() == Array(0..<4))
+                    }
+                    for try await _ in old.batches {}
+                }
+            }
+            #expect(error?.code == .fencedMember)
+            let group = try await client.admin.describeGroup("g")
+            #expect(group.members.map(\.instance) == ["one"] && group.lag == 0)
+        }
+    }
+
     @Test func `topics of a pattern come and go`() async throws {
         try await Self.with(["a.1": 1, "a.2": 1, "b": 1]) { _, client in
             let member = GroupTest.member(topics: ["a.*"])
