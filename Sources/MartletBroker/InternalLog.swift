@@ -33,7 +33,8 @@ struct InternalLog {
         if let log = topic.partition(number) { return log }
         throw StorageError(
             .offline,
-            "\(topic.name) has no partition \(number): \(topic.offlineReason?.text ?? "it is offline")")
+            "\(topic.name) has no partition \(number): \(topic.offlineReason?.text ?? "it is offline")"
+        )
     }
 
     /// Hands every value to `take`, in order: the place where it lies, and its offset. Blocks.
