@@ -199,7 +199,8 @@ class Client:
         reply = self.call(
             FETCH,
             struct.pack(">IIIBI", 200, 1, 1 << 20, 0, 1) + topic
-            + struct.pack(">iqI", partition, offset, 1 << 20))
+            + struct.pack(">iqIi", partition, offset, 1 << 20, 0)
+            + struct.pack(">H16x", 0))  # of no group
         assert reply.take("I") == 1
         reply.take("I")
         code, message = reply.take("H"), reply.text()
