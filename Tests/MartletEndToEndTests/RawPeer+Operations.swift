@@ -37,10 +37,16 @@ extension RawPeer {
         RawBytes.integer(wait) + RawBytes.integer(UInt32(1)) + RawBytes.integer(maxBytes)
             + [verify ? 1 : 0] + RawBytes.integer(UInt32(1)) + topic + RawBytes.integer(Int32(0))
             + RawBytes.integer(offset) + RawBytes.integer(maxBytes)
+            // Of no group: no epoch, no name, no member.
+            + RawBytes.integer(Int32(0)) + RawBytes.string("") + [UInt8](repeating: 0, count: 16)
     }
 
     func fetch(_ topic: [UInt8], from offset: Int64, verify: Bool = false) throws -> Fetched {
         let reply = try #require(request(21, Self.fetch(topic, from: offset, verify: verify)))
+        // Of the whole as of the partition: it may be asked for again.
+        if reply.error == Self.tooManyRequests {
+            return Fetched(error: reply.error, logStart: -1, damaged: [], batches: [])
+        }
         try #require(reply.error == 0, "\(reply.message)")
         return Self.fetched(reply)
     }
