@@ -304,6 +304,31 @@ import Testing
         try harness.stop()
     }
 
+    @Test func `more is granted and committed at once than a batch holds`() throws {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client, partitions: 1_200)
+        let member = RawMember(client, 1)
+        try member.join()
+        try member.waitForChange()
+        #expect(member.owned.count == 1_200)
+        var request = CommitOffsetsRequest()
+        request.group = "g"
+        request.member = member.id
+        request.entries = member.owned.map { owned in
+            var entry = CommitEntry()
+            entry.owned = owned.owned
+            entry.position.offset = 7
+            entry.position.metadata = String(repeating: "m", count: 4_096)
+            return entry
+        }
+        let reply = try client.ask(request)
+        #expect(reply.error == .none && reply.results.allSatisfy { $0.error == .none })
+        #expect(reply.results.count == 1_200)
+        #expect(member.owned.allSatisfy { $0.owned.topic == topic })
+        try harness.stop()
+    }
+
     @Test func `groups are made and deleted by name`() throws {
         let harness = try BrokerHarness()
         let client = try harness.hello()

@@ -186,18 +186,35 @@ extension CommittedOffset {
     }
 }
 
-/// Records of groups as one batch, ready to be appended.
+/// Records of groups as batches, ready to be appended.
 enum GroupBatch {
+    /// Far below what any topic refuses, however long what members and commits say.
+    private static let bytesMax = 256 * 1_024
+
+    /// The same entries in order, in parts that each make a batch.
+    static func parts(_ entries: [GroupEntry]) throws(WireError) -> [[GroupEntry]] {
+        var parts: [[GroupEntry]] = []
+        var bytes = bytesMax
+        for entry in entries {
+            let size = RecordBatchBuilder.estimatedBytes(
+                keyBytes: 0, valueBytes: try entry.byteCount)
+            if bytes + size > bytesMax {
+                parts.append([])
+                bytes = 0
+            }
+            parts[parts.count - 1].append(entry)
+            bytes += size
+        }
+        return parts
+    }
+
     static func encode(
         _ entries: [GroupEntry], time: Int64
     ) throws(WireError) -> (slab: ByteSlab, header: RecordBatchHeader) {
         var values: [ByteSlab] = []
         var bytes = 0
-        for entry in entries {
-            var entry = entry
-            var meter = FieldMeter(version: 1)
-            try entry.fields(&meter)
-            let slab = ByteSlab(capacity: meter.byteCount)
+        for var entry in entries {
+            let slab = ByteSlab(capacity: try entry.byteCount)
             var encoder = FieldEncoder(into: slab, version: 1)
             try entry.fields(&encoder)
             values.append(slab)
@@ -213,5 +230,16 @@ enum GroupBatch {
             }
         }
         return (slab, builder.finish(producerID: -1, producerEpoch: -1, baseSequence: -1))
+    }
+}
+
+extension GroupEntry {
+    fileprivate var byteCount: Int {
+        get throws(WireError) {
+            var copy = self
+            var meter = FieldMeter(version: 1)
+            try copy.fields(&meter)
+            return meter.byteCount
+        }
     }
 }

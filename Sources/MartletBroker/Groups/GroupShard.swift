@@ -160,38 +160,55 @@ final class GroupShard: AppendRetry, Sendable {
         case refused(ErrorCode, String)
     }
 
+    /// Appends records in as many batches as they need; each part holds once it is appended. No
+    /// record needs the ones behind it: who is cut short is run again.
     private func append(
         _ records: [GroupRecord], _ state: inout State, _ effects: inout Effects
     ) -> Appending {
         effects.end = state.end
-        guard !records.isEmpty else { return .appended }
         do throws(WireError) {
-            let (slab, header) = try GroupBatch.encode(
-                records.map { GroupEntry($0) }, time: clock.wallMilliseconds())
-            switch log.append(slab, 0..<slab.count, header, retry: self) {
-            case .appended(let receipt), .duplicate(let receipt): state.end = receipt.endOffset
-            case .later:
-                state.isPutOff = true
-                return .later
-            case .refused(let refusal):
-                let (code, text) = StorageErrors.refusal(refusal)
-                return .refused(code, text)
+            for part in try GroupBatch.parts(records.map { GroupEntry($0) }) {
+                let appending = try append(part, &state)
+                guard case .appended = appending else { return appending }
+                effects.end = state.end
+                hold(part.compactMap(\.record), &state, &effects)
             }
         } catch {
             return .refused(.internalError, error.description)
         }
-        effects.end = state.end
+        return .appended
+    }
+
+    private func append(
+        _ part: [GroupEntry], _ state: inout State
+    ) throws(WireError) -> Appending {
+        let (slab, header) = try GroupBatch.encode(part, time: clock.wallMilliseconds())
+        switch log.append(slab, 0..<slab.count, header, retry: self) {
+        case .appended(let receipt), .duplicate(let receipt):
+            state.end = receipt.endOffset
+            return .appended
+        case .later:
+            state.isPutOff = true
+            return .later
+        case .refused(let refusal):
+            let (code, text) = StorageErrors.refusal(refusal)
+            return .refused(code, text)
+        }
+    }
+
+    /// Makes it so, and remembers to save the state when much has happened.
+    private func hold(
+        _ records: [GroupRecord], _ state: inout State, _ effects: inout Effects
+    ) {
         for record in records {
             state.coordinator.replay(record)
             dismiss(record, &state, &effects)
         }
         state.replayed += records.count
-        if state.replayed > state.snapshotAfter {
-            state.replayed = 0
-            state.snapshotAfter = state.coordinator.recordsBeforeSnapshot
-            effects.snapshot = (state.coordinator, state.end)
-        }
-        return .appended
+        guard state.replayed > state.snapshotAfter else { return }
+        state.replayed = 0
+        state.snapshotAfter = state.coordinator.recordsBeforeSnapshot
+        effects.snapshot = (state.coordinator, state.end)
     }
 
     /// Who is no member any more need not wait to hear it.

@@ -14,8 +14,6 @@ import Synchronization
 /// The last but one stays with the records behind it: rot in the newest costs no state.
 final class GroupSnapshots: AppendRetry, Sendable {
     static let topicName = "$group-snapshots"
-    private static let entriesPerBatch = 1_000
-
     /// A snapshot on its way into the log.
     private struct Writing {
         var batches: [[GroupEntry]]
@@ -74,21 +72,21 @@ final class GroupSnapshots: AppendRetry, Sendable {
             offset,
             Once { [self] failure in
                 guard failure == nil else { return abandon() }
-                disk.execute { [self] in
-                    let batches = Self.batches(coordinator.snapshot(), offset)
-                    state.withLock { $0.writing?.batches = batches.reversed() }
-                    advance()
-                }
+                disk.execute { [self] in begin(coordinator.snapshot(), offset) }
             })
     }
 
-    private static func batches(_ records: [GroupRecord], _ offset: Int64) -> [[GroupEntry]] {
+    private func begin(_ records: [GroupRecord], _ offset: Int64) {
         var entries = [GroupEntry(.snapshotBegins)]
         entries += records.map { GroupEntry($0) }
         entries.append(GroupEntry(.snapshotEnds, covers: offset))
-        return stride(from: 0, to: entries.count, by: entriesPerBatch).map {
-            Array(entries[$0..<min($0 + entriesPerBatch, entries.count)])
+        do throws(WireError) {
+            let batches = try GroupBatch.parts(entries)
+            state.withLock { $0.writing?.batches = batches.reversed() }
+        } catch {
+            return fail(error.description)
         }
+        advance()
     }
 
     /// Appends what is left of the snapshot, as far as the log takes it.
