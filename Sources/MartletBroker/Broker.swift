@@ -131,6 +131,7 @@ package final class Broker: Sendable {
             for loop in loops { loop.post(.run { loop.closeAll() }) }
             _ = waitUntilEmpty(.seconds(1))
         }
+        wait { services.groups.stop($0) }
         defer {
             state.detach()
             for loop in loops { loop.queue.releaseThread() }

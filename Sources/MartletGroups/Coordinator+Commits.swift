@@ -21,11 +21,20 @@ extension Coordinator {
         let group = try group(name)
         if let id {
             try checkOwner(name, id, commit.partition, epoch: commit.epoch)
-        } else if !group.state.members.isEmpty {
-            throw .groupNotEmpty(members: group.state.members.count)
+        } else {
+            guard group.state.members.isEmpty else {
+                throw .groupNotEmpty(members: group.state.members.count)
+            }
+            try checkExists(commit.partition)
         }
         try check(commit.committed)
         return .committed(group: name, commit.partition, commit.committed)
+    }
+
+    /// What is invented must not be remembered.
+    private func checkExists(_ key: TopicPartition) throws(GroupRefusal) {
+        guard let topic = shapes[key.topic] else { throw .unknownTopic }
+        guard (0..<topic.partitions).contains(key.partition) else { throw .unknownPartition }
     }
 
     private func check(_ committed: CommittedOffset) throws(GroupRefusal) {

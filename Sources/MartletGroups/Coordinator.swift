@@ -10,7 +10,7 @@ package struct Coordinator: Sendable {
     let limits: GroupLimits
     var groups: [String: Group] = [:]
     var topics: [String: TopicShape] = [:]
-    var topicNames: [TopicID: String] = [:]
+    var shapes: [TopicID: TopicShape] = [:]
     /// Groups with something to settle.
     var unsettled: Set<String> = []
     /// Nothing is due before this, on the monotonic clock; nil: nothing at all. A session that is
@@ -38,14 +38,28 @@ package struct Coordinator: Sendable {
             groups[name] = nil
             unsettled.remove(name)
         case .joined, .left:
+            makeIfLost(record)
             groups[name]?.state.apply(record)
             groups[name]?.activity.isTargetStale = true
             unsettled.insert(name)
         case .granted, .freed, .forgotten:
+            makeIfLost(record)
             groups[name]?.state.apply(record)
             unsettled.insert(name)
         case .committed:
+            makeIfLost(record)
             groups[name]?.state.apply(record)
+        }
+    }
+
+    /// Damage may have taken the record that made a group: what came after it counts all the same.
+    private mutating func makeIfLost(_ record: GroupRecord) {
+        switch record {
+        case .joined, .granted, .committed:
+            if groups[record.group] == nil {
+                groups[record.group] = Group(state: GroupState(createdAt: 0))
+            }
+        case .created, .deleted, .left, .freed, .forgotten: break
         }
     }
 
@@ -65,8 +79,8 @@ package struct Coordinator: Sendable {
     /// The topics that there are now. Groups whose members want one of them see the change.
     package mutating func topicsChanged(_ shapes: [TopicShape]) {
         topics = Dictionary(shapes.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-        topicNames = Dictionary(
-            shapes.map { ($0.id, $0.name) }, uniquingKeysWith: { first, _ in first })
+        self.shapes = Dictionary(
+            shapes.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         for (name, group) in groups where !group.state.members.isEmpty {
             groups[name]?.activity.isTargetStale = true
             unsettled.insert(name)

@@ -8,6 +8,8 @@ package enum GroupRefusal: Error, Equatable, Sendable {
     case staleEpoch
     /// Only a group without members can be changed like that.
     case groupNotEmpty(members: Int)
+    case unknownTopic
+    case unknownPartition
     case limitReached(String)
     case invalid(field: String, reason: String)
 }

@@ -153,6 +153,29 @@ import Testing
         #expect(harness.commit(nil, partition, epoch: 0, 3) == nil)
     }
 
+    @Test func `a group whose making is lost keeps what came after`() throws {
+        var harness = joined()
+        let partition = TopicPartition(Self.orders.id, 0)
+        let epoch = try #require(
+            harness.owned(first)[partition] ?? harness.owned(second)[partition])
+        let owner = harness.owned(first)[partition] == nil ? second : first
+        #expect(harness.commit(owner, partition, epoch: epoch, 8) == nil)
+        var damaged = Coordinator(limits: GroupLimits(), incarnation: 3)
+        for record in harness.log.dropFirst() { damaged.replay(record) }
+        let group = try damaged.describe("g")
+        #expect(group.members.count == 2)
+        #expect(group.partitions.contains { $0.committed?.offset == 8 })
+    }
+
+    @Test func `offsets are set only of what exists`() throws {
+        var harness = harness()
+        harness.take(try harness.coordinator.create("g", at: harness.now))
+        let missing = TopicPartition(Self.orders.id, 4)
+        #expect(harness.commit(nil, missing, epoch: 0, 1) == .unknownPartition)
+        let invented = TopicPartition(TopicID(high: 5, low: 5), 0)
+        #expect(harness.commit(nil, invented, epoch: 0, 1) == .unknownTopic)
+    }
+
     @Test func `limits are held`() {
         var limits = GroupLimits()
         limits.membersMax = 1

@@ -39,6 +39,12 @@ final class GroupService: Sendable {
         try openShards()
     }
 
+    /// Groups change no more. Calls `done` when nothing of them is on its way to the disk.
+    func stop(_ done: @escaping @Sendable () -> Void) {
+        for shard in all { shard.stop() }
+        setup.disk.execute(done)
+    }
+
     /// Where a group lives: by its name alone, for ever. nil: there are no groups at all.
     func shard(of group: String) -> GroupShard? {
         let bytes = Array(group.utf8)
@@ -74,7 +80,7 @@ final class GroupService: Sendable {
     }
 
     private func tellTopics(deleted: TopicID? = nil) {
-        let shapes = setup.engine.topics().map { topic in
+        let shapes = setup.engine.topics().filter { !$0.isInternal }.map { topic in
             TopicShape(
                 name: topic.name, id: topic.id, partitions: Int32(clamping: topic.partitionCount))
         }

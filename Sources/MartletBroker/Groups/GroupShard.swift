@@ -19,6 +19,7 @@ final class GroupShard: AppendRetry, Sendable {
         /// Commands that came while the log took nothing, in order.
         var putOff: [@Sendable () -> Void] = []
         var isPutOff = false
+        var isStopped = false
         /// Nothing is told before the log is durable up to here.
         var end: Int64
         /// When the earliest timer under way runs out; nil without one.
@@ -135,18 +136,37 @@ final class GroupShard: AppendRetry, Sendable {
         let effects = state.withLock { state -> Effects in
             var effects = Effects()
             state.coordinator.topicsChanged(shapes)
-            if let deleted {
-                switch append(state.coordinator.forget(deleted), &state, &effects) {
-                case .appended, .refused: break  // Left behind, it is only never used again.
-                case .later:
-                    state.putOff.append { self.topicsChanged(shapes, deleted: deleted) }
-                    return effects
-                }
-            }
+            if let deleted { forget(deleted, &state, &effects) }
             settle(&state, now, &effects)
             return effects
         }
         perform(effects)
+    }
+
+    private func forget(_ topic: TopicID, _ state: inout State, _ effects: inout Effects) {
+        switch append(state.coordinator.forget(topic), &state, &effects) {
+        case .appended: break
+        case .later: state.putOff.append { self.forget(topic) }
+        // Left behind, it is only never used again.
+        case .refused: break
+        }
+    }
+
+    private func forget(_ topic: TopicID) {
+        let now = now
+        let effects = state.withLock { state -> Effects in
+            var effects = Effects()
+            forget(topic, &state, &effects)
+            if !state.isPutOff { settle(&state, now, &effects) }
+            return effects
+        }
+        perform(effects)
+    }
+
+    /// Nothing is appended any more: the storage is about to close.
+    func stop() {
+        state.withLock { $0.isStopped = true }
+        snapshots.stop()
     }
 
     /// Begins the sessions of members that the last start left behind.
@@ -166,6 +186,9 @@ final class GroupShard: AppendRetry, Sendable {
         _ records: [GroupRecord], _ state: inout State, _ effects: inout Effects
     ) -> Appending {
         effects.end = state.end
+        guard records.isEmpty || !state.isStopped else {
+            return .refused(.shuttingDown, ErrorCode.shuttingDown.text)
+        }
         do throws(WireError) {
             for part in try GroupBatch.parts(records.map { GroupEntry($0) }) {
                 let appending = try append(part, &state)
@@ -236,6 +259,7 @@ final class GroupShard: AppendRetry, Sendable {
             let records = state.coordinator.settle(at: now)
             guard !records.isEmpty else { break }
             guard case .appended = append(records, &state, &effects) else {
+                guard !state.isStopped else { return }
                 // Once the log takes records again, or soon.
                 arm(at: now.monotonic + Self.retryNanoseconds, &state, &effects)
                 return
@@ -287,7 +311,7 @@ final class GroupShard: AppendRetry, Sendable {
         if case .appended = append(expiry.records, &state, &effects) {
             for end in expiry.ended { tell(end) }
             settle(&state, now, &effects)
-        } else {
+        } else if !state.isStopped {
             arm(at: now.monotonic + Self.retryNanoseconds, &state, &effects)
         }
     }
@@ -378,6 +402,8 @@ extension GroupRefusal {
         case .fencedMember: .fencedMember
         case .staleEpoch: .staleMemberEpoch
         case .groupNotEmpty: .groupNotEmpty
+        case .unknownTopic: .unknownTopicID
+        case .unknownPartition: .unknownPartition
         case .limitReached: .limitReached
         case .invalid: .invalidRequest
         }
@@ -385,7 +411,7 @@ extension GroupRefusal {
 
     var text: String {
         switch self {
-        case .unknownGroup, .groupExists, .staleEpoch: code.text
+        case .unknownGroup, .groupExists, .staleEpoch, .unknownTopic, .unknownPartition: code.text
         case .fencedMember(let reason): reason
         case .groupNotEmpty(let members): "the group has \(members) members; stop them first"
         case .limitReached(let reason): reason

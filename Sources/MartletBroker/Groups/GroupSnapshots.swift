@@ -34,6 +34,7 @@ final class GroupSnapshots: AppendRetry, Sendable {
     private struct State {
         var writing: Writing?
         var newest: Covered
+        var isStopped = false
     }
 
     private let groups: PartitionLog
@@ -60,7 +61,7 @@ final class GroupSnapshots: AppendRetry, Sendable {
     /// under way. Any thread.
     func write(_ coordinator: Coordinator, covering offset: Int64) {
         let isFree = state.withLock { state in
-            guard state.writing == nil else { return false }
+            guard state.writing == nil, !state.isStopped else { return false }
             state.writing = Writing(
                 batches: [], covers: offset, begin: nil, covered: state.newest)
             return true
@@ -89,9 +90,12 @@ final class GroupSnapshots: AppendRetry, Sendable {
         advance()
     }
 
+    /// Nothing is begun any more; what `disk` has begun ends with its job.
+    func stop() { state.withLock { $0.isStopped = true } }
+
     /// Appends what is left of the snapshot, as far as the log takes it.
     private func advance() {
-        while let batch = state.withLock({ $0.writing?.batches.last }) {
+        while let batch = state.withLock({ $0.isStopped ? nil : $0.writing?.batches.last }) {
             do throws(WireError) {
                 let (slab, header) = try GroupBatch.encode(batch, time: clock.wallMilliseconds())
                 switch log.append(slab, 0..<slab.count, header, retry: self) {

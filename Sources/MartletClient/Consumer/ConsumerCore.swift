@@ -160,7 +160,7 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
             cursors.append(cursor)
             shelf.begin(cursor.name, at: cursor.position)
         }
-        hurry(added)
+        hurry(added.filter { !$0.isStopped })
     }
 
     /// Asks for partitions that a fetch on its way does not know of.

@@ -67,12 +67,14 @@ public final class GroupConsumer: Sendable {
     }
 
     /// Commits now, and waits until that is durable. With `CommitPolicy.manual` all that was handed
-    /// out, the record or batch at hand included; otherwise what counts as done.
+    /// out, the record or batch at hand included; otherwise what counts as done. With
+    /// `CommitPolicy.beforeProcessing` there is nothing to do: it was committed before.
     ///
     /// - Throws: `STALE_MEMBER_EPOCH` or `FENCED_MEMBER` when a partition was lost meanwhile (what was
     ///   to be committed of the others is committed), `CONNECTION_FAILED` when the broker stays away
     ///   longer than the deadline, `CLOSED`; `CancellationError`.
     public func commit() async throws {
+        if core.configuration.commitPolicy == .beforeProcessing { return }
         if core.configuration.commitPolicy == .manual { core.ledger.markHanded() }
         try await commit(only: nil)
     }

@@ -141,10 +141,13 @@ extension GroupCore {
             }
             partition.phase = .reading
             partition.cursor = cursor
-            let committed = GroupLedger.Position(
+            var committed: GroupLedger.Position? = GroupLedger.Position(
                 offset: partition.committed.offset, finished: cursor.handled)
-            ledger.open(
-                key, at: cursor.position, committed: committed.offset < 0 ? nil : committed)
+            if partition.committed.offset < 0 {
+                // Where there is nowhere to begin there is nothing to commit either.
+                committed = cursor.isStopped ? GroupLedger.Position(offset: cursor.position) : nil
+            }
+            ledger.open(key, at: cursor.position, committed: committed)
             begun.append(cursor)
         }
         if begun.isEmpty { return }

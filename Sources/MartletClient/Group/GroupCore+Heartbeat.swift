@@ -75,7 +75,12 @@ extension GroupCore {
         guard phase == .joined || phase == .leaving, let connection = link.connection else {
             return
         }
-        let wait = configuration.sessionTimeout / 3
+        // Progress is told in time, too.
+        let progressTimeout = configuration.progressTimeout
+        let shorter =
+            progressTimeout > .zero
+            ? min(configuration.sessionTimeout, progressTimeout) : configuration.sessionTimeout
+        let wait = shorter / 3
         var request = HeartbeatRequest()
         request.group = configuration.group
         request.member = member

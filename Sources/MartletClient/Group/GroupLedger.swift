@@ -235,10 +235,18 @@ final class GroupLedger: Sendable {
         state.withLock { state in
             for key in state.pages.keys {
                 guard let page = state.pages[key] else { continue }
-                let handed = page.entries.last { $0.delivery.handedBelow > $0.delivery.from }
-                let offset =
-                    handed?.delivery.handedBelow ?? page.entries.first?.delivery.from ?? page.end
-                state.pages[key]?.marked = page.position(offset)
+                // With several readers a later batch may be handed out before an earlier one ends.
+                let isOpen = { (entry: Entry) in entry.delivery.handedBelow < entry.upper }
+                guard let first = page.entries.firstIndex(where: isOpen) else {
+                    state.pages[key]?.marked = page.position(page.end)
+                    continue
+                }
+                let handed = page.entries[(first + 1)...].compactMap { entry in
+                    let below = entry.delivery.handedBelow
+                    return below > entry.delivery.from ? entry.delivery.from..<below : nil
+                }
+                let offset = page.entries[first].delivery.handedBelow
+                state.pages[key]?.marked = page.position(offset, handed)
             }
         }
     }
