@@ -33,6 +33,7 @@ let package = Package(
         module("MartletConfiguration"),
         module("MartletTelemetry", ["MartletJSON"]),
         module("MartletWire", ["MartletFormat"]),
+        module("MartletGroups", ["MartletFormat"]),
         module("MartletStorage", ["MartletFormat", "MartletSystem", "MartletTelemetry"]),
         module(
             "MartletClient",
@@ -41,7 +42,7 @@ let package = Package(
             "MartletBroker",
             [
                 "MartletFormat", "MartletSystem", "MartletTelemetry", "MartletConfiguration",
-                "MartletJSON", "MartletWire", "MartletStorage",
+                "MartletJSON", "MartletWire", "MartletStorage", "MartletGroups",
             ]),
         .target(name: "CMartletFuzz", cSettings: instrumentedC),
         .executableTarget(
