@@ -139,3 +139,60 @@ struct InternalLog {
         }
     }
 }
+
+/// Records of the broker's own topics, as they are appended.
+enum InternalBatch {
+    static func encode(
+        _ records: [some WireItem], time: Int64
+    ) throws(WireError) -> (slab: ByteSlab, header: RecordBatchHeader) {
+        var values: [ByteSlab] = []
+        var bytes = 0
+        for record in records {
+            let value = try record.encoded()
+            values.append(value)
+            bytes += RecordBatchBuilder.estimatedBytes(keyBytes: 0, valueBytes: value.count)
+        }
+        let slab = ByteSlab(capacity: RecordBatch.headerBytes + bytes)
+        let builder = RecordBatchBuilder(slab: slab)
+        for value in values {
+            guard builder.append(key: nil, value: value.bytes, headers: [], timestamp: time)
+            else {
+                throw .overLimit(
+                    field: "record", at: 0, value: value.count, max: slab.freeCapacity)
+            }
+        }
+        return (slab, builder.finish(producerID: -1, producerEpoch: -1, baseSequence: -1))
+    }
+}
+
+extension WireItem {
+    /// What the fields take.
+    var byteCount: Int {
+        get throws(WireError) {
+            var copy = self
+            var meter = FieldMeter(version: 1)
+            try copy.fields(&meter)
+            return meter.byteCount
+        }
+    }
+
+    /// The fields alone: the value of a record.
+    fileprivate func encoded() throws(WireError) -> ByteSlab {
+        var copy = self
+        let slab = ByteSlab(capacity: try byteCount)
+        var encoder = FieldEncoder(into: slab, version: 1)
+        try copy.fields(&encoder)
+        return slab
+    }
+}
+
+/// Waits for the disk, and then is one closure.
+final class WhenDurable: DurabilityWaiter {
+    private let then: @Sendable (StorageError?) -> Void
+
+    init(_ then: @escaping @Sendable (StorageError?) -> Void) {
+        self.then = then
+    }
+
+    func durabilityReached(_ log: PartitionLog, _ failure: StorageError?) { then(failure) }
+}

@@ -38,17 +38,6 @@ struct ProducerRecord: WireItem {
         try c.string("principal", &principal, max: 255, "whose id it is")
     }
 
-    /// The record's value in bytes.
-    func encoded() throws(WireError) -> ByteSlab {
-        var copy = self
-        var meter = FieldMeter(version: 1)
-        try copy.fields(&meter)
-        let slab = ByteSlab(capacity: meter.byteCount)
-        var encoder = FieldEncoder(into: slab, version: 1)
-        try copy.fields(&encoder)
-        return slab
-    }
-
     init(reading slab: ByteSlab, _ range: Range<Int>) throws(WireError) {
         var decoder = FieldDecoder(slab, range, version: 1)
         try fields(&decoder)

@@ -7,9 +7,12 @@ extension Coordinator {
     }
 
     private mutating func settle(_ name: String, _ now: Now) -> [GroupRecord] {
-        guard var group = groups[name] else { return [] }
-        if group.activity.isTargetStale { retarget(&group) }
-        groups[name]?.activity = group.activity
+        if let group = groups[name], group.activity.isTargetStale {
+            let target = target(of: group)
+            groups[name]?.activity.target = target
+            groups[name]?.activity.isTargetStale = false
+        }
+        guard let group = groups[name] else { return [] }
         var records: [GroupRecord] = []
         for (key, id) in group.activity.target {
             let partition = group.state.partitions[key] ?? PartitionState()
@@ -25,18 +28,16 @@ extension Coordinator {
         return records
     }
 
-    private func retarget(_ group: inout Group) {
-        let members = group.state.members
+    private func target(of group: Group) -> [TopicPartition: MemberID] {
         let state = group.state
-        let former = group.activity.target
         let wanted = topics.values.filter { topic in
-            members.values.contains { $0.subscription.matches(topic.name) }
+            state.members.values.contains { $0.subscription.matches(topic.name) }
         }
         // What is on its way stays on its way: the target counts before the owner.
-        group.activity.target = Assignor.assign(members: members, topics: wanted) { key in
-            former[key].flatMap { members[$0] == nil ? nil : $0 } ?? state.partitions[key]?.owner
+        return Assignor.assign(members: state.members, topics: wanted) { key in
+            let former = group.activity.target[key].flatMap { state.members[$0] == nil ? nil : $0 }
+            return former ?? state.partitions[key]?.owner
         }
-        group.activity.isTargetStale = false
     }
 
     /// Makes what members are told agree with who owns and should own what. Returns those whose
@@ -71,15 +72,12 @@ extension Coordinator {
         activity.handovers = handovers
         var changed: [MemberID] = []
         for (id, member) in state.members {
-            if activity.sessions[id] == nil {
-                groups[name]?.activity.sessions[id] = nil
-                begin(name, id, member, now)
-                activity.sessions[id] = groups[name]?.activity.sessions[id]
-            }
+            var session = activity.sessions[id] ?? newSession(member, now)
+            defer { activity.sessions[id] = session }
             let view = views[id] ?? [:]
-            guard activity.sessions[id]?.view != view else { continue }
-            activity.sessions[id]?.view = view
-            activity.sessions[id]?.revision += 1
+            guard session.view != view else { continue }
+            session.view = view
+            session.revision += 1
             changed.append(id)
         }
         groups[name]?.activity = activity

@@ -12,7 +12,7 @@ extension Coordinator {
         var former = member.instance.flatMap { groups[name]?.state.holder(of: $0) }
         if former == id { former = nil }
         guard members[id] != nil || former != nil || members.count < limits.membersMax else {
-            throw .limitReached("the group has \(members.count) members (group.members.max)")
+            throw .limitReached("the group has \(members.count) members: no more are taken")
         }
         records.append(.joined(group: name, id, member, replaces: former))
         return records
@@ -57,13 +57,16 @@ extension Coordinator {
         _ name: String, _ id: MemberID, progress: UInt64, released: [(TopicPartition, Int32)],
         at now: Now
     ) throws(GroupRefusal) -> [GroupRecord] {
-        let group = try group(name)
-        guard let member = group.state.members[id] else { throw .fencedMember(reason: Self.gone) }
+        // No copy of the group is kept: changing its sessions would copy all of them.
+        guard let member = try group(name).state.members[id] else {
+            throw .fencedMember(reason: Self.gone)
+        }
         touch(name, id, member, progress: progress, now)
+        let partitions = try group(name).state.partitions
         var records: [GroupRecord] = []
         var seen = Set<TopicPartition>()
         for (key, epoch) in released {
-            guard let partition = group.state.partitions[key], partition.owner == id,
+            guard let partition = partitions[key], partition.owner == id,
                 partition.epoch == epoch, seen.insert(key).inserted
             else { continue }
             records.append(.freed(group: name, key))
@@ -76,12 +79,13 @@ extension Coordinator {
     private mutating func touch(
         _ name: String, _ id: MemberID, _ member: Member, progress: UInt64, _ now: Now
     ) {
-        let deadline = now.plus(milliseconds: member.sessionMilliseconds)
         guard var session = groups[name]?.activity.sessions[id] else {
-            return begin(name, id, member, progress: progress, now)
+            let session = newSession(member, progress: progress, now)
+            groups[name]?.activity.sessions[id] = session
+            return
         }
-        session.deadline = deadline
-        expect(deadline)
+        session.deadline = now.plus(milliseconds: member.sessionMilliseconds)
+        expect(session.deadline)
         if session.progress != progress {
             session.progress = progress
             session.progressDeadline = Self.progressDeadline(member, now)
@@ -90,14 +94,14 @@ extension Coordinator {
     }
 
     /// A session begins in full: when a member joins, and for each member when a broker starts.
-    mutating func begin(
-        _ name: String, _ id: MemberID, _ member: Member, progress: UInt64 = 0, _ now: Now
-    ) {
+    mutating func newSession(
+        _ member: Member, progress: UInt64 = 0, _ now: Now
+    ) -> GroupActivity.Session {
         let session = GroupActivity.Session(
             deadline: now.plus(milliseconds: member.sessionMilliseconds), progress: progress,
-            progressDeadline: Self.progressDeadline(member, now), revision: nextRevision)
-        groups[name]?.activity.sessions[id] = session
+            progressDeadline: Self.progressDeadline(member, now), revision: firstRevision)
         expect(min(session.deadline, session.progressDeadline))
+        return session
     }
 
     /// Something is due by then.
@@ -120,7 +124,8 @@ extension Coordinator {
         for (name, group) in groups where !group.state.members.isEmpty {
             for (id, member) in group.state.members {
                 guard let session = group.activity.sessions[id] else {
-                    begin(name, id, member, now)
+                    let session = newSession(member, now)
+                    groups[name]?.activity.sessions[id] = session
                     continue
                 }
                 let deadline = min(session.deadline, session.progressDeadline)

@@ -9,8 +9,7 @@ package import MartletFormat
 package struct Coordinator: Sendable {
     let limits: GroupLimits
     var groups: [String: Group] = [:]
-    var topics: [String: TopicShape] = [:]
-    var shapes: [TopicID: TopicShape] = [:]
+    var topics: [TopicID: TopicShape] = [:]
     /// Groups with something to settle.
     var unsettled: Set<String> = []
     /// Nothing is due before this, on the monotonic clock; nil: nothing at all. A session that is
@@ -18,12 +17,12 @@ package struct Coordinator: Sendable {
     package internal(set) var nextDeadline: Int64?
     /// Numbers of views begin here, so that none of an earlier start of the broker is taken for one
     /// of this start.
-    private let firstRevision: UInt64
+    let firstRevision: UInt64
 
     /// `incarnation` is a number that no earlier start had.
     package init(limits: GroupLimits, incarnation: UInt32) {
         self.limits = limits
-        firstRevision = UInt64(incarnation) << 32
+        firstRevision = (UInt64(incarnation) << 32) + 1
     }
 
     // MARK: - Records
@@ -78,9 +77,7 @@ package struct Coordinator: Sendable {
 
     /// The topics that there are now. Groups whose members want one of them see the change.
     package mutating func topicsChanged(_ shapes: [TopicShape]) {
-        topics = Dictionary(shapes.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-        self.shapes = Dictionary(
-            shapes.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+        topics = Dictionary(shapes.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         for (name, group) in groups where !group.state.members.isEmpty {
             groups[name]?.activity.isTargetStale = true
             unsettled.insert(name)
@@ -113,7 +110,8 @@ package struct Coordinator: Sendable {
 
     func creation(of name: String, _ now: Now) throws(GroupRefusal) -> GroupRecord {
         guard groups.count < limits.groupsMax else {
-            throw .limitReached("there are \(groups.count) groups (groups.max)")
+            throw .limitReached(
+                "this part of the broker has \(groups.count) groups: no more are taken")
         }
         return .created(group: name, at: now.wall)
     }
@@ -122,9 +120,6 @@ package struct Coordinator: Sendable {
         guard let group = groups[name] else { throw .unknownGroup }
         return group
     }
-
-    /// The first number of the views of a session that begins now.
-    var nextRevision: UInt64 { firstRevision + 1 }
 }
 
 /// Faults that `scripts/guarantees` plants, to see that a proof would find them.

@@ -37,7 +37,7 @@ extension Coordinator {
     }
 
     /// The name of a topic that groups may see; nil when there is none of this id.
-    package func topicName(_ id: TopicID) -> String? { shapes[id]?.name }
+    package func topicName(_ id: TopicID) -> String? { topics[id]?.name }
 
     private static func describe(_ name: String, _ group: Group) -> GroupDescription {
         let members = group.state.members.sorted { $0.key < $1.key }.map { id, member in

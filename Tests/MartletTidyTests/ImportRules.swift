@@ -54,6 +54,23 @@ import Testing
         }
     }
 
+    @Test func `the fuzzers have every module that theirs import`() throws {
+        let manifest = try SourceTree.file("Fuzz/Package.swift").lines.joined(separator: "\n")
+        var missing: Set<String> = []
+        for module in try SourceTree.folders(below: "Sources")
+        where manifest.contains("module(\"\(module)\"")
+            || manifest.contains("\n            \"\(module)\",")
+        {
+            for file in try SourceTree.files(below: "Sources/\(module)", ending: ".swift") {
+                for imported in file.lines.compactMap(Self.importedModule)
+                where imported.hasPrefix("Martlet") {
+                    if !manifest.contains("module(\"\(imported)\"") { missing.insert(imported) }
+                }
+            }
+        }
+        #expect(missing.isEmpty, "Fuzz/Package.swift and Fuzz/Sources lack \(missing.sorted())")
+    }
+
     @Test func `the package has no dependencies`() throws {
         let manifest = try SourceTree.file("Package.swift")
         #expect(!manifest.lines.contains { $0.contains(".package(") })

@@ -186,7 +186,7 @@ extension CommittedOffset {
     }
 }
 
-/// Records of groups as batches, ready to be appended.
+/// What is appended for groups, by batches.
 enum GroupBatch {
     /// Far below what any topic refuses, however long what members and commits say.
     private static let bytesMax = 256 * 1_024
@@ -206,40 +206,5 @@ enum GroupBatch {
             bytes += size
         }
         return parts
-    }
-
-    static func encode(
-        _ entries: [GroupEntry], time: Int64
-    ) throws(WireError) -> (slab: ByteSlab, header: RecordBatchHeader) {
-        var values: [ByteSlab] = []
-        var bytes = 0
-        for var entry in entries {
-            let slab = ByteSlab(capacity: try entry.byteCount)
-            var encoder = FieldEncoder(into: slab, version: 1)
-            try entry.fields(&encoder)
-            values.append(slab)
-            bytes += RecordBatchBuilder.estimatedBytes(keyBytes: 0, valueBytes: slab.count)
-        }
-        let slab = ByteSlab(capacity: RecordBatch.headerBytes + bytes)
-        let builder = RecordBatchBuilder(slab: slab)
-        for value in values {
-            guard builder.append(key: nil, value: value.bytes, headers: [], timestamp: time)
-            else {
-                throw .overLimit(
-                    field: "record", at: 0, value: value.count, max: slab.freeCapacity)
-            }
-        }
-        return (slab, builder.finish(producerID: -1, producerEpoch: -1, baseSequence: -1))
-    }
-}
-
-extension GroupEntry {
-    fileprivate var byteCount: Int {
-        get throws(WireError) {
-            var copy = self
-            var meter = FieldMeter(version: 1)
-            try copy.fields(&meter)
-            return meter.byteCount
-        }
     }
 }

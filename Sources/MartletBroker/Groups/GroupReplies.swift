@@ -15,6 +15,12 @@ extension HeartbeatReply {
         }
     }
 
+    /// Nothing has changed since.
+    init(unchanged revision: UInt64) {
+        self.init()
+        self.revision = revision
+    }
+
     init(_ view: MemberView, _ name: (TopicID) -> String?) {
         self.init()
         revision = view.revision
@@ -74,5 +80,31 @@ struct GroupLag {
             $0 + Int64($1.clamped(to: visible).count)
         }
         return max(0, Int64(visible.count) - finished)
+    }
+}
+
+extension GroupRefusal {
+    var code: ErrorCode {
+        switch self {
+        case .unknownGroup: .unknownGroup
+        case .groupExists: .groupExists
+        case .fencedMember: .fencedMember
+        case .staleEpoch: .staleMemberEpoch
+        case .groupNotEmpty: .groupNotEmpty
+        case .unknownTopic: .unknownTopicID
+        case .unknownPartition: .unknownPartition
+        case .limitReached: .limitReached
+        case .invalid: .invalidRequest
+        }
+    }
+
+    var text: String {
+        switch self {
+        case .unknownGroup, .groupExists, .staleEpoch, .unknownTopic, .unknownPartition: code.text
+        case .fencedMember(let reason): reason
+        case .groupNotEmpty(let members): "the group has \(members) members; stop them first"
+        case .limitReached(let reason): reason
+        case .invalid(let field, let reason): "\(field): \(reason)"
+        }
     }
 }

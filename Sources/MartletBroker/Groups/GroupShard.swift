@@ -205,7 +205,7 @@ final class GroupShard: AppendRetry, Sendable {
     private func append(
         _ part: [GroupEntry], _ state: inout State
     ) throws(WireError) -> Appending {
-        let (slab, header) = try GroupBatch.encode(part, time: clock.wallMilliseconds())
+        let (slab, header) = try InternalBatch.encode(part, time: clock.wallMilliseconds())
         switch log.append(slab, 0..<slab.count, header, retry: self) {
         case .appended(let receipt), .duplicate(let receipt):
             state.end = receipt.endOffset
@@ -353,8 +353,9 @@ final class GroupShard: AppendRetry, Sendable {
             let delay = max(deadline - clock.monotonicNanoseconds(), 0)
             executor.execute(after: delay) { [weak self] in self?.tick() }
         }
-        guard !effects.told.isEmpty else { return }
-        log.whenDurable(effects.end, Telling(effects.told))
+        let told = effects.told
+        guard !told.isEmpty else { return }
+        log.whenDurable(effects.end, WhenDurable { failure in for tell in told { tell(failure) } })
     }
 
     /// Whether it still waited, and waits no more.
@@ -378,44 +379,5 @@ final class GroupShard: AppendRetry, Sendable {
         _ failure: StorageError? = nil
     ) {
         request.connection.loop.post(.run { request.reply(code, text) })
-    }
-}
-
-/// Answers that wait for the disk.
-private final class Telling: DurabilityWaiter {
-    private let told: [@Sendable (StorageError?) -> Void]
-
-    init(_ told: [@Sendable (StorageError?) -> Void]) {
-        self.told = told
-    }
-
-    func durabilityReached(_ log: PartitionLog, _ failure: StorageError?) {
-        for tell in told { tell(failure) }
-    }
-}
-
-extension GroupRefusal {
-    var code: ErrorCode {
-        switch self {
-        case .unknownGroup: .unknownGroup
-        case .groupExists: .groupExists
-        case .fencedMember: .fencedMember
-        case .staleEpoch: .staleMemberEpoch
-        case .groupNotEmpty: .groupNotEmpty
-        case .unknownTopic: .unknownTopicID
-        case .unknownPartition: .unknownPartition
-        case .limitReached: .limitReached
-        case .invalid: .invalidRequest
-        }
-    }
-
-    var text: String {
-        switch self {
-        case .unknownGroup, .groupExists, .staleEpoch, .unknownTopic, .unknownPartition: code.text
-        case .fencedMember(let reason): reason
-        case .groupNotEmpty(let members): "the group has \(members) members; stop them first"
-        case .limitReached(let reason): reason
-        case .invalid(let field, let reason): "\(field): \(reason)"
-        }
     }
 }

@@ -14,6 +14,7 @@ import Synchronization
 /// The last but one stays with the records behind it: rot in the newest costs no state.
 final class GroupSnapshots: AppendRetry, Sendable {
     static let topicName = "$group-snapshots"
+
     /// A snapshot on its way into the log.
     private struct Writing {
         var batches: [[GroupEntry]]
@@ -71,7 +72,7 @@ final class GroupSnapshots: AppendRetry, Sendable {
         // below what it covers.
         groups.whenDurable(
             offset,
-            Once { [self] failure in
+            WhenDurable { [self] failure in
                 guard failure == nil else { return abandon() }
                 disk.execute { [self] in begin(coordinator.snapshot(), offset) }
             })
@@ -97,7 +98,7 @@ final class GroupSnapshots: AppendRetry, Sendable {
     private func advance() {
         while let batch = state.withLock({ $0.isStopped ? nil : $0.writing?.batches.last }) {
             do throws(WireError) {
-                let (slab, header) = try GroupBatch.encode(batch, time: clock.wallMilliseconds())
+                let (slab, header) = try InternalBatch.encode(batch, time: clock.wallMilliseconds())
                 switch log.append(slab, 0..<slab.count, header, retry: self) {
                 case .appended(let receipt), .duplicate(let receipt):
                     let isLast = state.withLock { state in
@@ -126,7 +127,7 @@ final class GroupSnapshots: AppendRetry, Sendable {
     private func finish(_ end: Int64) {
         log.whenDurable(
             end,
-            Once { [self] failure in
+            WhenDurable { [self] failure in
                 guard failure == nil else { return abandon() }
                 disk.execute { [self] in
                     let old = state.withLock { state -> Covered? in
@@ -164,17 +165,6 @@ final class GroupSnapshots: AppendRetry, Sendable {
     private func abandon() {
         state.withLock { $0.writing = nil }
     }
-}
-
-/// A waiter that is one closure.
-private final class Once: DurabilityWaiter {
-    private let then: @Sendable (StorageError?) -> Void
-
-    init(_ then: @escaping @Sendable (StorageError?) -> Void) {
-        self.then = then
-    }
-
-    func durabilityReached(_ log: PartitionLog, _ failure: StorageError?) { then(failure) }
 }
 
 extension GroupSnapshots {

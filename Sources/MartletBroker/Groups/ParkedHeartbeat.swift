@@ -41,9 +41,7 @@ final class ParkedHeartbeat: ParkedRequest, @unchecked Sendable {
     /// Its time is over: nothing has changed.
     func expire() {
         guard shard.withdraw(self) else { return }
-        var reply = HeartbeatReply()
-        reply.revision = request.message.revision
-        finish(reply)
+        finish(HeartbeatReply(unchanged: request.message.revision))
     }
 
     /// Its connection is gone. The member is not: it may come back on another.
@@ -55,9 +53,7 @@ final class ParkedHeartbeat: ParkedRequest, @unchecked Sendable {
 
     /// A later heartbeat of the member took its place. Any thread.
     func supersede() {
-        var reply = HeartbeatReply()
-        reply.revision = request.message.revision
-        answer(reply, nil)
+        answer(HeartbeatReply(unchanged: request.message.revision), nil)
     }
 
     /// By who took it out of the shard. Any thread.

@@ -47,7 +47,7 @@ struct GroupHandler: Sendable {
 
     func join(_ request: Request<JoinGroupRequest>) {
         let message = request.message
-        guard isAllowed(message.group, request), message.member != .zero else {
+        guard isAllowed(message.group), message.member != .zero else {
             return request.reply(
                 .invalidGroupName, "the group's name is not allowed, or the member's id is 0")
         }
@@ -132,7 +132,7 @@ struct GroupHandler: Sendable {
 
     func create(_ request: Request<CreateGroupRequest>) {
         let name = request.message.group
-        guard isAllowed(name, request) else { return request.reply(.invalidGroupName) }
+        guard isAllowed(name) else { return request.reply(.invalidGroupName) }
         make(request, name) { coordinator, now throws(GroupRefusal) in
             try coordinator.create(name, at: now)
         } _: {
@@ -201,7 +201,7 @@ struct GroupHandler: Sendable {
     }
 
     /// Groups are named by the rule of topics.
-    private func isAllowed<Message>(_ name: String, _ request: Request<Message>) -> Bool {
+    private func isAllowed(_ name: String) -> Bool {
         TopicMetadata.problem(withName: name, isInternal: false) == nil
     }
 }

@@ -25,26 +25,12 @@ struct ProducerHandler: Sendable {
             }
         }
         do throws(WireError) {
-            let batch = try Self.batch(record, time: services.clock.wallMilliseconds())
+            let batch = try InternalBatch.encode(
+                [record], time: services.clock.wallMilliseconds())
             ProducerRegistration(request, record, batch, services.producers).append()
         } catch {
             request.reply(.internalError, error.description)
         }
-    }
-
-    /// A batch with one record that holds `record`.
-    private static func batch(
-        _ record: ProducerRecord, time: Int64
-    ) throws(WireError) -> (slab: ByteSlab, header: RecordBatchHeader) {
-        let value = try record.encoded()
-        let slab = ByteSlab(capacity: RecordBatch.headerBytes + value.count + 64)
-        let builder = RecordBatchBuilder(slab: slab)
-        guard builder.append(key: nil, value: value.bytes, headers: [], timestamp: time) else {
-            throw .overLimit(
-                field: "record", at: 0, value: value.count, max: slab.freeCapacity)
-        }
-        let header = builder.finish(producerID: -1, producerEpoch: -1, baseSequence: -1)
-        return (slab, header)
     }
 }
 
