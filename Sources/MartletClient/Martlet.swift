@@ -6,6 +6,10 @@ public enum Martlet {
     ///
     /// No connection is made before something needs one.
     ///
+    /// `body` and its child tasks run on threads of this library, as many as there are processors,
+    /// unless they prefer an executor already or belong to an actor: to wake a task there costs less
+    /// than in the runtime's own pool. What holds in that pool holds here: nothing should block.
+    ///
     /// - Parameters:
     ///   - configuration: how to reach the broker.
     ///   - body: what to do with the client.
@@ -17,7 +21,7 @@ public enum Martlet {
     ) async throws -> R {
         let client = try MartletClient(configuration)
         do {
-            let result = try await body(client)
+            let result = try await TaskPool.use { try await body(client) }
             await client.close()
             return result
         } catch {

@@ -2,14 +2,14 @@ import CMartletShim
 import Glibc
 
 /// Threads that end by themselves.
-enum DetachedThread {
+package enum DetachedThread {
     private final class Body {
         let run: @Sendable () -> Void
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }
     }
 
     /// Starts a thread that runs `body` and holds what it holds until then.
-    static func start(_ label: String, _ body: @escaping @Sendable () -> Void) {
+    package static func start(_ label: String, _ body: @escaping @Sendable () -> Void) {
         var attributes = pthread_attr_t()
         unsafe pthread_attr_init(&attributes)
         unsafe pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))

@@ -1,4 +1,3 @@
-import Dispatch
 import Synchronization
 
 /// An executor with one thread of its own, for jobs that wait for the disk.
@@ -18,7 +17,7 @@ package final class ThreadQueue: Executor, Sendable {
         }
 
         let state = Mutex(State())
-        let bell = DispatchSemaphore(value: 0)
+        let bell = Semaphore()
 
         /// Changes the state, and wakes the thread when it sleeps.
         func post(_ change: (inout State) -> Void) {

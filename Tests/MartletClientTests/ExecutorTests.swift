@@ -84,4 +84,51 @@ struct ExecutorTests {
             #expect(found.map(\.1) == ["a"])
         }
     }
+
+    // MARK: - The library's own threads
+
+    private static func prefers(_ executor: any TaskExecutor) -> Bool {
+        unsafe withUnsafeCurrentTask { task in
+            unsafe task?.unownedTaskExecutor == executor.asUnownedTaskExecutor()
+        }
+    }
+
+    @Test func `a client's body and its child tasks run on the library's threads`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 4])
+        let pool = TaskPool.shared
+        let (inside, sent) = try await Martlet.withClient(.testing(broker)) { client in
+            let sent = try await client.withProducer { producer in
+                try await withThrowingTaskGroup(of: Bool.self) { group in
+                    // Many more than there are threads.
+                    for task in 0..<200 {
+                        group.addTask {
+                            for _ in 0..<5 {
+                                try await producer.send(
+                                    topic: "t", key: "\(task)", value: "\(task)")
+                            }
+                            return Self.prefers(pool)
+                        }
+                    }
+                    return try await group.reduce(into: [Bool]()) { $0.append($1) }
+                }
+            }
+            return (Self.prefers(pool), sent)
+        }
+        #expect(inside)
+        #expect(sent.count == 200 && sent.allSatisfy { $0 })
+        #expect(!Self.prefers(pool))
+    }
+
+    @Test func `a task that prefers an executor keeps it inside a client's body`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        let own = try EventLoop(label: "test.own")
+        let isKept = try await Task(executorPreference: own) {
+            try await Martlet.withClient(.testing(broker)) { client in
+                try await client.withProducer { _ = try await $0.send(topic: "t", value: "a") }
+                return Self.prefers(own)
+            }
+        }.value
+        #expect(isKept)
+        own.stop()
+    }
 }
