@@ -271,6 +271,6 @@ extension Broker {
         registry.gauge("martlet_broker_writable", "1 when producers are served.") {
             services.engine.isWritable ? 1 : 0
         }
-        GroupMetrics.register(services.groups, GroupLag(engine: services.engine), registry)
+        GroupMetrics.register(services.groups, services.lag, registry)
     }
 }

@@ -18,6 +18,7 @@ final class BrokerServices: Sendable {
     let catalog: TopicCatalog
     let producers: ProducerRegistry
     let groups: GroupService
+    let lag: GroupLag
     let authorizer: any Authorizer
     let pool: SlabPool
     /// What all connections together may hold.
@@ -46,6 +47,7 @@ final class BrokerServices: Sendable {
         self.engine = engine
         self.producers = producers
         self.groups = groups
+        lag = GroupLag(engine, clock)
         self.authorizer = authorizer
         self.readers = readers
         self.changes = changes

@@ -222,6 +222,11 @@ struct ReadCursors {
         places.first { $0.offset == offset }
     }
 
+    /// The earliest append time of a place above `offset`.
+    func appendTime(above offset: Int64) -> Int64? {
+        places.lazy.filter { $0.offset > offset && $0.appendTime != .min }.map(\.appendTime).min()
+    }
+
     /// Forgets places in segments that are no longer there.
     mutating func forget() {
         places = []

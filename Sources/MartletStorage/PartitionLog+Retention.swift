@@ -123,7 +123,8 @@ extension PartitionLog {
         return !overflow && age > settings.retentionMilliseconds
     }
 
-    private func ageTime() -> Int64 {
+    /// What ages are counted to.
+    func ageTime() -> Int64 {
         context.retentionClock.withLock { $0 }.ageTime(wall: context.clock.wallMilliseconds())
     }
 

@@ -11,7 +11,8 @@ extension ToolError {
             switch error {
             case let error as ToolError: error
             case let error as MartletError: ToolError(describing: error, advice: nil)
-            case let error as CommandLineError: ToolError(.usage, error.description)
+            case let error as CommandLineError:
+                ToolError(Self.exitCode(of: error), error.description)
             case let error as ConfigurationFailure: ToolError(.usage, error.description)
             case let error as SystemError: ToolError(describing: error)
             case let error as StorageError: ToolError(.failure, error.message)
@@ -19,6 +20,11 @@ extension ToolError {
             case is CancellationError: ToolError(.failure, "interrupted.")
             case let error: ToolError(.failure, "\(error)")
             }
+    }
+
+    /// To a monitoring system a check that is called wrongly tells nothing: 2 would be an alarm.
+    private static func exitCode(of error: CommandLineError) -> ToolExitCode {
+        error.command.hasPrefix("martlet check ") ? CheckState.unknown.exitCode : .usage
     }
 
     private init(describing error: SystemError) {

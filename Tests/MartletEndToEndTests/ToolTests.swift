@@ -211,12 +211,37 @@ import Testing
         let group = try JSONValue(parsing: run("group", "describe", "g", "-o", "json").output)
         #expect(group["lag"]?.integerValue == 2)
         #expect(group["partitions"]?.arrayValue?.first?["committed"]?.integerValue == 8)
+        #expect((group["lagSeconds"]?.doubleValue ?? -1) >= 0)
+        #expect((group["headroomSeconds"]?.doubleValue ?? 0) > 600_000)
+        #expect(group["partitions"]?.arrayValue?.first?["headroomBytes"] == .null)
         #expect(try run("group", "list", "-o", "name").output == "g\n")
         try run("group", "describe", "g")
         try run("group", "create", "g", expect: 6)
         try run("group", "delete", "g", "--yes")
         try run("group", "describe", "g", expect: 3)
         try run("tail", "t", "--group", "g", "--until", "end", expect: 2)
+    }
+
+    @Test func `a check of a group's lag ends as monitoring systems want it`() throws {
+        func check(_ words: String..., expect code: Int32) throws -> String {
+            let child = try start(["check", "group-lag"] + words)
+            child.closeInput()
+            #expect(child.wait() == .exited(code), "\(words): \(child.errorOutput)")
+            return child.output
+        }
+        #expect(try check("g", "--warn", "1", expect: 3).hasPrefix("LAG UNKNOWN: group g"))
+        #expect(try check("g", "--warm", "1", expect: 3).isEmpty)
+        try run("topic", "create", "t", "--partitions", "1")
+        try run("produce", "t", input: "a\nb\nc\n")
+        let child = try start(["tail", "t", "--group", "g", "--from", "earliest", "-c", "1"])
+        #expect(child.wait() == .exited(0), "\(child.errorOutput)")
+        let fine = try check("g", "--warn", "2", "--crit", "9", "--warn-headroom", "1h", expect: 0)
+        #expect(fine.hasPrefix("LAG OK: group g is 2 records behind, the oldest "))
+        #expect(fine.contains(", without members | lag=2;2;9;0 age=") && fine.hasSuffix(";0\n"))
+        #expect(fine.contains(" headroom=") && fine.contains("s;3600:;;0"))
+        #expect(try check("g", "--warn", "1", "--crit", "9", expect: 1).contains("LAG WARNING"))
+        #expect(try check("g", "--warn", "0", "--crit", "1", expect: 2).contains("LAG CRITICAL"))
+        #expect(try check("g", "--crit-headroom", "30d", expect: 2).contains("LAG CRITICAL"))
     }
 
     @Test func `Ctrl-C ends a tail in order`() throws {

@@ -43,46 +43,6 @@ extension TopicNaming {
     }
 }
 
-/// How far a group is behind, from one read of each partition.
-struct GroupLag {
-    let engine: StorageEngine
-
-    /// A partition as the group has it, with what is in its log now. The commit was read before the
-    /// log, which only grows, so the lag is never below 0.
-    func line(_ partition: GroupDescription.PartitionLine) -> GroupPartitionLine {
-        let key = partition.partition
-        var line = GroupPartitionLine()
-        line.owned = OwnedPartition(
-            topic: key.topic, partition: key.partition, epoch: partition.epoch)
-        line.hasOwner = partition.owner != nil
-        line.owner = partition.owner?.bits ?? .zero
-        line.isLeaving = partition.isLeaving
-        if let committed = partition.committed {
-            line.committed = CommittedPosition(committed)
-            line.committedAt = committed.at
-        }
-        guard let view = engine.topic(id: key.topic)?.partition(key.partition)?.view else {
-            return line
-        }
-        line.logStart = view.logStart
-        line.highWatermark = view.highWatermark
-        line.lag = Self.records(partition.committed, view)
-        return line
-    }
-
-    /// Visible records that the group has not handled. What was never committed lags from the log's
-    /// start.
-    static func records(_ committed: CommittedOffset?, _ view: LogView) -> Int64 {
-        let from = max(committed?.offset ?? 0, view.logStart)
-        guard from < view.highWatermark else { return 0 }
-        let visible = from..<view.highWatermark
-        let finished = (committed?.finished ?? []).reduce(0) {
-            $0 + Int64($1.clamped(to: visible).count)
-        }
-        return max(0, Int64(visible.count) - finished)
-    }
-}
-
 extension GroupRefusal {
     var code: ErrorCode {
         switch self {

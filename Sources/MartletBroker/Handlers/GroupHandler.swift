@@ -151,14 +151,16 @@ struct GroupHandler: Sendable {
 
     func list(_ request: Request<ListGroupsRequest>) {
         request.answer(on: services.readers.next()) { _ in
-            let lag = GroupLag(engine: services.engine)
+            let lag = services.lag
             var reply = ListGroupsReply()
             reply.groups = services.groups.descriptions.map { group in
                 var summary = GroupSummary()
                 summary.group = group.name
                 summary.members = UInt32(clamping: group.members.count)
                 summary.partitions = UInt32(clamping: group.partitions.count)
-                summary.lag = group.partitions.reduce(0) { $0 + max(0, lag.line($1).lag) }
+                summary.lag = group.partitions.reduce(0) { sum, partition in
+                    sum + max(0, lag.line(group.name, partition, mayBlock: false).lag)
+                }
                 return summary
             }.sorted { $0.group < $1.group }
             return reply
@@ -178,7 +180,6 @@ struct GroupHandler: Sendable {
     }
 
     private func description(_ group: GroupDescription) -> DescribeGroupReply {
-        let lag = GroupLag(engine: services.engine)
         var reply = DescribeGroupReply()
         reply.createdAt = group.createdAt
         reply.members = group.members.map { line in
@@ -192,8 +193,14 @@ struct GroupHandler: Sendable {
             member.topics = line.member.subscription.terms.map { TopicNameItem($0) }
             return member
         }
-        reply.partitions = group.partitions.map(lag.line)
-        reply.lag = reply.partitions.reduce(0) { $0 + max(0, $1.lag) }
+        reply.partitions = group.partitions.map {
+            services.lag.line(group.name, $0, mayBlock: true)
+        }
+        let total = GroupLag.total(reply.partitions)
+        reply.lag = total.records
+        reply.lagMilliseconds = total.milliseconds
+        reply.headroomMilliseconds = total.headroomMilliseconds
+        reply.headroomBytes = total.headroomBytes
         reply.topics = TopicNaming.all(group.partitions.map(\.partition.topic)) { id in
             services.engine.topic(id: id)?.name
         }

@@ -47,6 +47,9 @@ extension AdminClient {
             reply.topics.map { ($0.topic, $0.name) }, uniquingKeysWith: { first, _ in first })
         return GroupDescription(
             name: name, createdAt: reply.createdAt, lag: reply.lag,
+            lagTime: reply.lagMilliseconds.duration ?? .zero,
+            retentionHeadroom: reply.headroomMilliseconds.duration,
+            retentionHeadroomBytes: reply.headroomBytes.known,
             members: reply.members.map(GroupMemberInfo.init),
             partitions: reply.partitions.map {
                 GroupPartitionInfo($0, topic: names[$0.owned.topic] ?? "")
@@ -111,11 +114,16 @@ extension GroupPartitionInfo {
             finished: line.committed.finished.compactMap(\.range),
             metadata: line.committed.metadata, committedAt: line.committedAt.known,
             logStart: line.logStart.known, highWatermark: line.highWatermark.known,
-            lag: line.lag.known)
+            lag: line.lag.known, lagTime: line.lagMilliseconds.duration,
+            retentionHeadroom: line.headroomMilliseconds.duration,
+            retentionHeadroomBytes: line.headroomBytes.known)
     }
 }
 
 extension Int64 {
     /// nil for the wire's "not known".
     fileprivate var known: Int64? { self < 0 ? nil : self }
+
+    /// Milliseconds; nil for the wire's "not known".
+    fileprivate var duration: Duration? { known.map { .milliseconds($0) } }
 }

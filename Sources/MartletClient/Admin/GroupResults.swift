@@ -19,6 +19,13 @@ public struct GroupDescription: Sendable, Equatable {
     /// Records that readers can see and the group has not handled, over all partitions whose lag is
     /// known.
     public let lag: Int64
+    /// At least so old is the oldest of them; zero when there is none.
+    public let lagTime: Duration
+    /// Retention by age takes none of them sooner than this; zero: it may take one now. nil: never.
+    public let retentionHeadroom: Duration?
+    /// Retention by size takes none of them before so many bytes are appended to a partition. nil:
+    /// never.
+    public let retentionHeadroomBytes: Int64?
     /// Who is in it, in order of their ids.
     public let members: [GroupMemberInfo]
     /// What it owns or has committed.
@@ -67,4 +74,10 @@ public struct GroupPartitionInfo: Sendable, Equatable {
     public let highWatermark: Int64?
     /// Records that readers can see and the group has not handled; nil: not known.
     public let lag: Int64?
+    /// At least so old is the oldest of them; zero when there is none; nil: not known.
+    public let lagTime: Duration?
+    /// Retention by age takes none of them sooner than this; zero: it may take one now. nil: never.
+    public let retentionHeadroom: Duration?
+    /// Retention by size takes none of them before so many bytes are appended. nil: never.
+    public let retentionHeadroomBytes: Int64?
 }

@@ -133,8 +133,21 @@ package struct GroupMemberLine: WireItem {
     }
 }
 
+extension FieldCoder where Self: ~Copyable {
+    fileprivate mutating func headroom(
+        _ milliseconds: inout Int64, _ bytes: inout Int64
+    ) throws(WireError) {
+        try int64(
+            "headroomMilliseconds", &milliseconds,
+            "retention by age takes none of them sooner; -1: never")
+        try int64(
+            "headroomBytes", &bytes,
+            "retention by size takes none of them before so many are appended; -1: never")
+    }
+}
+
 package struct GroupPartitionLine: WireItem {
-    package static let bytesMin = 92
+    package static let bytesMin = 116
     package var owned = OwnedPartition()
     package var hasOwner = false
     package var owner = TopicID.zero
@@ -144,6 +157,9 @@ package struct GroupPartitionLine: WireItem {
     package var logStart: Int64 = -1
     package var highWatermark: Int64 = -1
     package var lag: Int64 = -1
+    package var lagMilliseconds: Int64 = -1
+    package var headroomMilliseconds: Int64 = -1
+    package var headroomBytes: Int64 = -1
 
     package init() {}
 
@@ -157,6 +173,10 @@ package struct GroupPartitionLine: WireItem {
         try c.int64("logStart", &logStart, "first offset that can be read; -1: unknown")
         try c.int64("highWatermark", &highWatermark, "readers see what lies below; -1: unknown")
         try c.int64("lag", &lag, "records visible and not handled; -1: unknown")
+        try c.int64(
+            "lagMilliseconds", &lagMilliseconds,
+            "at least so old is the oldest of them; 0: there is none; -1: unknown")
+        try c.headroom(&headroomMilliseconds, &headroomBytes)
     }
 }
 
@@ -168,6 +188,9 @@ package struct DescribeGroupReply: WireReply {
     package var message = ""
     package var createdAt: Int64 = 0
     package var lag: Int64 = 0
+    package var lagMilliseconds: Int64 = 0
+    package var headroomMilliseconds: Int64 = -1
+    package var headroomBytes: Int64 = -1
     package var topics: [TopicNaming] = []
     package var members: [GroupMemberLine] = []
     package var partitions: [GroupPartitionLine] = []
@@ -177,6 +200,8 @@ package struct DescribeGroupReply: WireReply {
     package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.int64("createdAt", &createdAt, "milliseconds since 1970 UTC")
         try c.int64("lag", &lag, "of all partitions that are known")
+        try c.int64("lagMilliseconds", &lagMilliseconds, "the longest of them")
+        try c.headroom(&headroomMilliseconds, &headroomBytes)
         try c.array("topics", &topics, max: WireLimits.topicsMax, "names of the topics below")
         try c.array("members", &members, max: WireLimits.membersMax, "in order of their ids")
         try c.array(

@@ -29,7 +29,10 @@ enum GroupDescribeCommand {
         facts.add("group", group.name)
         facts.add("made", TimeText.text(group.createdAt))
         facts.add("members", "\(group.members.count)")
-        facts.add("lag", "\(group.lag)")
+        facts.add("lag", "\(group.lag)" + (group.lag == 0 ? "" : ", \(age(group.lagTime)) old"))
+        if let left = headroom(group.retentionHeadroom, group.retentionHeadroomBytes) {
+            facts.add("until retention", left)
+        }
         var members = Table([
             .left("MEMBER"), .left("INSTANCE"), .left("CLIENT"), .right("PARTITIONS"),
             .left("TOPICS"),
@@ -42,13 +45,15 @@ enum GroupDescribeCommand {
         }
         var partitions = Table([
             .left("TOPIC"), .right("PARTITION"), .right("COMMITTED"), .right("END"),
-            .right("LAG"), .left("OWNER"), .right("EPOCH"),
+            .right("LAG"), .right("AGE"), .right("HEADROOM"), .left("OWNER"), .right("EPOCH"),
         ])
         for line in group.partitions {
             partitions.add([
                 line.partition.topic, "\(line.partition.partition)",
                 line.committed.map { "\($0)" } ?? "never",
                 line.highWatermark.map { "\($0)" } ?? "?", line.lag.map { "\($0)" } ?? "?",
+                line.lag == 0 ? "" : line.lagTime.map(age) ?? "?",
+                headroom(line.retentionHeadroom, line.retentionHeadroomBytes) ?? "",
                 (line.owner ?? "") + (line.isLeaving ? " (leaving)" : ""), "\(line.epoch)",
             ])
         }
@@ -57,10 +62,26 @@ enum GroupDescribeCommand {
             + partitions.text(hasHeader: hasHeader)
     }
 
+    private static func age(_ time: Duration) -> String {
+        Shown.duration(milliseconds: time.inMilliseconds)
+    }
+
+    /// What is left until retention takes something; nil when it never does.
+    private static func headroom(_ time: Duration?, _ bytes: Int64?) -> String? {
+        let parts = [time.map(age), bytes.map { Shown.bytes($0) }].compactMap(\.self)
+        return parts.isEmpty ? nil : parts.joined(separator: ", ")
+    }
+
+    private static func seconds(_ time: Duration?) -> JSONValue {
+        time.map { .double(Double($0.inMilliseconds) / 1_000) } ?? .null
+    }
+
     private static func json(_ group: GroupDescription) -> JSONValue {
         [
             "name": .string(group.name), "createdAt": .integer(group.createdAt),
-            "lag": .integer(group.lag),
+            "lag": .integer(group.lag), "lagSeconds": seconds(group.lagTime),
+            "headroomSeconds": seconds(group.retentionHeadroom),
+            "headroomBytes": group.retentionHeadroomBytes.map { .integer($0) } ?? .null,
             "members": .array(
                 group.members.map { member in
                     [
@@ -87,7 +108,9 @@ enum GroupDescribeCommand {
             "metadata": .string(line.metadata),
             "logStart": line.logStart.map { .integer($0) } ?? .null,
             "highWatermark": line.highWatermark.map { .integer($0) } ?? .null,
-            "lag": line.lag.map { .integer($0) } ?? .null,
+            "lag": line.lag.map { .integer($0) } ?? .null, "lagSeconds": seconds(line.lagTime),
+            "headroomSeconds": seconds(line.retentionHeadroom),
+            "headroomBytes": line.retentionHeadroomBytes.map { .integer($0) } ?? .null,
         ]
     }
 }

@@ -124,6 +124,8 @@ enum GroupExamples {
         var message = DescribeGroupReply()
         message.createdAt = 1_767_225_600_000
         message.lag = 1_290
+        message.lagMilliseconds = 42_000
+        message.headroomMilliseconds = 604_758_000
         message.topics = [TopicNaming(topic: ExampleMessages.flights, name: "flights")]
         var line = GroupMemberLine()
         line.member = member
@@ -142,6 +144,8 @@ enum GroupExamples {
         partition.logStart = 0
         partition.highWatermark = 7_909
         partition.lag = 1_290
+        partition.lagMilliseconds = 42_000
+        partition.headroomMilliseconds = 604_758_000
         message.partitions = [partition]
         return message
     }
