@@ -131,7 +131,7 @@ public final class MartletClient: Sendable {
     /// Closes every producer and consumer and all connections. Idempotent.
     public func close() async {
         let (producers, consumers, groups) = members.close()
-        for consumer in groups { await consumer.close() }
+        for consumer in groups { await consumer.closeWithClient() }
         for consumer in consumers { await consumer.close() }
         for producer in producers { await producer.close() }
         await port.close()

@@ -37,6 +37,9 @@ final class ScriptedBroker: @unchecked Sendable {
         var onHello: @Sendable (Int) -> ErrorCode = { _ in .none }
         /// True holds the answer back until `releaseHeld` is called.
         var onMetadata: @Sendable (MetadataRequest) -> Bool = { _ in false }
+        /// What becomes of each partition in a question for offsets.
+        var onListOffsets: @Sendable (Int) -> ErrorCode = { _ in .none }
+        var listOffsets = 0
         var produceRequests: [ProduceRequest] = []
         var fetchRequests: [FetchRequest] = []
         var hellos = 0
@@ -48,6 +51,7 @@ final class ScriptedBroker: @unchecked Sendable {
         /// What hello says is spoken here.
         var operations = Operation.allCases.map { OperationVersions($0) }
         var protocolVersion: UInt16 = 1
+        var group = GroupScript()
     }
 
     final class Log {
@@ -65,7 +69,7 @@ final class ScriptedBroker: @unchecked Sendable {
         var isCompacted = false
     }
 
-    private final class Peer: @unchecked Sendable {
+    final class Peer: @unchecked Sendable {
         // Sendable: confined to the queue.
         let source: ReadinessSource
         let slab = ByteSlab(capacity: 8 << 20)
@@ -82,11 +86,13 @@ final class ScriptedBroker: @unchecked Sendable {
     private var listener: ReadinessSource?
     private var listening: SocketAddress?
     private var peers: [ObjectIdentifier: Peer] = [:]
-    private var topics: [String: Topic] = [:]
+    private(set) var topics: [String: Topic] = [:]
     private var lastTopic: UInt64 = 0
     private var lastProducer: Int64 = 0
     private var clusterID = TopicID(high: 1, low: 1)
-    private var held: [() -> Void] = []
+    var held: [() -> Void] = []
+    /// Confined to the queue.
+    let group = ScriptedGroup()
 
     init(topics: [String: Int] = [:]) throws {
         try listen(on: SocketAddress(parsing: "127.0.0.1:0"))
@@ -286,7 +292,7 @@ final class ScriptedBroker: @unchecked Sendable {
         peer.slab.removePrefix(position)
     }
 
-    private func reply(
+    func reply(
         _ peer: Peer, _ header: FrameHeader, _ message: some WireReply, attachment: [UInt8] = []
     ) {
         guard peers[ObjectIdentifier(peer)] != nil,
@@ -315,6 +321,11 @@ final class ScriptedBroker: @unchecked Sendable {
         case .fetch: fetch(peer, header, payload)
         case .listOffsets: listOffsets(peer, header, payload)
         case .ping: reply(peer, header, PingReply())
+        case .joinGroup: join(peer, header, payload)
+        case .heartbeat: heartbeat(peer, header, payload)
+        case .commitOffsets: commit(peer, header, payload)
+        case .leaveGroup: leave(peer, header, payload)
+        case .describeGroup: describe(peer, header, payload)
         default: reply(peer, header, PingReply(error: .unknownOperation, message: ""))
         }
     }
@@ -482,9 +493,17 @@ final class ScriptedBroker: @unchecked Sendable {
 
     private func listOffsets(_ peer: Peer, _ header: FrameHeader, _ payload: Range<Int>) {
         guard let request = decode(ListOffsetsRequest.self, peer, payload) else { return }
+        let refusal = script.withLock { script in
+            script.listOffsets += 1
+            return script.onListOffsets(script.listOffsets)
+        }
         var answer = ListOffsetsReply()
         answer.results = request.entries.map { entry in
             var result = ListOffsetsResult()
+            guard refusal == .none else {
+                result.error = refusal
+                return result
+            }
             guard let topic = topics.values.first(where: { $0.id == entry.topic }) else {
                 result.error = .unknownTopicID
                 return result
@@ -585,7 +604,7 @@ final class ScriptedBroker: @unchecked Sendable {
         }
     }
 
-    private func decode<Message: WireRequest>(
+    func decode<Message: WireRequest>(
         _ type: Message.Type, _ peer: Peer, _ payload: Range<Int>
     ) -> Message? {
         guard let message = try? type.decode(peer.slab, payload, version: 1).message else {

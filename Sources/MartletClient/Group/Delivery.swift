@@ -31,17 +31,25 @@ final class Delivery: Sendable {
     var handedBelow: Int64 { handed.load(ordering: .acquiring) }
 
     /// Records below this offset are done with.
-    var doneBelow: Int64 { done.load(ordering: .acquiring) }
+    var doneBelow: Int64 { done.load(ordering: .sequentiallyConsistent) }
 
     /// Nothing more of it may be handed out.
     var isCut: Bool { cut.load(ordering: .relaxed) }
+
+    /// The same, for who has counted a record as done and asks before handing it out: whoever cuts
+    /// the batch short either counts that record too, or it is not handed out.
+    var isSurelyCut: Bool { cut.load(ordering: .sequentiallyConsistent) }
 
     /// Its bytes do not parse: what is left of it is not done with.
     var isDamaged: Bool { damaged.load(ordering: .relaxed) }
 
     /// The record is handed out; `isDone` says whether it counts as done by that.
     func hand(_ offset: Int64, isDone: Bool) {
-        done.store(isDone ? offset + 1 : offset, ordering: .releasing)
+        if isDone {
+            done.store(offset + 1, ordering: .sequentiallyConsistent)
+        } else {
+            done.store(offset, ordering: .releasing)
+        }
         handed.store(offset + 1, ordering: .releasing)
     }
 
@@ -58,7 +66,7 @@ final class Delivery: Sendable {
         done.store(upper, ordering: .releasing)
     }
 
-    func cutShort() { cut.store(true, ordering: .relaxed) }
+    func cutShort() { cut.store(true, ordering: .sequentiallyConsistent) }
 
     func markDamaged() { damaged.store(true, ordering: .relaxed) }
 }

@@ -24,6 +24,9 @@ public final class GroupConsumer: Sendable {
     private let members: ClientMembers
     private let closing = Mutex(Closing())
 
+    /// Whose `onAssign` or `onRevoke` the task runs.
+    @TaskLocal private static var hooked: ObjectIdentifier?
+
     private struct Closing {
         var hasBegun = false
         var isOver = false
@@ -37,11 +40,15 @@ public final class GroupConsumer: Sendable {
         let (assign, revoke) = (core.configuration.onAssign, core.configuration.onRevoke)
         core.hooks = GroupCore.Hooks(
             assign: { [weak self] partitions in
-                if let self { await assign?(self, partitions) }
+                await self?.hook { await assign?($0, partitions) }
             },
             revoke: { [weak self] partitions, isLost in
-                if let self { await revoke?(self, partitions, isLost) }
+                await self?.hook { await revoke?($0, partitions, isLost) }
             })
+    }
+
+    private func hook(_ body: (GroupConsumer) async -> Void) async {
+        await Self.$hooked.withValue(ObjectIdentifier(self)) { await body(self) }
     }
 
     /// The records one by one.
@@ -114,9 +121,8 @@ public final class GroupConsumer: Sendable {
     private func commit(only key: OwnedKey?) async throws {
         let done = Promise<Void>()
         core.context.loop.execute { [core] in
-            let patience = core.configuration.deadline ?? core.context.configuration.deadline
-            let deadline = core.now.addingClamped(patience.nanosecondsClamped)
-            core.commit(core.ledger.uncommitted(key.map { [$0] }), deadline: deadline) { error in
+            let keys = key.map { [$0] } ?? core.ledger.uncommitted
+            core.commit(keys, deadline: core.now.addingClamped(core.patience)) { error in
                 if let error { done.fail(error) } else { done.succeed(()) }
             }
         }
@@ -127,32 +133,39 @@ public final class GroupConsumer: Sendable {
     /// partitions back after a last commit, leaves the group and ends the sequences (they
     /// return nil). A member with an `instance` does not leave: its partitions wait for it for the
     /// session's time. Takes up to `drainTimeout` when the broker is away. Idempotent; returns when
-    /// all that is done.
+    /// all that is done; but at once from within `onAssign` or `onRevoke`, which it waits for.
     public func close() async { await close(isPatient: true) }
 
     /// - Parameter isPatient: whether other tasks may have records in hand.
     func close(isPatient: Bool) async {
+        let isInHook = Self.hooked == ObjectIdentifier(self)
         let promise = Promise<Void>()
         let (isFirst, isOver) = closing.withLock { closing in
             defer { closing.hasBegun = true }
-            if !closing.isOver { closing.waiters.append(promise) }
+            if !closing.isOver, !isInHook { closing.waiters.append(promise) }
             return (!closing.hasBegun, closing.isOver)
         }
         if isOver { return }
-        if isFirst {
-            core.steward.add { [self] in
-                feed.abandonLeft()
-                await core.leave(isPatient: isPatient)
-                core.steward.finish()
-                let waiters = closing.withLock { closing in
-                    closing.isOver = true
-                    return closing.waiters
-                }
-                for waiter in waiters { waiter.succeed(()) }
-            }
-        }
-        await promise.settled()
+        if isFirst { core.steward.add { [self] in await leave(isPatient: isPatient) } }
+        if !isInHook { await promise.settled() }
+    }
+
+    private func leave(isPatient: Bool) async {
+        feed.abandonLeft()
+        await core.leave(isPatient: isPatient)
+        core.steward.finish()
         members.remove(self)
+        let waiters = closing.withLock { closing in
+            closing.isOver = true
+            return closing.waiters
+        }
+        for waiter in waiters { waiter.succeed(()) }
+    }
+
+    /// The client is closed: nothing can be waited for in a hook.
+    func closeWithClient() async {
+        await close()
+        if Self.hooked == ObjectIdentifier(self) { await core.onQueue { $0.end() } }
     }
 }
 

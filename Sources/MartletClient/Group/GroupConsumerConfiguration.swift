@@ -32,7 +32,7 @@ public enum GroupResetPolicy: Sendable, Equatable {
 ///
 /// The values are checked when the consumer is made: `INVALID_ARGUMENT` names the field.
 public struct GroupConsumerConfiguration: Sendable {
-    /// Is called with the consumer and partitions, and awaited.
+    /// Is called with the consumer and partitions, and awaited. It may close the consumer.
     public typealias AssignHook = @Sendable (GroupConsumer, [TopicPartition]) async -> Void
     /// Is called with the consumer, partitions, and whether they are lost already, and awaited.
     public typealias RevokeHook = @Sendable (GroupConsumer, [TopicPartition], Bool) async -> Void

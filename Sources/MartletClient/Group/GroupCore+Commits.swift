@@ -5,16 +5,17 @@ import MartletWire
 /// Commits in their order: one is on its way, the others wait for it, so that an older one never
 /// comes after a newer one.
 struct CommitLine {
-    // Sendable: confined to the member's queue.
+    /// Partitions to be committed; how far is looked up when they are sent.
+    ///
+    /// Sendable: confined to the member's queue.
     final class Job: @unchecked Sendable {
-        let entries: [(key: OwnedKey, position: GroupLedger.Position)]
+        var keys: [OwnedKey]
+        /// Of partitions that are not in `keys` any more.
+        var error: MartletError?
         private var then: ((MartletError?) -> Void)?
 
-        init(
-            _ entries: [(OwnedKey, GroupLedger.Position)],
-            _ then: @escaping (MartletError?) -> Void
-        ) {
-            self.entries = entries
+        init(_ keys: [OwnedKey], _ then: @escaping (MartletError?) -> Void) {
+            self.keys = keys
             self.then = then
         }
 
@@ -26,6 +27,8 @@ struct CommitLine {
             then?(error)
         }
     }
+
+    typealias Entry = (key: OwnedKey, position: GroupLedger.Position)
 
     var jobs = Fifo<Job>()
     var isSending = false
@@ -40,35 +43,26 @@ extension GroupCore {
             guard let self, self.phase != .closed else { return }
             // While one waits, there is a newer state to be told later.
             if self.commits.jobs.isEmpty {
-                self.commit(self.ledger.uncommitted(), deadline: .max)
+                self.commit(self.ledger.uncommitted, deadline: .max)
             }
             self.scheduleCommit()
         }
     }
 
-    /// Commits, over broken connections too, until the deadline. `then` is called once.
+    /// Commits how far these partitions are by the time that it is sent, over broken connections
+    /// too, until the deadline. `then` is called once.
     func commit(
-        _ entries: [(OwnedKey, GroupLedger.Position)], deadline: Int64,
-        then: @escaping (MartletError?) -> Void = { _ in }
+        _ keys: [OwnedKey], deadline: Int64, then: @escaping (MartletError?) -> Void = { _ in }
     ) {
-        guard !entries.isEmpty else { return then(nil) }
+        guard !keys.isEmpty else { return then(nil) }
         guard phase != .closed else { return then(.closed("consumer")) }
-        let parts = stride(from: 0, to: entries.count, by: WireLimits.partitionsPerRequestMax)
-        var open = parts.underestimatedCount
-        var first: MartletError?
-        for start in parts {
-            let part = entries[start...].prefix(WireLimits.partitionsPerRequestMax)
-            let job = CommitLine.Job(Array(part)) { error in
-                first = first ?? error
-                open -= 1
-                if open == 0 { then(first) }
-            }
-            commits.jobs.append(job)
-            guard deadline < .max else { continue }
+        let job = CommitLine.Job(keys, then)
+        commits.jobs.append(job)
+        if deadline < .max {
             context.loop.execute(after: max(deadline - now, 1)) { [weak self] in
                 guard let self else { return }
                 job.end(self.context.unreachable(nil))
-                if !self.commits.isSending { self.sendCommits() }
+                self.sendCommits()
             }
         }
         sendCommits()
@@ -76,17 +70,34 @@ extension GroupCore {
 
     /// Sends the next commit, when none is on its way.
     func sendCommits() {
-        guard !commits.isSending else { return }
-        while let job = commits.jobs.first, !job.isOpen { _ = commits.jobs.popFirst() }
-        guard let job = commits.jobs.first else { return }
-        let entries = job.entries.filter { held[$0.key] != nil }
-        guard !entries.isEmpty else {
-            job.end(MartletError(.staleMemberEpoch, "", context: facts))
-            return sendCommits()
+        while !commits.isSending, let job = commits.jobs.first {
+            guard job.isOpen else {
+                _ = commits.jobs.popFirst()
+                continue
+            }
+            let owned = job.keys.filter { held[$0] != nil }
+            if owned.count < job.keys.count {
+                job.error = job.error ?? MartletError(.staleMemberEpoch, "", context: facts)
+                job.keys = owned
+            }
+            guard !owned.isEmpty else {
+                job.end(job.error)
+                continue
+            }
+            guard phase == .joined || phase == .leaving, let connection = link.connection else {
+                return
+            }
+            let part = Array(owned.prefix(WireLimits.partitionsPerRequestMax))
+            let entries: [CommitLine.Entry] = ledger.takeUncommitted(part)
+            let open = Set(entries.map(\.key))
+            job.keys = part.filter { open.contains($0) } + owned.dropFirst(part.count)
+            if !entries.isEmpty { send(entries, of: job, connection) }
         }
-        guard phase == .joined || phase == .leaving, let connection = link.connection else {
-            return
-        }
+    }
+
+    private func send(
+        _ entries: [CommitLine.Entry], of job: CommitLine.Job, _ connection: Connection
+    ) {
         var request = CommitOffsetsRequest()
         request.group = configuration.group
         request.member = member
@@ -101,18 +112,23 @@ extension GroupCore {
             return entry
         }
         commits.isSending = true
+        let incarnation = incarnation
         connection.send(request, timeout: context.configuration.requestTimeout) {
             [weak self] outcome in
             guard let self else { return job.end(.closed("consumer")) }
             self.commits.isSending = false
-            self.commitAnswered(job, entries, outcome)
+            if incarnation == self.incarnation {
+                self.commitAnswered(job, entries, outcome)
+            } else {
+                // Of a member that is not in the group any more: nothing of it is held.
+                self.sendCommits()
+            }
         }
         connection.flush()
     }
 
     private func commitAnswered(
-        _ job: CommitLine.Job, _ entries: [(key: OwnedKey, position: GroupLedger.Position)],
-        _ outcome: ReplyOutcome
+        _ job: CommitLine.Job, _ entries: [CommitLine.Entry], _ outcome: ReplyOutcome
     ) {
         switch outcome {
         case .lost(let error):
@@ -145,23 +161,28 @@ extension GroupCore {
 
     /// Returns why the same is to be said again; nil: it is not.
     private func take(
-        _ results: [CommitResult],
-        _ entries: [(key: OwnedKey, position: GroupLedger.Position)], _ job: CommitLine.Job
+        _ results: [CommitResult], _ entries: [CommitLine.Entry], _ job: CommitLine.Job
     ) -> MartletError? {
-        var first: MartletError?
+        var again: MartletError?
+        var ended: Set<OwnedKey> = []
         for (entry, result) in zip(entries, results) {
             guard result.error != .none else {
                 ledger.committed(entry.key, entry.position)
+                ended.insert(entry.key)
                 continue
             }
             let error = MartletError(
                 result.error, result.message, context: entry.key.name.context)
-            if error.isRetriable { return error }
-            first = first ?? error
+            if error.isRetriable {
+                again = error
+                continue
+            }
+            ended.insert(entry.key)
+            job.error = job.error ?? error
             refused([entry.key], error)
         }
-        job.end(first)
-        return nil
+        job.keys.removeAll { ended.contains($0) }
+        return again
     }
 
     private func refused(_ keys: [OwnedKey], _ error: MartletError) {

@@ -141,6 +141,7 @@ extension GroupCore {
             }
             partition.phase = .reading
             partition.cursor = cursor
+            partition.hasStart = !cursor.isStopped
             var committed: GroupLedger.Position? = GroupLedger.Position(
                 offset: partition.committed.offset, finished: cursor.handled)
             if partition.committed.offset < 0 {
@@ -158,36 +159,49 @@ extension GroupCore {
         }
         reading.add(begun)
         // So that who comes after begins at the same place, whatever comes in between.
-        commit(
-            begun.compactMap { cursor in
-                guard let key = cursor.owned, resets.contains(key) else { return nil }
-                return (key, GroupLedger.Position(offset: cursor.position))
-            }, deadline: .max)
-        for (key, error) in failures { reading.shelf.stop(key.name, error) }
+        commit(begun.compactMap(\.owned).filter(resets.contains), deadline: .max)
+        for (key, error) in failures { cannotReset(key, nil, error) }
     }
 
-    /// The offset to read is gone. By the steward.
-    func reset(_ key: OwnedKey, _ error: MartletError) async {
+    /// The offset to read is gone, or there is none yet. By the steward.
+    func reset(_ key: OwnedKey, _ missing: MartletError?) async {
         let target: Result<Int64, MartletError>
         do {
-            target = .success(try await resetOffset(key, error))
+            target = .success(try await resetOffset(key, missing))
         } catch {
             target = .failure(error)
         }
         await onQueue { core in
-            guard let cursor = core.held[key]?.cursor, core.held[key]?.phase == .reading else {
-                return
-            }
             switch target {
-            case .success(let offset):
-                let before = cursor.position
-                core.ledger.pass(key, to: offset)
-                core.events.post(.reset(key.name, from: before, to: offset))
-                core.reading.resume(cursor, at: offset)
-                core.commit(core.ledger.uncommitted([key]), deadline: .max)
-            case .failure(let error):
-                core.reading.shelf.stop(key.name, error)
+            case .success(let offset): core.reset(key, to: offset)
+            case .failure(let error): core.cannotReset(key, missing, error)
             }
+        }
+    }
+
+    private func reset(_ key: OwnedKey, to offset: Int64) {
+        guard let partition = held[key], partition.phase == .reading,
+            let cursor = partition.cursor
+        else { return }
+        let before = partition.hasStart ? cursor.position : nil
+        let isBack = before.map { offset < $0 } ?? true
+        partition.hasStart = true
+        if isBack { cursor.handled = [] }
+        ledger.reset(key, to: offset, isBack: isBack)
+        events.post(.reset(key.name, from: before, to: offset))
+        reading.resume(cursor, at: offset)
+        commit([key], deadline: .max)
+    }
+
+    /// The reset policy has no answer: for ever, or for now.
+    private func cannotReset(_ key: OwnedKey, _ missing: MartletError?, _ error: MartletError) {
+        guard held[key]?.phase == .reading else { return }
+        // How long a broker may be away, the group's own connection decides.
+        guard error.isRetriable || error.code == .connectionFailed else {
+            return reading.shelf.stop(key.name, error)
+        }
+        afterPause { core in
+            core.steward.add { [weak core] in await core?.reset(key, missing) }
         }
     }
 
@@ -243,9 +257,10 @@ extension GroupCore {
         let done = Promise<Void>()
         await onQueue { core in
             let patience = core.configuration.drainTimeout.nanosecondsClamped
-            core.commit(
-                core.ledger.uncommitted(Set(keys)), deadline: core.now.addingClamped(patience)
-            ) { _ in done.succeed(()) }
+            let open = core.ledger.uncommitted.filter(Set(keys).contains)
+            core.commit(open, deadline: core.now.addingClamped(patience)) { _ in
+                done.succeed(())
+            }
         }
         await done.settled()
     }
@@ -299,7 +314,8 @@ extension GroupCore {
     /// Reads no more. Returns the partitions that the application knows of.
     private func beginToLeave() -> [OwnedKey] {
         guard phase != .closed else { return [] }
-        if phase == .joined { phase = .leaving }
+        // A join that is not answered may have been heard all the same.
+        if phase == .joined || phase == .joining { phase = .leaving }
         var known: [OwnedKey] = []
         for (key, partition) in held {
             if let cursor = partition.cursor { reading.remove(cursor) }

@@ -1,6 +1,7 @@
 import MartletFormat
 import MartletSystem
 import MartletWire
+import Synchronization
 
 /// What a member knows of its heartbeats.
 struct HeartbeatState {
@@ -9,9 +10,8 @@ struct HeartbeatState {
     var sent: UInt64 = 0
     /// Number of the latest heartbeat that was answered.
     var answered: UInt64 = 0
-    /// When the latest heartbeat that was answered had left.
+    /// When the latest heartbeat that was answered had left, on the clock of `sessionEnd`.
     var heardAt: Int64 = 0
-    var isWatched = false
     /// The application's count when it was last looked at, and how often it had changed.
     var seen: UInt64 = 0
     var progress: UInt64 = 0
@@ -25,7 +25,7 @@ extension GroupCore {
     private static let drainMargin = Duration.seconds(5)
 
     func join() {
-        guard phase == .joining, let connection = link.connection else { return }
+        guard phase == .joining, !isAskingForName, let connection = link.connection else { return }
         var request = JoinGroupRequest()
         request.group = configuration.group
         request.member = member
@@ -34,7 +34,7 @@ extension GroupCore {
         request.progressMilliseconds = configuration.progressTimeout.wire
         request.drainMilliseconds = (configuration.drainTimeout + Self.drainMargin).wire
         request.topics = configuration.topics.map { TopicNameItem($0) }
-        let (sentAt, incarnation) = (now, incarnation)
+        let (sentAt, incarnation) = (bootNow, incarnation)
         connection.send(request, timeout: context.configuration.requestTimeout) {
             [weak self] outcome in
             guard let self, case .frame(let frame) = outcome, self.phase == .joining,
@@ -57,9 +57,9 @@ extension GroupCore {
             phase = .joined
             let incarnation = self.incarnation
             heartbeats = HeartbeatState()
-            heartbeats.heardAt = sentAt
             heartbeats.progress = UInt64(incarnation)
-            watchSession()
+            hear(sentAt)
+            watchSession(incarnation)
             events.post(.joined(member: member.description))
             joined.succeed(())
             heartbeat()
@@ -94,8 +94,8 @@ extension GroupCore {
         }
         heartbeats.sent += 1
         let beat = Beat(
-            number: heartbeats.sent, at: now, incarnation: incarnation,
-            released: Array(released))
+            number: heartbeats.sent, at: bootNow, incarnation: incarnation,
+            revision: request.revision, released: Array(released))
         // A broker that hangs is noticed while the session still lasts.
         let timeout = wait + min(context.configuration.requestTimeout, wait)
         connection.send(request, timeout: timeout) { [weak self] outcome in
@@ -109,6 +109,7 @@ extension GroupCore {
         let number: UInt64
         let at: Int64
         let incarnation: Int
+        let revision: UInt64
         let released: [OwnedKey]
     }
 
@@ -128,19 +129,20 @@ extension GroupCore {
             let reply = try frame.decode(HeartbeatReply.self).message
             guard reply.error == .none else { return isRefused(reply) }
             attempts = 0
-            heartbeats.heardAt = max(heartbeats.heardAt, beat.at)
+            hear(max(heartbeats.heardAt, beat.at))
             for key in beat.released where held[key]?.phase == .released { held[key] = nil }
             // One that left later knew at least as much.
             if beat.number > heartbeats.answered {
                 heartbeats.answered = beat.number
-                if reply.revision != heartbeats.revision, phase == .joined {
+                // With the revision that it named, the lists are empty, whatever is known by now.
+                if reply.revision != beat.revision, phase == .joined {
                     heartbeats.revision = reply.revision
                     apply(reply)
                 }
             }
             guard beat.number == heartbeats.sent else { return }
             // Who answers at once that nothing has changed is not asked in a tight loop.
-            if reply.partitions.isEmpty, now - beat.at < 1_000_000 {
+            if reply.partitions.isEmpty, bootNow - beat.at < 1_000_000 {
                 afterPause { core in
                     if core.heartbeats.sent == beat.number { core.heartbeat() }
                 }
@@ -172,6 +174,7 @@ extension GroupCore {
         if phase == .leaving { return }
         phase = .joining
         if let instance = configuration.instance {
+            isAskingForName = true
             steward.add { [weak self] in await self?.returnUnlessTaken(instance, error) }
         } else {
             member = Self.newMember()
@@ -183,32 +186,70 @@ extension GroupCore {
     /// would get nothing done. By the steward.
     private func returnUnlessTaken(_ instance: String, _ error: MartletError) async {
         let id = await onQueue { $0.member.description }
-        let members = (try? await admin.describeGroup(configuration.group))?.members ?? []
-        let isTaken = members.contains { $0.instance == instance && $0.id != id }
+        let isTaken = await isTaken(instance, by: id)
         await onQueue { core in
-            if isTaken { core.fail(error) } else { core.afterPause { $0.join() } }
+            switch isTaken {
+            case true?: core.fail(error)
+            case false?:
+                core.isAskingForName = false
+                core.afterPause { $0.join() }
+            case nil:
+                core.afterPause { core in
+                    core.steward.add { [weak core] in
+                        await core?.returnUnlessTaken(instance, error)
+                    }
+                }
+            }
         }
     }
 
-    /// Nothing was heard of the broker for the session's time: others may have the partitions.
-    private func watchSession() {
-        if heartbeats.isWatched { return }
-        heartbeats.isWatched = true
-        let left = heartbeats.heardAt.addingClamped(session) - now
-        context.loop.execute(after: max(left, 1)) { [weak self] in
-            guard let self, self.phase == .joined || self.phase == .leaving else { return }
-            self.heartbeats.isWatched = false
-            if self.now - self.heartbeats.heardAt >= self.session {
-                self.heartbeats.heardAt = self.now
-                self.heartbeats.revision = 0
-                self.lose(
-                    Array(self.held.keys),
-                    MartletError(
-                        .connectionLost, "The group was not reached for the session's time.",
-                        isRetriable: true, context: self.facts))
-            }
-            self.watchSession()
+    /// Whether another member has the name; nil: the broker does not say.
+    private func isTaken(_ instance: String, by id: String) async -> Bool? {
+        do {
+            let members = try await admin.describeGroup(configuration.group).members
+            return members.contains { $0.instance == instance && $0.id != id }
+        } catch let error as MartletError where error.code == .unknownGroup {
+            return false
+        } catch {
+            return nil
         }
+    }
+
+    // MARK: - The session
+
+    private var bootNow: Int64 { context.clock.bootNanoseconds() }
+
+    /// The broker may take the member for dead: what is read by now must not be handed out before
+    /// `checkSession` has run.
+    var isOverdue: Bool { bootNow >= sessionEnd.load(ordering: .acquiring) }
+
+    private func hear(_ time: Int64) {
+        heartbeats.heardAt = time
+        sessionEnd.store(time.addingClamped(session), ordering: .releasing)
+    }
+
+    private func watchSession(_ incarnation: Int) {
+        let left = sessionEnd.load(ordering: .relaxed) - bootNow
+        context.loop.execute(after: max(left, 1)) { [weak self] in
+            guard let self, incarnation == self.incarnation,
+                self.phase == .joined || self.phase == .leaving
+            else { return }
+            self.checkSession()
+            self.watchSession(incarnation)
+        }
+    }
+
+    /// When nothing was heard of the broker for the session's time, others may have the partitions.
+    func checkSession() {
+        guard isOverdue, phase == .joined || phase == .leaving else { return }
+        hear(bootNow)
+        heartbeats.revision = 0
+        lose(
+            Array(held.keys),
+            MartletError(
+                .connectionLost, "The group was not reached for the session's time.",
+                isRetriable: true, context: facts))
+        heartbeat()
     }
 }
 

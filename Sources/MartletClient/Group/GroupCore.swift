@@ -1,6 +1,7 @@
 import MartletFormat
 import MartletSystem
 import MartletWire
+import Synchronization
 
 /// A member of a group: stays in it, takes and gives up partitions, commits.
 ///
@@ -28,6 +29,8 @@ final class GroupCore: @unchecked Sendable {
         var cursor: PartitionCursor?
         /// The application knows of it and has to be told of its end.
         var isKnown = false
+        /// It is known where reading begins.
+        var hasStart = true
 
         init(_ key: OwnedKey, _ committed: CommittedPosition) {
             self.key = key
@@ -69,6 +72,11 @@ final class GroupCore: @unchecked Sendable {
     /// Drained, and not yet with the steward.
     var drained: [OwnedKey] = []
     var heartbeats = HeartbeatState()
+    /// When the broker may take the member for dead, on the clock that goes on while the machine
+    /// sleeps. For the application's tasks, too.
+    let sessionEnd = Atomic<Int64>(.max)
+    /// Whether another process took the member's name is being asked: it does not join meanwhile.
+    var isAskingForName = false
     var commits = CommitLine()
     /// Waits, at the end, for what the application has in hand.
     var whenQuiet: Promise<Void>?
@@ -96,6 +104,11 @@ final class GroupCore: @unchecked Sendable {
     }
 
     var now: Int64 { context.clock.monotonicNanoseconds() }
+
+    /// How long a broker that is away is waited for.
+    var patience: Int64 {
+        (configuration.deadline ?? context.configuration.deadline).nanosecondsClamped
+    }
 
     /// Joins. Called on the queue.
     func start() {
@@ -179,8 +192,7 @@ extension GroupCore: LinkUser {
     func linkIsDown(_ error: MartletError, downFor: Int64) {
         if phase == .closed { return }
         guard error.isRetriable else { return fail(error) }
-        let deadline = configuration.deadline ?? context.configuration.deadline
-        if downFor >= deadline.nanosecondsClamped { return fail(context.unreachable(error)) }
+        if downFor >= patience { return fail(context.unreachable(error)) }
         if !isDown { events.post(.disconnected(error)) }
         isDown = true
     }

@@ -29,12 +29,16 @@ final class GroupFeed: Sendable {
         ledger.asked()
         while true {
             guard let batch = try await shelf.next(isolation: isolation) else { return nil }
+            // A process that slept may hold what is another member's by now.
+            if core.isOverdue { await core.onQueue { $0.checkSession() } }
             guard let delivery = batch.run.delivery, ledger.take(delivery) else { continue }
             guard isBefore else { return batch }
             do {
-                if try await isCommitted(delivery, batch.nextOffset) { return batch }
+                if try await isCommitted(delivery) { return batch }
                 ledger.abandon(delivery)
             } catch {
+                // Nobody was handed any of it: it is for who asks next.
+                putBack(batch, delivery)
                 ledger.abandon(delivery)
                 throw error
             }
@@ -42,14 +46,12 @@ final class GroupFeed: Sendable {
     }
 
     /// At most once: commits the batch before it is handed out. False: it is another member's.
-    private func isCommitted(_ delivery: Delivery, _ upper: Int64) async throws -> Bool {
+    private func isCommitted(_ delivery: Delivery) async throws -> Bool {
+        ledger.promise(delivery)
         let done = Promise<Bool>()
         let core = core
         core.context.loop.execute {
-            let patience = core.configuration.deadline ?? core.context.configuration.deadline
-            let deadline = core.now.addingClamped(patience.nanosecondsClamped)
-            let position = GroupLedger.Position(offset: upper)
-            core.commit([(delivery.key, position)], deadline: deadline) { error in
+            core.commit([delivery.key], deadline: core.now.addingClamped(core.patience)) { error in
                 guard let error else {
                     done.succeed(true)
                     return
@@ -65,10 +67,14 @@ final class GroupFeed: Sendable {
 
     /// A reader of records is gone; what it was not handed is handed out again.
     func leave(_ batch: ConsumerBatch, _ delivery: Delivery) {
-        if let rest = ledger.giveBack(delivery) {
-            shelf.putBack(ConsumerBatch(run: FetchedRun(batch.run, rest: rest)))
-        }
+        putBack(batch, delivery)
         left.withLock { $0.append(Left(delivery: delivery, isBatch: false)) }
+    }
+
+    /// What was not handed out of a batch comes first again.
+    private func putBack(_ batch: ConsumerBatch, _ delivery: Delivery) {
+        guard let rest = ledger.giveBack(delivery) else { return }
+        shelf.putBack(ConsumerBatch(run: FetchedRun(batch.run, rest: rest)))
     }
 
     /// A reader of batches is gone.

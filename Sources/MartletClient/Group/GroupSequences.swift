@@ -115,7 +115,7 @@ final class GroupRecordReader {
         guard let delivery = batch?.run.delivery else { return nil }
         if !delivery.isCut, let record = records?.next() {
             delivery.hand(record.offset, isDone: isBefore)
-            return record
+            if !isBefore || !delivery.isSurelyCut { return record }
         }
         feed.ledger.finish(delivery, isWhole: !delivery.isCut && !delivery.isDamaged)
         batch = nil
