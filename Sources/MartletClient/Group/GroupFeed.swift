@@ -29,8 +29,7 @@ final class GroupFeed: Sendable {
         ledger.asked()
         while true {
             guard let batch = try await shelf.next(isolation: isolation) else { return nil }
-            // A process that slept may hold what is another member's by now.
-            if core.isOverdue { await core.onQueue { $0.checkSession() } }
+            await checkSession()
             guard let delivery = batch.run.delivery, ledger.take(delivery) else { continue }
             guard isBefore else { return batch }
             do {
@@ -43,6 +42,11 @@ final class GroupFeed: Sendable {
                 throw error
             }
         }
+    }
+
+    /// A process that slept may hold what is another member's by now.
+    func checkSession() async {
+        if core.isOverdue { await core.onQueue { $0.checkSession() } }
     }
 
     /// At most once: commits the batch before it is handed out. False: it is another member's.

@@ -157,6 +157,32 @@ final class GroupLedger: Sendable {
         change(delivery) { $0.abandon(delivery) }
     }
 
+    // MARK: - Handlers
+
+    func split(_ delivery: Delivery) { change(delivery) { $0.split(delivery) } }
+
+    func line(_ offset: Int64, of delivery: Delivery) {
+        state.withLock { $0.pages[delivery.key]?.line(offset, of: delivery) }
+    }
+
+    func close(_ delivery: Delivery, isWhole: Bool) {
+        change(delivery) { $0.close(delivery, isWhole: isWhole) }
+    }
+
+    /// False: the record is not for this member any more.
+    func begin(_ offset: Int64, of delivery: Delivery, isDone: Bool) -> Bool {
+        state.withLock { state in
+            state.steps &+= 1
+            return state.pages[delivery.key]?.begin(offset, of: delivery, isDone: isDone) ?? false
+        }
+    }
+
+    func end(_ offset: Int64, of delivery: Delivery, isDone: Bool) {
+        change(delivery) { $0.end(offset, of: delivery, isDone: isDone) }
+    }
+
+    // MARK: - Manual commits
+
     /// The application commits all that it was handed.
     func markHanded() {
         state.withLock { state in

@@ -17,14 +17,29 @@ final class LedgerPage {
         var phase = Phase.shelved
         /// At most once: committed as a whole before any of it is handed out.
         var isPromised = false
+        /// Its records are handled one by one: each is done for itself.
+        var isSplit = false
+        /// Split: handed out and not done, in order; how many of them handlers work on.
+        var open: [Int64] = []
+        var running = 0
 
-        /// Records below are done with.
-        var doneBelow: Int64 {
-            isPromised && phase == .handed && !delivery.isCut ? upper : delivery.doneBelow
+        var isComplete: Bool { phase == .over && delivery.doneBelow >= upper && open.isEmpty }
+        var isInHand: Bool { phase == .handed && !isSplit || running > 0 }
+        var handsInPlay: Int { isSplit ? running : phase == .handed ? 1 : 0 }
+
+        /// What is done of it, in order.
+        var done: [Range<Int64>] {
+            let isHeld = phase == .handed || isSplit
+            if isPromised, isHeld, !delivery.isCut { return [delivery.from..<upper] }
+            var done: [Range<Int64>] = []
+            var start = delivery.from
+            for offset in open {
+                if offset > start { done.append(start..<offset) }
+                start = offset + 1
+            }
+            if delivery.doneBelow > start { done.append(start..<delivery.doneBelow) }
+            return done
         }
-
-        var isComplete: Bool { phase == .over && delivery.doneBelow >= upper }
-        var isInHand: Bool { phase == .handed }
     }
 
     /// In the order of their offsets; those that are complete are not here any more.
@@ -35,9 +50,9 @@ final class LedgerPage {
     private var inherited: [Range<Int64>]
     /// Complete, while others before them are not.
     private var ended: [Range<Int64>] = []
-    /// In hand since before the partition went back to a lower offset: nothing that is done of them
-    /// counts.
-    private var stale: [Delivery] = []
+    /// In hand since before the partition went back to a lower offset, and in how many hands: nothing
+    /// that is done of them counts.
+    private var stale: [ObjectIdentifier: Int] = [:]
     /// What the broker has; nil: not known, or nothing.
     var committed: GroupLedger.Position?
     /// Up to where the application committed by itself.
@@ -71,7 +86,7 @@ final class LedgerPage {
     func goBack(to offset: Int64) {
         for entry in entries {
             entry.delivery.cutShort()
-            if entry.isInHand { stale.append(entry.delivery) }
+            if entry.isInHand { stale[ObjectIdentifier(entry.delivery)] = entry.handsInPlay }
         }
         entries = []
         inherited = []
@@ -123,11 +138,58 @@ final class LedgerPage {
 
     /// Nobody works on the batch any more, done with or not.
     func abandon(_ delivery: Delivery) {
-        guard let index = index(of: delivery) else {
-            stale.removeAll { $0 === delivery }
-            return
-        }
+        guard let index = index(of: delivery) else { return endStale(delivery) }
         entries[index].phase = .over
+        settle(index)
+    }
+
+    private func endStale(_ delivery: Delivery) {
+        let id = ObjectIdentifier(delivery)
+        guard let hands = stale[id] else { return }
+        stale[id] = hands > 1 ? hands - 1 : nil
+    }
+
+    // MARK: - Record by record
+
+    /// The records of the batch are handled one by one from now on.
+    func split(_ delivery: Delivery) {
+        if let index = index(of: delivery) {
+            entries[index].isSplit = true
+        } else {
+            endStale(delivery)
+        }
+    }
+
+    /// A record waits for its handler.
+    func line(_ offset: Int64, of delivery: Delivery) {
+        guard let index = index(of: delivery) else { return }
+        entries[index].open.append(offset)
+        delivery.hand(all: offset + 1, isDone: true)
+    }
+
+    /// No more records of the batch come.
+    func close(_ delivery: Delivery, isWhole: Bool) {
+        guard let index = index(of: delivery) else { return }
+        if isWhole { delivery.finish(all: entries[index].upper) }
+        entries[index].phase = .over
+        settle(index)
+    }
+
+    /// A handler begins; false: it must not.
+    ///
+    /// - Parameter isDone: it counts as done by that.
+    func begin(_ offset: Int64, of delivery: Delivery, isDone: Bool) -> Bool {
+        guard let index = index(of: delivery), !delivery.isCut else { return false }
+        entries[index].running += 1
+        if isDone { entries[index].open.removeAll { $0 == offset } }
+        return true
+    }
+
+    /// A handler ended.
+    func end(_ offset: Int64, of delivery: Delivery, isDone: Bool) {
+        guard let index = index(of: delivery) else { return endStale(delivery) }
+        entries[index].running -= 1
+        if isDone { entries[index].open.removeAll { $0 == offset } }
         settle(index)
     }
 
@@ -146,7 +208,7 @@ final class LedgerPage {
 
     /// Forgets an entry that is complete, but for what it means to those before it.
     private func settle(_ index: Int) {
-        guard entries[index].isComplete else { return }
+        guard entries[index].isComplete, !entries[index].isInHand else { return }
         let entry = entries.remove(at: index)
         if index > 0 {
             ended = Self.merged(ended + [entry.delivery.from..<entry.upper])
@@ -181,11 +243,7 @@ final class LedgerPage {
     /// How far the partition is done.
     func position(isManual: Bool) -> GroupLedger.Position? {
         if isManual { return marked }
-        let done = entries.compactMap { entry -> Range<Int64>? in
-            let (from, below) = (entry.delivery.from, entry.doneBelow)
-            return below > from ? from..<below : nil
-        }
-        return Self.position(start, inherited + ended + done)
+        return Self.position(start, inherited + ended + entries.flatMap(\.done))
     }
 
     /// The application commits all that it was handed.
