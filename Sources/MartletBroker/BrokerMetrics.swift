@@ -15,6 +15,7 @@ final class BrokerMetrics: Sendable {
     let readFailures: Counter
     let diskLoads: Counter
     let parkedFetches: Gauge
+    let groupResets: Counter
     let produceLatency: Histogram
     let fetchLatency: Histogram
     let listener: ListenerMetrics
@@ -43,6 +44,8 @@ final class BrokerMetrics: Sendable {
         )
         readFailures = counter(
             "read_failures_total", "Reads of records that the disk did not answer.")
+        groupResets = registry.counter(
+            "martlet_group_resets_total", "Partitions in which a person set how far a group is.")
         parkedFetches = registry.gauge(
             "martlet_broker_parked_fetches", "Fetches that wait for records.")
         produceLatency = registry.histogram(

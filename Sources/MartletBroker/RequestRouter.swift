@@ -110,6 +110,8 @@ final class RequestRouter: Sendable {
         case .heartbeat: groups.heartbeat(try request(HeartbeatRequest.self))
         case .leaveGroup: groups.leave(try request(LeaveGroupRequest.self))
         case .commitOffsets: groups.commit(try request(CommitOffsetsRequest.self))
+        case .pauseGroup: groups.pause(try request(PauseGroupRequest.self))
+        case .resetGroup: groups.reset(try request(ResetGroupRequest.self))
         }
         return .taken
     }

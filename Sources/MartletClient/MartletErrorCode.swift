@@ -104,6 +104,8 @@ public struct MartletErrorCode: Hashable, Sendable, CustomStringConvertible {
     public static let invalidGroupName = MartletErrorCode(.invalidGroupName)
     /// A group of this name exists already.
     public static let groupExists = MartletErrorCode(.groupExists)
+    /// How far the group is has changed since a reset was planned.
+    public static let resetOutdated = MartletErrorCode(.resetOutdated)
     /// There is no group of this name.
     public static let unknownGroup = MartletErrorCode(.unknownGroup)
     /// The group has members, and only one without can be changed like that.

@@ -33,11 +33,13 @@ extension Coordinator {
         let wanted = topics.values.filter { topic in
             state.members.values.contains { $0.subscription.matches(topic.name) }
         }
-        // What is on its way stays on its way: the target counts before the owner.
-        return Assignor.assign(members: state.members, topics: wanted) { key in
+        // What is on its way stays on its way: the target counts before the owner. What stands
+        // still counts as a load, so that little moves when it goes on.
+        let target = Assignor.assign(members: state.members, topics: wanted) { key in
             let former = group.activity.target[key].flatMap { state.members[$0] == nil ? nil : $0 }
             return former ?? state.partitions[key]?.owner
         }
+        return state.paused.isEmpty ? target : target.filter { !state.isPaused($0.key) }
     }
 
     /// Makes what members are told agree with who owns and should own what. Returns those whose
@@ -110,7 +112,7 @@ extension Coordinator {
         guard group.state.members[id] != nil else { throw .fencedMember(reason: Self.gone) }
         guard let partition = group.state.partitions[key], partition.owner == id,
             partition.epoch == epoch
-        else { throw .staleEpoch }
+        else { throw group.state.isPaused(key) ? .paused : .staleEpoch }
     }
 }
 

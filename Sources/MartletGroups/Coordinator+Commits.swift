@@ -32,7 +32,7 @@ extension Coordinator {
     }
 
     /// What is invented must not be remembered.
-    private func checkExists(_ key: TopicPartition) throws(GroupRefusal) {
+    func checkExists(_ key: TopicPartition) throws(GroupRefusal) {
         guard let topic = topics[key.topic] else { throw .unknownTopic }
         guard (0..<topic.partitions).contains(key.partition) else { throw .unknownPartition }
     }

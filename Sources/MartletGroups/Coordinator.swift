@@ -36,12 +36,12 @@ package struct Coordinator: Sendable {
         case .deleted:
             groups[name] = nil
             unsettled.remove(name)
-        case .joined, .left:
+        case .joined, .left, .paused, .resumed:
             makeIfLost(record)
             groups[name]?.state.apply(record)
             groups[name]?.activity.isTargetStale = true
             unsettled.insert(name)
-        case .granted, .freed, .forgotten:
+        case .granted, .freed, .forgotten, .reset:
             makeIfLost(record)
             groups[name]?.state.apply(record)
             unsettled.insert(name)
@@ -54,11 +54,11 @@ package struct Coordinator: Sendable {
     /// Damage may have taken the record that made a group: what came after it counts all the same.
     private mutating func makeIfLost(_ record: GroupRecord) {
         switch record {
-        case .joined, .granted, .committed:
+        case .joined, .granted, .committed, .paused, .reset:
             if groups[record.group] == nil {
                 groups[record.group] = Group(state: GroupState(createdAt: 0))
             }
-        case .created, .deleted, .left, .freed, .forgotten: break
+        case .created, .deleted, .left, .freed, .forgotten, .resumed: break
         }
     }
 
@@ -89,6 +89,8 @@ package struct Coordinator: Sendable {
         groups.flatMap { name, group in
             group.state.partitions.keys.filter { $0.topic == topic }.sorted()
                 .map { GroupRecord.forgotten(group: name, $0) }
+                + group.state.paused.keys.filter { $0.topic == topic }.sorted()
+                .map { GroupRecord.resumed(group: name, $0) }
         }
     }
 
@@ -141,6 +143,7 @@ package struct GroupLimits: Sendable {
     package var metadataBytesMax = 4_096
     package var finishedRangesMax = 1_000
     package var termsMax = 1_000
+    package var pausesMax = 1_000
     package var snapshotRecordsMin = 10_000
     package var plantedBug: PlantedGroupBug?
 
@@ -149,12 +152,17 @@ package struct GroupLimits: Sendable {
 
 extension GroupState {
     /// About how many records `records` makes.
-    fileprivate var recordCount: Int { 1 + members.count + 2 * partitions.count }
+    fileprivate var recordCount: Int {
+        1 + members.count + paused.count + 2 * partitions.count
+    }
 
     fileprivate func records(of name: String) -> [GroupRecord] {
         var records: [GroupRecord] = [.created(group: name, at: createdAt)]
         for (id, member) in members.sorted(by: { $0.key < $1.key }) {
             records.append(.joined(group: name, id, member, replaces: nil))
+        }
+        for (place, at) in paused.sorted(by: { $0.key < $1.key }) {
+            records.append(.paused(group: name, place, at: at))
         }
         for (key, partition) in partitions.sorted(by: { $0.key < $1.key }) {
             if partition.epoch > 0 {

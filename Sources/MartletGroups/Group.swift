@@ -9,6 +9,8 @@ struct GroupState: Equatable, Sendable {
     let createdAt: Int64
     var members: [MemberID: Member] = [:]
     var partitions: [TopicPartition: PartitionState] = [:]
+    /// What stands still, and since when, in milliseconds since 1970 UTC.
+    var paused: [PausePlace: Int64] = [:]
 
     /// Whom an instance id belongs to.
     func holder(of instance: String) -> MemberID? {
@@ -38,6 +40,12 @@ struct GroupState: Equatable, Sendable {
             partitions[key, default: PartitionState()].committed = committed
         case .forgotten(_, let key):
             partitions[key] = nil
+        case .paused(_, let place, let at):
+            paused[place] = at
+        case .resumed(_, let place):
+            paused[place] = nil
+        case .reset(_, let key, let committed, let epoch):
+            partitions[key] = PartitionState(owner: nil, epoch: epoch, committed: committed)
         }
     }
 

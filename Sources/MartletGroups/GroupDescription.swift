@@ -16,6 +16,13 @@ package struct GroupDescription: Equatable, Sendable {
         package let committed: CommittedOffset?
         /// Its owner is to give it up.
         package let isLeaving: Bool
+        package let isPaused: Bool
+    }
+
+    /// What stands still, and since when.
+    package struct PauseLine: Equatable, Sendable {
+        package let place: PausePlace
+        package let at: Int64
     }
 
     package let name: String
@@ -24,6 +31,8 @@ package struct GroupDescription: Equatable, Sendable {
     package let members: [MemberLine]
     /// Those that are owned or have a commit, in order.
     package let partitions: [PartitionLine]
+    /// In order.
+    package let pauses: [PauseLine]
 }
 
 extension Coordinator {
@@ -48,9 +57,13 @@ extension Coordinator {
         let partitions = group.state.partitions.sorted { $0.key < $1.key }.map { key, partition in
             GroupDescription.PartitionLine(
                 partition: key, owner: partition.owner, epoch: partition.epoch,
-                committed: partition.committed, isLeaving: group.activity.handovers[key] != nil)
+                committed: partition.committed, isLeaving: group.activity.handovers[key] != nil,
+                isPaused: group.state.isPaused(key))
         }
+        let pauses = group.state.paused.sorted { $0.key < $1.key }
+            .map { GroupDescription.PauseLine(place: $0, at: $1) }
         return GroupDescription(
-            name: name, createdAt: group.state.createdAt, members: members, partitions: partitions)
+            name: name, createdAt: group.state.createdAt, members: members,
+            partitions: partitions, pauses: pauses)
     }
 }

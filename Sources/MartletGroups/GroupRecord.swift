@@ -15,12 +15,19 @@ package enum GroupRecord: Equatable, Sendable {
     case committed(group: String, TopicPartition, CommittedOffset)
     /// Nothing is known about the partition any more: its topic is gone.
     case forgotten(group: String, TopicPartition)
+    /// Nobody is granted a partition there until it is resumed.
+    case paused(group: String, PausePlace, at: Int64)
+    case resumed(group: String, PausePlace)
+    /// A person set how far the group is. Nobody owns the partition, under an epoch that no owner
+    /// had.
+    case reset(group: String, TopicPartition, CommittedOffset, epoch: Int32)
 
     package var group: String {
         switch self {
         case .created(let group, _), .deleted(let group), .joined(let group, _, _, _),
             .left(let group, _), .granted(let group, _, _, _), .freed(let group, _),
-            .committed(let group, _, _), .forgotten(let group, _):
+            .committed(let group, _, _), .forgotten(let group, _), .paused(let group, _, _),
+            .resumed(let group, _), .reset(let group, _, _, _):
             group
         }
     }

@@ -6,6 +6,12 @@ package enum GroupRefusal: Error, Equatable, Sendable {
     case fencedMember(reason: String)
     /// The partition is not the member's under this epoch.
     case staleEpoch
+    /// Nobody owns the partition while the group stands still there.
+    case paused
+    /// A member owns the partition, and the group is not paused there.
+    case partitionInUse(String)
+    /// How far the group is has changed since a reset was planned.
+    case resetOutdated(String)
     /// Only a group without members can be changed like that.
     case groupNotEmpty(members: Int)
     case unknownTopic

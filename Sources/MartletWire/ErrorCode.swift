@@ -52,6 +52,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     case limitReached = 1009
     case internalError = 1010
     case groupExists = 1011
+    case resetOutdated = 1020
 }
 
 extension ErrorCode {
@@ -98,6 +99,7 @@ extension ErrorCode {
         case .fencedMember: "FENCED_MEMBER"
         case .staleMemberEpoch: "STALE_MEMBER_EPOCH"
         case .groupExists: "GROUP_EXISTS"
+        case .resetOutdated: "RESET_OUTDATED"
         }
     }
 
@@ -115,7 +117,7 @@ extension ErrorCode {
             .unknownPartition, .offsetsLost, .unknownOperation, .helloRequired,
             .frameTooLarge, .limitReached, .internalError,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
-            .groupExists:
+            .groupExists, .resetOutdated:
             false
         }
     }
@@ -128,7 +130,7 @@ extension ErrorCode {
         case .none, .offsetOutOfRange, .offsetsLost, .topicExists, .invalidTopicName,
             .invalidPartitions, .invalidConfig,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
-            .groupExists:
+            .groupExists, .resetOutdated:
             .notApplicable
         case .corruptMessage, .unknownTopic, .messageTooLarge, .loading, .notAuthorized,
             .invalidTimestamp, .unsupportedVersion, .invalidRequest, .outOfOrderSequence,
@@ -152,7 +154,7 @@ extension ErrorCode {
             .unknownTopicID, .unknownPartition, .offsetsLost, .unknownOperation, .diskFull,
             .storageFailed, .tooManyRequests, .shuttingDown, .limitReached, .internalError,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
-            .groupExists:
+            .groupExists, .resetOutdated:
             false
         }
     }
@@ -201,6 +203,7 @@ extension ErrorCode {
         case .fencedMember: "The member is not in the group; it must join again."
         case .staleMemberEpoch: "The partition is not the member's any more."
         case .groupExists: "A group of this name exists already."
+        case .resetOutdated: "How far the group is has changed since the reset was planned."
         }
     }
 

@@ -32,6 +32,8 @@ package enum MessageCatalog {
         case .heartbeat: (HeartbeatRequest.self, HeartbeatReply.self)
         case .leaveGroup: (LeaveGroupRequest.self, LeaveGroupReply.self)
         case .commitOffsets: (CommitOffsetsRequest.self, CommitOffsetsReply.self)
+        case .pauseGroup: (PauseGroupRequest.self, PauseGroupReply.self)
+        case .resetGroup: (ResetGroupRequest.self, ResetGroupReply.self)
         }
     }
 

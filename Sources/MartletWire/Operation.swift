@@ -29,6 +29,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     case heartbeat = 35
     case leaveGroup = 36
     case commitOffsets = 37
+    case pauseGroup = 38
+    case resetGroup = 39
 
     /// Name in Protocol.md, in logs and in metrics.
     package var name: String {
@@ -58,6 +60,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .heartbeat: "heartbeat"
         case .leaveGroup: "leave-group"
         case .commitOffsets: "commit-offsets"
+        case .pauseGroup: "pause-group"
+        case .resetGroup: "reset-group"
         }
     }
 
@@ -67,7 +71,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
-            .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets:
+            .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
+            .pauseGroup, .resetGroup:
             1...1
         }
     }
@@ -112,6 +117,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .heartbeat: OperationAccess(.read, .group)
         case .leaveGroup: OperationAccess(.read, .group)
         case .commitOffsets: OperationAccess(.read, .group)
+        case .pauseGroup: OperationAccess(.alter, .group)
+        case .resetGroup: OperationAccess(.alter, .group)
         }
     }
 }

@@ -63,7 +63,7 @@ extension ToolError {
             .refused
         case .requestTimedOut, .deadlineExceeded: .timeout
         case .topicExists, .staleProducerEpoch, .outOfOrderSequence, .duplicateSequence,
-            .groupExists, .fencedMember, .staleMemberEpoch:
+            .groupExists, .fencedMember, .staleMemberEpoch, .resetOutdated:
             .conflict
         case .connectionFailed, .connectionLost, .shuttingDown: .unreachable
         case .invalidArgument, .invalidConfig, .invalidPartitions, .invalidTopicName,

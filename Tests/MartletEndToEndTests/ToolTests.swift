@@ -244,6 +244,39 @@ import Testing
         #expect(try check("g", "--crit-headroom", "30d", expect: 2).contains("LAG CRITICAL"))
     }
 
+    @Test func `a group is paused, reset by a plan, and goes on there`() throws {
+        try run("topic", "create", "t", "--partitions", "1")
+        try run("produce", "t", input: (0..<10).map { "\($0)\n" }.joined())
+        let tail = ["tail", "t", "--group", "g", "--from", "earliest", "-o", "raw"]
+        #expect(try start(tail + ["-c", "6"]).wait() == .exited(0))
+        try run("group", "pause", "g", "--topic", "t:0")
+        let paused = try JSONValue(parsing: run("group", "describe", "g", "-o", "json").output)
+        #expect(paused["pauses"]?.arrayValue?.first?["topic"]?.stringValue == "t")
+        #expect(paused["partitions"]?.arrayValue?.first?["isPaused"] == .boolean(true))
+        let reset = ["group", "reset", "g"]
+        try run("group", "reset", "g", "--to", "earliest", expect: 2)
+        try run("group", "reset", "g", "-t", "t", expect: 2)
+        try run("group", "reset", "g", "-t", "t:4", "--to", "3", expect: 3)
+        let shown = try run("group", "reset", "g", "-t", "t", "--to", "4711")
+        #expect(shown.output.contains("4711 is above the log's end"))
+        #expect(shown.errors.contains("dry run"))
+        let child = try start(reset + ["-t", "t:0", "--shift", "-2", "-o", "json"])
+        #expect(child.wait() == .exited(0), "\(child.errorOutput)")
+        let plan = child.output
+        let line = try JSONValue(parsing: plan)["plan"]?[0]
+        #expect(line?["from"]?.integerValue == 6 && line?["to"]?.integerValue == 4)
+        // Nothing was done yet; the plan is kept, and given back.
+        try run("group", "reset", "g", "--plan", "-", input: plan)
+        try run("group", "reset", "g", "--plan", "-", "--execute", input: plan)
+        let again = try run(
+            "group", "reset", "g", "--plan", "-", "--execute", input: plan, expect: 6)
+        #expect(again.errors.contains("RESET_OUTDATED"))
+        try run("group", "resume", "g")
+        let rest = try start(tail + ["-c", "6"])
+        #expect(rest.wait() == .exited(0), "\(rest.errorOutput)")
+        #expect(lines(rest.output) == (4..<10).map { "\($0)" })
+    }
+
     @Test func `Ctrl-C ends a tail in order`() throws {
         try run("topic", "create", "t")
         try run("produce", "t", input: "a\n")

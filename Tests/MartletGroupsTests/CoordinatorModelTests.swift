@@ -31,6 +31,8 @@ import Testing
         var accepted = 0
         var refused = 0
         var crashes = 0
+        var pauses = 0
+        var resets = 0
 
         init(seed: UInt64) {
             random = SeededRandom(seed: seed)
@@ -48,6 +50,7 @@ import Testing
             model.check()
         }
         #expect(model.accepted > 100 && model.refused > 20 && model.crashes > 20)
+        #expect(model.pauses > 20 && model.resets > 20)
         print(
             "coordinator: \(model.harness.log.count) records, \(model.accepted) commits, "
                 + "\(model.refused) refused, \(model.crashes) crashes, seed \(seed)")
@@ -58,7 +61,7 @@ extension CoordinatorModelTests.Model {
     mutating func step() {
         released = [:]
         hasTimePassed = false
-        switch random.below(20) {
+        switch random.below(23) {
         case 0...1: join()
         case 2: leave()
         case 3...8: heartbeat()
@@ -66,6 +69,9 @@ extension CoordinatorModelTests.Model {
         case 14: staleCommit()
         case 15: crash()
         case 16: grow()
+        case 17: pause()
+        case 18: resume()
+        case 19: reset()
         default:
             hasTimePassed = true
             harness.advance(milliseconds: Int64(random.below(2_500)))
@@ -144,6 +150,36 @@ extension CoordinatorModelTests.Model {
         harness.restart(shapes)
     }
 
+    private mutating func place() -> PausePlace {
+        let shape = shapes[random.below(shapes.count)]
+        let partition = Int32(random.below(Int(shape.partitions)))
+        switch random.below(4) {
+        case 0: return .group
+        case 1: return PausePlace(topic: shape.id, partition: -1)
+        default: return PausePlace(topic: shape.id, partition: partition)
+        }
+    }
+
+    private mutating func pause() {
+        if harness.pause([place()]) == nil { pauses += 1 }
+    }
+
+    /// Often all of it, so that there is work most of the time.
+    private mutating func resume() {
+        harness.resume([random.chance(1, in: 2) ? .group : place()])
+    }
+
+    /// Whoever had the partition loses it, or has it under a new epoch.
+    private mutating func reset() {
+        let shape = shapes[random.below(shapes.count)]
+        let key = TopicPartition(shape.id, Int32(random.below(Int(shape.partitions))))
+        let offset = Int64(random.below(1_000))
+        guard harness.reset(key, offset, isForced: random.chance(1, in: 2)) == nil else { return }
+        commits[key] = offset
+        held[key] = nil
+        resets += 1
+    }
+
     private mutating func grow() {
         guard shapes[0].partitions < 12 else { return }
         shapes[0] = TopicShape("orders", shapes[0].partitions + 1)
@@ -172,6 +208,9 @@ extension CoordinatorModelTests.Model {
             released[key] != before.epoch
         {
             #expect(partition.owner == before.owner, "taken from who did not give it up")
+        }
+        if held[key] == nil, state.isPaused(key) {
+            #expect(partition.owner == nil, "granted while it stands still")
         }
         held[key] = partition.owner.map { ($0, partition.epoch) }
     }

@@ -104,6 +104,33 @@ struct GroupHarness {
         }
     }
 
+    @discardableResult
+    mutating func pause(_ places: [PausePlace] = [.group], group: String = "g") -> GroupRefusal? {
+        attempt { harness throws(GroupRefusal) in
+            harness.take(try harness.coordinator.pause(group, places, at: harness.now))
+        }
+    }
+
+    @discardableResult
+    mutating func resume(_ places: [PausePlace] = [.group], group: String = "g") -> GroupRefusal? {
+        attempt { harness throws(GroupRefusal) in
+            harness.take(try harness.coordinator.resume(group, places))
+        }
+    }
+
+    @discardableResult
+    mutating func reset(
+        _ key: TopicPartition, expected: Int64 = -2, _ offset: Int64, isForced: Bool = false,
+        group: String = "g"
+    ) -> GroupRefusal? {
+        attempt { harness throws(GroupRefusal) in
+            let reset = Coordinator.Reset(partition: key, expected: expected, offset: offset)
+            harness.take(
+                try harness.coordinator.reset(
+                    group, [reset], isForced: isForced, at: harness.now))
+        }
+    }
+
     private mutating func attempt(
         _ step: (inout GroupHarness) throws(GroupRefusal) -> Void
     ) -> GroupRefusal? {

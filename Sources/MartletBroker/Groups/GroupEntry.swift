@@ -17,6 +17,9 @@ struct GroupEntry: WireItem {
         case freed = 6
         case committed = 7
         case forgotten = 8
+        case paused = 9
+        case resumed = 10
+        case reset = 11
         // Of `$group-snapshots` alone.
         case snapshotBegins = 20
         case snapshotEnds = 21
@@ -57,8 +60,11 @@ struct GroupEntry: WireItem {
         case .granted:
             try c.identifier("member", &member, "its id")
             try c.item("owned", &owned)
-        case .freed, .forgotten: try c.item("owned", &owned)
-        case .committed:
+        case .freed, .forgotten, .resumed: try c.item("owned", &owned)
+        case .paused:
+            try c.item("owned", &owned)
+            try c.int64("at", &at, "milliseconds since 1970 UTC")
+        case .committed, .reset:
             try c.item("owned", &owned)
             try c.item("position", &position)
             try c.int64("at", &at, "milliseconds since 1970 UTC")
@@ -121,12 +127,25 @@ extension GroupEntry {
         case .forgotten(_, let key):
             kind = Kind.forgotten.rawValue
             owned = OwnedPartition(topic: key.topic, partition: key.partition, epoch: 0)
+        case .paused(_, let place, let at):
+            kind = Kind.paused.rawValue
+            owned = OwnedPartition(topic: place.topic, partition: place.partition, epoch: 0)
+            self.at = at
+        case .resumed(_, let place):
+            kind = Kind.resumed.rawValue
+            owned = OwnedPartition(topic: place.topic, partition: place.partition, epoch: 0)
+        case .reset(_, let key, let committed, let epoch):
+            kind = Kind.reset.rawValue
+            owned = OwnedPartition(topic: key.topic, partition: key.partition, epoch: epoch)
+            position = CommittedPosition(committed)
+            at = committed.at
         }
     }
 
     /// nil for what is no record of `$groups`.
     var record: GroupRecord? {
         let key = TopicPartition(owned.topic, owned.partition)
+        let place = PausePlace(topic: owned.topic, partition: owned.partition)
         switch Kind(rawValue: kind) {
         case .created: return .created(group: group, at: at)
         case .deleted: return .deleted(group: group)
@@ -138,6 +157,11 @@ extension GroupEntry {
         case .freed: return .freed(group: group, key)
         case .committed: return .committed(group: group, key, CommittedOffset(position, at: at))
         case .forgotten: return .forgotten(group: group, key)
+        case .paused: return .paused(group: group, place, at: at)
+        case .resumed: return .resumed(group: group, place)
+        case .reset:
+            return .reset(
+                group: group, key, CommittedOffset(position, at: at), epoch: owned.epoch)
         case .snapshotBegins, .snapshotEnds, nil: return nil
         }
     }

@@ -153,6 +153,7 @@ extension GroupPartitionLine {
         hasOwner = partition.owner != nil
         owner = partition.owner?.bits ?? .zero
         isLeaving = partition.isLeaving
+        isPaused = partition.isPaused
         if let committed = partition.committed {
             self.committed = CommittedPosition(committed)
             committedAt = committed.at

@@ -49,8 +49,9 @@ extension GroupRefusal {
         case .unknownGroup: .unknownGroup
         case .groupExists: .groupExists
         case .fencedMember: .fencedMember
-        case .staleEpoch: .staleMemberEpoch
-        case .groupNotEmpty: .groupNotEmpty
+        case .staleEpoch, .paused: .staleMemberEpoch
+        case .groupNotEmpty, .partitionInUse: .groupNotEmpty
+        case .resetOutdated: .resetOutdated
         case .unknownTopic: .unknownTopicID
         case .unknownPartition: .unknownPartition
         case .limitReached: .limitReached
@@ -62,6 +63,9 @@ extension GroupRefusal {
         switch self {
         case .unknownGroup, .groupExists, .staleEpoch, .unknownTopic, .unknownPartition: code.text
         case .fencedMember(let reason): reason
+        case .paused: "the group is paused there: nobody owns the partition until it is resumed"
+        case .partitionInUse(let what): "a member owns \(what): pause the group there, or force it"
+        case .resetOutdated(let what): what
         case .groupNotEmpty(let members): "the group has \(members) members; stop them first"
         case .limitReached(let reason): reason
         case .invalid(let field, let reason): "\(field): \(reason)"

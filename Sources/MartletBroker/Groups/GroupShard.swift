@@ -242,7 +242,7 @@ final class GroupShard: AppendRetry, Sendable {
         case .joined(let group, _, _, .some(let former)):
             gone = MemberKey(group: group, member: former)
         case .joined(_, _, _, nil), .created, .deleted, .granted, .freed, .committed,
-            .forgotten:
+            .forgotten, .paused, .resumed, .reset:
             return
         }
         guard let heartbeat = state.parked.removeValue(forKey: gone) else { return }

@@ -6,7 +6,7 @@ import MartletWire
 
 /// Groups: who is in them, who owns what, how far they are.
 struct GroupHandler: Sendable {
-    private let services: BrokerServices
+    let services: BrokerServices
 
     init(_ services: BrokerServices) {
         self.services = services
@@ -33,7 +33,7 @@ struct GroupHandler: Sendable {
     }
 
     /// Runs a command on a group that there is.
-    private func run<Message: WireRequest>(
+    func run<Message: WireRequest>(
         _ request: Request<Message>, _ group: String,
         _ handle:
             @escaping @Sendable (inout Coordinator, Now) throws(GroupRefusal) -> [GroupRecord],
@@ -201,7 +201,16 @@ struct GroupHandler: Sendable {
         reply.lagMilliseconds = total.milliseconds
         reply.headroomMilliseconds = total.headroomMilliseconds
         reply.headroomBytes = total.headroomBytes
-        reply.topics = TopicNaming.all(group.partitions.map(\.partition.topic)) { id in
+        reply.pauses = group.pauses.map {
+            var line = GroupPauseLine()
+            line.place = GroupPlace(topic: $0.place.topic, partition: $0.place.partition)
+            line.since = $0.at
+            return line
+        }
+        let topics =
+            group.partitions.map(\.partition.topic)
+            + group.pauses.map(\.place.topic).filter { $0 != .zero }
+        reply.topics = TopicNaming.all(topics) { id in
             services.engine.topic(id: id)?.name
         }
         return reply

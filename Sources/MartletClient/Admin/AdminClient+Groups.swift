@@ -53,6 +53,11 @@ extension AdminClient {
             members: reply.members.map(GroupMemberInfo.init),
             partitions: reply.partitions.map {
                 GroupPartitionInfo($0, topic: names[$0.owned.topic] ?? "")
+            },
+            pauses: reply.pauses.map {
+                let (topic, number) = ($0.place.topic, $0.place.partition)
+                let part = GroupPart(names[topic] ?? "", number < 0 ? nil : number)
+                return GroupPause(part: topic == .zero ? nil : part, since: $0.since)
             })
     }
 
@@ -110,7 +115,8 @@ extension GroupPartitionInfo {
         self.init(
             partition: TopicPartition(topic, line.owned.partition),
             owner: line.hasOwner ? line.owner.description : nil, epoch: line.owned.epoch,
-            isLeaving: line.isLeaving, committed: line.committed.offset.known,
+            isLeaving: line.isLeaving, isPaused: line.isPaused,
+            committed: line.committed.offset.known,
             finished: line.committed.finished.compactMap(\.range),
             metadata: line.committed.metadata, committedAt: line.committedAt.known,
             logStart: line.logStart.known, highWatermark: line.highWatermark.known,

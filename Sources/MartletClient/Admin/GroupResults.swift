@@ -30,6 +30,8 @@ public struct GroupDescription: Sendable, Equatable {
     public let members: [GroupMemberInfo]
     /// What it owns or has committed.
     public let partitions: [GroupPartitionInfo]
+    /// What stands still.
+    public let pauses: [GroupPause]
 }
 
 /// A member of a group.
@@ -60,6 +62,8 @@ public struct GroupPartitionInfo: Sendable, Equatable {
     public let epoch: Int32
     /// Its owner was asked to give it up.
     public let isLeaving: Bool
+    /// The group stands still there: nobody is given it until it is resumed.
+    public let isPaused: Bool
     /// The next record to handle; nil: never committed.
     public let committed: Int64?
     /// Handled beyond `committed`, in order.
@@ -80,4 +84,52 @@ public struct GroupPartitionInfo: Sendable, Equatable {
     public let retentionHeadroom: Duration?
     /// Retention by size takes none of them before so many bytes are appended. nil: never.
     public let retentionHeadroomBytes: Int64?
+}
+
+/// A part of a group: a topic, or a partition of one.
+public struct GroupPart: Sendable, Hashable {
+    /// The topic's name.
+    public let topic: String
+    /// The partition's number; nil: all of them.
+    public let partition: Int32?
+
+    /// Names a part.
+    ///
+    /// - Parameters:
+    ///   - topic: its name.
+    ///   - partition: its number; nil: all of them.
+    public init(_ topic: String, _ partition: Int32? = nil) {
+        self.topic = topic
+        self.partition = partition
+    }
+}
+
+/// What of a group stands still.
+public struct GroupPause: Sendable, Equatable {
+    /// Which part; nil: the whole group.
+    public let part: GroupPart?
+    /// Since when, in milliseconds since 1970.
+    public let since: Int64
+}
+
+/// One line of a plan that sets how far a group is.
+public struct GroupOffsetChange: Sendable, Equatable {
+    /// Which partition.
+    public let partition: TopicPartition
+    /// What the group had committed when it was planned; nil: nothing.
+    public let from: Int64?
+    /// The next record to handle.
+    public let to: Int64
+
+    /// Makes a line.
+    ///
+    /// - Parameters:
+    ///   - partition: which one.
+    ///   - from: what the group has committed; nil: nothing.
+    ///   - to: the next record to handle.
+    public init(_ partition: TopicPartition, from: Int64?, to: Int64) {
+        self.partition = partition
+        self.from = from
+        self.to = to
+    }
 }

@@ -147,6 +147,7 @@ package enum WireLimits {
     package static let groupsMax = 100_000
     package static let membersMax = 10_000
     package static let assignmentMax = 100_000
+    package static let pausesMax = 1_000
 
     /// Cuts an error text to its limit, at a character.
     package static func clip(_ text: String) -> String {

@@ -147,11 +147,12 @@ extension FieldCoder where Self: ~Copyable {
 }
 
 package struct GroupPartitionLine: WireItem {
-    package static let bytesMin = 116
+    package static let bytesMin = 117
     package var owned = OwnedPartition()
     package var hasOwner = false
     package var owner = TopicID.zero
     package var isLeaving = false
+    package var isPaused = false
     package var committed = CommittedPosition()
     package var committedAt: Int64 = -1
     package var logStart: Int64 = -1
@@ -168,6 +169,7 @@ package struct GroupPartitionLine: WireItem {
         try c.bool("hasOwner", &hasOwner, "whether a member owns it")
         try c.identifier("owner", &owner, "that member")
         try c.bool("isLeaving", &isLeaving, "its owner has been asked to give it up")
+        try c.bool("isPaused", &isPaused, "nobody is given it until it is resumed")
         try c.item("committed", &committed)
         try c.int64("committedAt", &committedAt, "milliseconds since 1970 UTC; -1: never")
         try c.int64("logStart", &logStart, "first offset that can be read; -1: unknown")
@@ -194,6 +196,7 @@ package struct DescribeGroupReply: WireReply {
     package var topics: [TopicNaming] = []
     package var members: [GroupMemberLine] = []
     package var partitions: [GroupPartitionLine] = []
+    package var pauses: [GroupPauseLine] = []
 
     package init() {}
 
@@ -207,5 +210,6 @@ package struct DescribeGroupReply: WireReply {
         try c.array(
             "partitions", &partitions, max: WireLimits.assignmentMax,
             "that it owns or has committed")
+        try c.array("pauses", &pauses, max: WireLimits.pausesMax, "what stands still")
     }
 }

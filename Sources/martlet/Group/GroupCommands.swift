@@ -5,12 +5,15 @@ import MartletJSON
 /// `martlet group ...`.
 enum GroupCommands {
     static let group: Command = Command(
-        "group", aliases: ["groups", "g"], "Make, list, look at and delete groups of consumers.",
+        "group", aliases: ["groups", "g"], "Make, list, look at, pause, reset and delete groups.",
         examples: [
             ExampleSpec("martlet group list", "All of them, with their lag"),
             ExampleSpec("martlet group describe board", "Who owns what, and how far it is"),
         ],
-        commands: [create, list, GroupDescribeCommand.command, delete])
+        commands: [
+            create, list, GroupDescribeCommand.command, GroupPauseCommands.pause,
+            GroupPauseCommands.resume, GroupResetCommand.command, delete,
+        ])
 
     static let argument = ArgumentSpec("GROUP", "The group's name.")
 

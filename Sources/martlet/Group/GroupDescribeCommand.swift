@@ -33,6 +33,9 @@ enum GroupDescribeCommand {
         if let left = headroom(group.retentionHeadroom, group.retentionHeadroomBytes) {
             facts.add("until retention", left)
         }
+        for pause in group.pauses {
+            facts.add("paused", "\(place(pause)) since \(TimeText.text(pause.since))")
+        }
         var members = Table([
             .left("MEMBER"), .left("INSTANCE"), .left("CLIENT"), .right("PARTITIONS"),
             .left("TOPICS"),
@@ -54,12 +57,18 @@ enum GroupDescribeCommand {
                 line.highWatermark.map { "\($0)" } ?? "?", line.lag.map { "\($0)" } ?? "?",
                 line.lag == 0 ? "" : line.lagTime.map(age) ?? "?",
                 headroom(line.retentionHeadroom, line.retentionHeadroomBytes) ?? "",
-                (line.owner ?? "") + (line.isLeaving ? " (leaving)" : ""), "\(line.epoch)",
+                (line.owner ?? (line.isPaused ? "(paused)" : ""))
+                    + (line.isLeaving ? " (leaving)" : ""), "\(line.epoch)",
             ])
         }
         let hasHeader = !context.invocation.has("no-headers")
         return facts.text + "\n" + members.text(hasHeader: hasHeader) + "\n"
             + partitions.text(hasHeader: hasHeader)
+    }
+
+    private static func place(_ pause: GroupPause) -> String {
+        guard let part = pause.part else { return "the whole group" }
+        return part.topic + (part.partition.map { ":\($0)" } ?? "")
     }
 
     private static func age(_ time: Duration) -> String {
@@ -93,6 +102,14 @@ enum GroupDescribeCommand {
                     ]
                 }),
             "partitions": .array(group.partitions.map(json)),
+            "pauses": .array(
+                group.pauses.map { pause in
+                    [
+                        "topic": pause.part.map { .string($0.topic) } ?? .null,
+                        "partition": pause.part?.partition.map { JSONValue($0) } ?? .null,
+                        "since": .integer(pause.since),
+                    ]
+                }),
         ]
     }
 
@@ -101,7 +118,7 @@ enum GroupDescribeCommand {
             "topic": .string(line.partition.topic),
             "partition": JSONValue(line.partition.partition),
             "owner": line.owner.map { .string($0) } ?? .null, "epoch": JSONValue(line.epoch),
-            "isLeaving": .boolean(line.isLeaving),
+            "isLeaving": .boolean(line.isLeaving), "isPaused": .boolean(line.isPaused),
             "committed": line.committed.map { .integer($0) } ?? .null,
             "committedAt": line.committedAt.map { .integer($0) } ?? .null,
             "finished": .array(line.finished.map(RangeJSON.value)),

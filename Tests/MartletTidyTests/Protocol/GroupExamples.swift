@@ -19,6 +19,8 @@ enum GroupExamples {
         case .heartbeat: (ExampleFrame(heartbeat), ExampleFrame(heartbeatReply))
         case .leaveGroup: (ExampleFrame(leave), ExampleFrame(LeaveGroupReply()))
         case .commitOffsets: (ExampleFrame(commit), ExampleFrame(commitReply))
+        case .pauseGroup: (ExampleFrame(pause), ExampleFrame(PauseGroupReply()))
+        case .resetGroup: (ExampleFrame(reset), ExampleFrame(resetReply))
         case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor:
@@ -106,6 +108,32 @@ enum GroupExamples {
     private static var commitReply: CommitOffsetsReply {
         var message = CommitOffsetsReply()
         message.results = [CommitResult()]
+        return message
+    }
+
+    private static var pause: PauseGroupRequest {
+        var message = PauseGroupRequest()
+        message.group = group
+        message.isPaused = true
+        message.places = [GroupPlace(topic: ExampleMessages.flights, partition: 2)]
+        return message
+    }
+
+    private static var reset: ResetGroupRequest {
+        var message = ResetGroupRequest()
+        message.group = group
+        var entry = ResetEntry()
+        entry.topic = ExampleMessages.flights
+        entry.partition = 2
+        entry.expected = 6_612
+        entry.offset = 6_000
+        message.entries = [entry]
+        return message
+    }
+
+    private static var resetReply: ResetGroupReply {
+        var message = ResetGroupReply()
+        message.results = [ResetResult(offset: 6_000, isClamped: false)]
         return message
     }
 

@@ -1,0 +1,133 @@
+package import MartletFormat
+
+/// What people do to a group: stop it for a while, and set how far it is.
+///
+/// A partition that stands still is nobody's: its owner is asked to give it up as in any hand-over,
+/// and none is granted it before it is resumed. So members need to know nothing of it, and what is
+/// still under way is finished and committed first.
+extension Coordinator {
+    package func pause(
+        _ name: String, _ places: [PausePlace], at now: Now
+    ) throws(GroupRefusal) -> [GroupRecord] {
+        let paused = try group(name).state.paused
+        for place in places { try checkExists(place) }
+        let new = Set(places).subtracting(paused.keys)
+        guard paused.count + new.count <= limits.pausesMax else {
+            throw .limitReached("\(paused.count) places of the group are paused: no more are taken")
+        }
+        return new.sorted().map { .paused(group: name, $0, at: now.wall) }
+    }
+
+    /// Ends all pauses within the places.
+    package func resume(
+        _ name: String, _ places: [PausePlace]
+    ) throws(GroupRefusal) -> [GroupRecord] {
+        let paused = try group(name).state.paused.keys
+        for place in places {
+            guard let wider = paused.first(where: { $0 != place && $0.covers(place) }) else {
+                continue
+            }
+            let what = wider == .group ? "the whole group is paused" : "its whole topic is paused"
+            throw .invalid(field: "places", reason: "\(what): resume that")
+        }
+        return paused.filter { pause in places.contains { $0.covers(pause) } }.sorted()
+            .map { .resumed(group: name, $0) }
+    }
+
+    private func checkExists(_ place: PausePlace) throws(GroupRefusal) {
+        if place.topic == .zero {
+            guard place == .group else {
+                throw .invalid(field: "places", reason: "a partition of no topic")
+            }
+        } else if place.partition >= 0 {
+            try checkExists(TopicPartition(place.topic, place.partition))
+        } else {
+            guard topics[place.topic] != nil else { throw .unknownTopic }
+        }
+    }
+
+    /// Where a group is to go on in a partition.
+    package struct Reset: Sendable {
+        package let partition: TopicPartition
+        /// What was committed when it was planned; -1: nothing; -2: does not matter.
+        package let expected: Int64
+        package let offset: Int64
+
+        package init(partition: TopicPartition, expected: Int64, offset: Int64) {
+            self.partition = partition
+            self.expected = expected
+            self.offset = offset
+        }
+    }
+
+    /// All of them or none. Takes the partitions from whoever has them: a member gets them again
+    /// under a new epoch, so what it commits late does not undo it.
+    package func reset(
+        _ name: String, _ resets: [Reset], isForced: Bool, at now: Now
+    ) throws(GroupRefusal) -> [GroupRecord] {
+        let state = try group(name).state
+        var seen = Set<TopicPartition>()
+        var records: [GroupRecord] = []
+        for reset in resets {
+            let key = reset.partition
+            try checkExists(key)
+            guard reset.offset >= 0, seen.insert(key).inserted else {
+                throw .invalid(
+                    field: "entries", reason: "\(label(key)) comes twice, or its offset is below 0")
+            }
+            let partition = state.partitions[key] ?? PartitionState()
+            guard isForced || partition.owner == nil || state.isPaused(key) else {
+                throw .partitionInUse(label(key))
+            }
+            let committed = partition.committed?.offset ?? -1
+            guard isForced || reset.expected == -2 || reset.expected == committed else {
+                throw .resetOutdated(
+                    "\(label(key)) is at \(committed) now, not at \(reset.expected)")
+            }
+            guard partition.epoch < Int32.max else { throw .staleEpoch }
+            records.append(
+                .reset(
+                    group: name, key, CommittedOffset(offset: reset.offset, at: now.wall),
+                    epoch: partition.epoch + 1))
+        }
+        return records
+    }
+
+    /// A partition as people know it.
+    private func label(_ key: TopicPartition) -> String {
+        "partition \(key.partition) of \(topics[key.topic]?.name ?? "\(key.topic)")"
+    }
+}
+
+/// What of a group stands still: all of it, a topic, or a partition.
+package struct PausePlace: Hashable, Comparable, Sendable {
+    /// Zeros: the whole group.
+    package let topic: TopicID
+    /// -1: the whole topic, or group.
+    package let partition: Int32
+
+    package static let group = PausePlace(topic: .zero, partition: -1)
+
+    package init(topic: TopicID, partition: Int32) {
+        self.topic = topic
+        self.partition = max(partition, -1)
+    }
+
+    /// Whether all of `other` lies within.
+    func covers(_ other: PausePlace) -> Bool {
+        self == .group || (topic == other.topic && (partition < 0 || partition == other.partition))
+    }
+
+    package static func < (left: PausePlace, right: PausePlace) -> Bool {
+        left.topic == right.topic ? left.partition < right.partition : left.topic < right.topic
+    }
+}
+
+extension GroupState {
+    func isPaused(_ key: TopicPartition) -> Bool {
+        guard !paused.isEmpty else { return false }
+        return paused[.group] != nil
+            || paused[PausePlace(topic: key.topic, partition: -1)] != nil
+            || paused[PausePlace(topic: key.topic, partition: key.partition)] != nil
+    }
+}
