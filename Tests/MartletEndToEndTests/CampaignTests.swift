@@ -20,6 +20,10 @@ import Testing
         try Self.run("power-cut", kills: 10)
     }
 
+    @Test func `members killed over and over lose nothing, or handle nothing twice`() throws {
+        try Self.run("member-kills", kills: 50)
+    }
+
     private static var hasLoopDevices: Bool { unsafe access("/dev/loop-control", F_OK) == 0 }
 
     private static func run(_ fault: String, kills: Int) throws {

@@ -82,7 +82,7 @@ struct Campaign {
 
     private func makeDisk(_ work: String) throws -> any Disk {
         switch options.fault {
-        case .crashLoop: PlainDisk(data: "\(work)/data")
+        case .crashLoop, .memberKills: PlainDisk(data: "\(work)/data")
         case .powerCut: try LoopDisk(work: work, tool: "\(options.bin)/martlet-powercut")
         }
     }

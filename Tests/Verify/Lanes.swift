@@ -45,7 +45,9 @@ final class Lanes: Sendable {
             open.add(1, ordering: .relaxed)
             do {
                 let receipt = try await producer.send(
-                    ProducerRecord(topic: topic, value: payload.bytes, partition: partition))
+                    ProducerRecord(
+                        topic: topic, key: Array("\(lane)".utf8), value: payload.bytes,
+                        partition: partition))
                 ledger.acknowledge(payload, partition: receipt.partition, offset: receipt.offset)
             } catch {
                 ledger.noteUnknown("\(error)")

@@ -124,6 +124,8 @@ final class Ledger: Sendable {
         }
     }
 
+    var acked: [Acked] { state.withLock { $0.acked } }
+
     struct Totals: Sendable {
         let acked: Int
         let read: Int

@@ -3,11 +3,12 @@ import MartletClient
 import MartletSystem
 import MartletTestSupport
 
-/// `martlet-verify crash-loop|power-cut [--kills N] [--seed N] [--bin DIR] [--work DIR]`
+/// `martlet-verify crash-loop|power-cut|member-kills [--kills N] [--seed N] [--bin DIR] [--work DIR]`
 ///
 /// Drives a real `martletd` with idempotent producers, takes it down at random moments, brings it
 /// back, and holds everything that readers see against everything that was acknowledged. The
-/// records of what was acknowledged live here, outside the broker's disk.
+/// records of what was acknowledged live here, outside the broker's disk. `member-kills` leaves the
+/// broker alone and kills members of groups.
 ///
 /// Exit: 0 all invariants hold, 1 a violation, 2 inconclusive (too little was acknowledged, too few
 /// kills met open requests) or wrong usage.
@@ -16,12 +17,21 @@ struct Main {
     static func main() async {
         let options: Options
         do {
+            if CommandLine.arguments.dropFirst().first == "member" {
+                try await Member(Array(CommandLine.arguments.dropFirst(2))).run()
+                exit(0)
+            }
             options = try Options(CommandLine.arguments)
         } catch {
             Console.write("\(error)")
             exit(2)
         }
         do {
+            if options.fault == .memberKills {
+                let verdict = try await MemberKills(options).run()
+                Console.write(verdict.summary)
+                exit(verdict.exitCode)
+            }
             let verdict = try await Campaign(options).run()
             Console.write(verdict.summary)
             exit(verdict.exitCode)
@@ -51,6 +61,8 @@ struct Options: Sendable {
         case crashLoop = "crash-loop"
         /// The file system is shut down without its journal: what was not synced is gone.
         case powerCut = "power-cut"
+        /// `kill -9` of members of a group; the broker stays.
+        case memberKills = "member-kills"
     }
 
     var fault = Fault.crashLoop
@@ -64,7 +76,7 @@ struct Options: Sendable {
     init(_ arguments: [String]) throws {
         guard arguments.count >= 2, let fault = Fault(rawValue: arguments[1]) else {
             throw VerifyError(
-                "usage: martlet-verify crash-loop|power-cut [--kills N] [--seed N] [--bin DIR] [--work DIR] [--lanes N]"
+                "usage: martlet-verify crash-loop|power-cut|member-kills [--kills N] [--seed N] [--bin DIR] [--work DIR] [--lanes N]"
             )
         }
         self.fault = fault

@@ -31,7 +31,7 @@ final class GroupFeed: Sendable {
             guard let batch = try await shelf.next(isolation: isolation) else { return nil }
             await checkSession()
             guard let delivery = batch.run.delivery, ledger.take(delivery) else { continue }
-            guard isBefore else { return batch }
+            guard isBefore, !PlantedBug.handOutUncommitted.isOn else { return batch }
             do {
                 if try await isCommitted(delivery) { return batch }
                 ledger.abandon(delivery)

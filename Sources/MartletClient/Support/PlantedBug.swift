@@ -7,6 +7,10 @@ enum PlantedBug: String {
     case noPrefixCheck
     /// The checksums of batches are not looked at.
     case noChecksumCheck
+    /// A member commits what was handed to the application before it is done.
+    case commitTaken
+    /// At most once, records are handed out before they are committed.
+    case handOutUncommitted
 
     #if DEBUG
         private static let asked = CurrentProcess.environment["MARTLET_PLANT"]
