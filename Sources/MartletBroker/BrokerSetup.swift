@@ -29,6 +29,12 @@ package struct BrokerSetup: Sendable {
     package init(_ configuration: BrokerConfiguration) {
         self.configuration = configuration
     }
+
+    /// A clock whose jumps are time that passes, not a process that stood still.
+    package mutating func takeJumpingClock(_ clock: any Clock) {
+        self.clock = clock
+        groupLimits.standstillMilliseconds = .max / 1_000_000
+    }
 }
 
 /// Why a broker could not start.

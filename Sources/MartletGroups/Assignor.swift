@@ -30,8 +30,12 @@ enum Assignor {
             let ids = members.keys.sorted()
             let topics = topics.sorted { $0.id < $1.id }
             self.members = ids
+            // Members mostly want the same: each wish is held against a topic once.
+            let wishes = Dictionary(grouping: ids.indices) { members[ids[$0]]?.subscription }
             candidates = topics.map { topic in
-                ids.indices.filter { members[ids[$0]]?.subscription.matches(topic.name) ?? false }
+                let wanting = wishes.filter { $0.key?.matches(topic.name) ?? false }
+                return wanting.count == 1
+                    ? wanting.values.flatMap(\.self) : wanting.values.flatMap(\.self).sorted()
             }
             var partitions: [TopicPartition] = []
             var topicOf: [Int] = []
@@ -71,7 +75,7 @@ enum Assignor {
         /// the two more equal. Ends: each move lowers the sum of the squares of the loads.
         mutating func balance() {
             var settled = Set<Int>()
-            while let donor = mostLoaded(without: settled) {
+            while !isEven, let donor = mostLoaded(without: settled) {
                 guard let move = bestMove(from: donor) else {
                     settled.insert(donor)
                     continue
@@ -98,6 +102,13 @@ enum Assignor {
 
         private func leastLoaded(of index: Int) -> Int? {
             candidates[topicOf[index]].min { held[$0].count < held[$1].count }
+        }
+
+        /// No move makes loads more equal that differ by one at most.
+        private var isEven: Bool {
+            let loads = held.map(\.count)
+            guard let most = loads.max(), let least = loads.min() else { return true }
+            return most <= least + 1
         }
 
         private func mostLoaded(without settled: Set<Int>) -> Int? {

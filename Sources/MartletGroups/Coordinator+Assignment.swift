@@ -30,8 +30,9 @@ extension Coordinator {
 
     private func target(of group: Group) -> [TopicPartition: MemberID] {
         let state = group.state
+        let subscriptions = Set(state.members.values.map(\.subscription))
         let wanted = topics.values.filter { topic in
-            state.members.values.contains { $0.subscription.matches(topic.name) }
+            subscriptions.contains { $0.matches(topic.name) }
         }
         // What is on its way stays on its way: the target counts before the owner. What stands
         // still counts as a load, so that little moves when it goes on.
@@ -79,7 +80,7 @@ extension Coordinator {
             let view = views[id] ?? [:]
             guard session.view != view else { continue }
             session.view = view
-            session.revision += 1
+            session.revision = newRevision()
             changed.append(id)
         }
         groups[name]?.activity = activity

@@ -31,6 +31,21 @@ extension Coordinator {
         return .committed(group: name, commit.partition, commit.committed)
     }
 
+    /// A member's commits count in the order of their numbers: one that was on its way on a
+    /// connection that broke must not undo what the member said later on another. 0 is not held
+    /// against anything; the same number may come again.
+    package mutating func takeCommit(
+        _ name: String, _ id: MemberID, number: UInt64
+    ) throws(GroupRefusal) {
+        guard number > 0, let last = try group(name).activity.sessions[id]?.lastCommit else {
+            return
+        }
+        guard number >= last else {
+            throw .invalid(field: "number", reason: "\(number) comes after \(last)")
+        }
+        groups[name]?.activity.sessions[id]?.lastCommit = number
+    }
+
     /// What is invented must not be remembered.
     func checkExists(_ key: TopicPartition) throws(GroupRefusal) {
         guard let topic = topics[key.topic] else { throw .unknownTopic }

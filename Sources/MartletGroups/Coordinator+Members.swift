@@ -14,8 +14,20 @@ extension Coordinator {
         guard members[id] != nil || former != nil || members.count < limits.membersMax else {
             throw .limitReached("the group has \(members.count) members: no more are taken")
         }
+        try checkRoom(for: member, beside: members.filter { $0.key != id && $0.key != former })
         records.append(.joined(group: name, id, member, replaces: former))
         return records
+    }
+
+    private func checkRoom(
+        for member: Member, beside others: [MemberID: Member]
+    ) throws(GroupRefusal) {
+        let bytes = others.values.reduce(member.bytes) { $0 + $1.bytes }
+        guard bytes <= limits.memberBytesMax else {
+            throw .limitReached(
+                "the names and patterns of the group's members take \(bytes) bytes, more than "
+                    + "\(limits.memberBytesMax)")
+        }
     }
 
     private func check(_ member: Member) throws(GroupRefusal) {
@@ -42,6 +54,12 @@ extension Coordinator {
             throw .invalid(
                 field: "topics",
                 reason: "\(member.subscription.terms.count) are more than \(limits.termsMax)")
+        }
+        guard member.subscription.patternCount <= limits.patternsMax else {
+            throw .invalid(
+                field: "topics",
+                reason: "\(member.subscription.patternCount) patterns are more than "
+                    + "\(limits.patternsMax)")
         }
     }
 
@@ -99,7 +117,7 @@ extension Coordinator {
     ) -> GroupActivity.Session {
         let session = GroupActivity.Session(
             deadline: now.plus(milliseconds: member.sessionMilliseconds), progress: progress,
-            progressDeadline: Self.progressDeadline(member, now), revision: firstRevision)
+            progressDeadline: Self.progressDeadline(member, now), revision: newRevision())
         expect(min(session.deadline, session.progressDeadline))
         return session
     }
@@ -120,6 +138,11 @@ extension Coordinator {
     /// Begins the sessions that a restart has forgotten.
     package mutating func expire(at now: Now) -> Expiry {
         var expiry = Expiry()
+        if let due = nextDeadline,
+            now.monotonic - due > limits.standstillMilliseconds * 1_000_000
+        {
+            grantTime(at: now)
+        }
         nextDeadline = nil
         for (name, group) in groups where !group.state.members.isEmpty {
             for (id, member) in group.state.members {
@@ -149,6 +172,28 @@ extension Coordinator {
             }
         }
         return expiry
+    }
+
+    /// The broker stood still past deadlines: what members sent meanwhile is not read yet. Whoever
+    /// would be taken for dead or slow has all his time anew.
+    private mutating func grantTime(at now: Now) {
+        for (name, group) in groups {
+            for (id, session) in group.activity.sessions {
+                guard let member = group.state.members[id],
+                    min(session.deadline, session.progressDeadline) <= now.monotonic
+                else { continue }
+                var anew = session
+                anew.deadline = now.plus(milliseconds: member.sessionMilliseconds)
+                anew.progressDeadline = max(
+                    session.progressDeadline, Self.progressDeadline(member, now))
+                groups[name]?.activity.sessions[id] = anew
+            }
+            for (key, deadline) in group.activity.handovers where deadline <= now.monotonic {
+                let owner = group.state.partitions[key]?.owner
+                let drain = owner.flatMap { group.state.members[$0] }?.drainMilliseconds ?? 0
+                groups[name]?.activity.handovers[key] = now.plus(milliseconds: drain)
+            }
+        }
     }
 
     /// What time alone has done.

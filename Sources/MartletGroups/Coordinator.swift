@@ -15,14 +15,19 @@ package struct Coordinator: Sendable {
     /// Nothing is due before this, on the monotonic clock; nil: nothing at all. A session that is
     /// extended makes it no later: `expire` finds the next one.
     package internal(set) var nextDeadline: Int64?
-    /// Numbers of views begin here, so that none of an earlier start of the broker is taken for one
-    /// of this start.
-    let firstRevision: UInt64
+    /// Numbers of views come from one row, so that none is taken for that of an earlier session of
+    /// the same member, or of an earlier start of the broker.
+    private var lastRevision: UInt64
 
     /// `incarnation` is a number that no earlier start had.
     package init(limits: GroupLimits, incarnation: UInt32) {
         self.limits = limits
-        firstRevision = (UInt64(incarnation) << 32) + 1
+        lastRevision = UInt64(incarnation) << 32
+    }
+
+    mutating func newRevision() -> UInt64 {
+        lastRevision += 1
+        return lastRevision
     }
 
     // MARK: - Records
@@ -94,6 +99,16 @@ package struct Coordinator: Sendable {
         }
     }
 
+    /// Topics of which groups know something.
+    package var knownTopics: Set<TopicID> {
+        var known: Set<TopicID> = []
+        for group in groups.values {
+            known.formUnion(group.state.partitions.keys.map(\.topic))
+            known.formUnion(group.state.paused.keys.map(\.topic))
+        }
+        return known.subtracting([.zero])
+    }
+
     // MARK: - Groups
 
     /// A group by name, without members. Registered from then on: its lag counts.
@@ -143,6 +158,12 @@ package struct GroupLimits: Sendable {
     package var metadataBytesMax = 4_096
     package var finishedRangesMax = 1_000
     package var termsMax = 1_000
+    package var patternsMax = 100
+    /// Of what all members of a group say of themselves.
+    package var memberBytesMax = 16 << 20
+    /// Looked at later than this after something was due, the process stood still: nobody is taken
+    /// for dead whose heartbeats may wait unread.
+    package var standstillMilliseconds: Int64 = 1_000
     package var pausesMax = 1_000
     package var snapshotRecordsMin = 10_000
     package var plantedBug: PlantedGroupBug?

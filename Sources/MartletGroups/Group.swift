@@ -75,6 +75,8 @@ struct GroupActivity {
         /// What the member is told to own. Its number changes with it.
         var view: [TopicPartition: Int32] = [:]
         var revision: UInt64
+        /// Number of the newest commit.
+        var lastCommit: UInt64 = 0
     }
 
     var sessions: [MemberID: Session] = [:]

@@ -41,6 +41,8 @@ extension Coordinator {
         groups.sorted { $0.key < $1.key }.map { Self.describe($0.key, $0.value) }
     }
 
+    package var names: [String] { Array(groups.keys) }
+
     package func describe(_ name: String) throws(GroupRefusal) -> GroupDescription {
         Self.describe(name, try group(name))
     }

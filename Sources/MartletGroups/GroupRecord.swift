@@ -61,6 +61,14 @@ package struct Member: Hashable, Sendable {
     }
 }
 
+extension Member {
+    /// What it said of itself takes about so much memory.
+    var bytes: Int {
+        let words = [instance ?? "", client] + subscription.terms
+        return words.reduce(0) { $0 + $1.utf8.count + MemoryLayout<String>.stride }
+    }
+}
+
 /// How far a group is in a partition.
 package struct CommittedOffset: Hashable, Sendable {
     /// The next record to handle: all below it are done.

@@ -10,6 +10,8 @@ package struct Subscription: Hashable, Sendable {
         self.terms = Set(terms).sorted()
     }
 
+    var patternCount: Int { terms.count { $0.utf8.contains(Self.star) } }
+
     func matches(_ topic: String) -> Bool {
         terms.contains { term in
             guard term.utf8.contains(Self.star) else { return term == topic }

@@ -169,7 +169,7 @@ public final class MartletTestBroker: Sendable {
         var setup = BrokerSetup(configuration)
         setup.servesAdmin = false
         setup.fileSystem = fileSystem
-        if let clock { setup.clock = clock.clock }
+        if let clock { setup.takeJumpingClock(clock.clock) }
         return setup
     }
 

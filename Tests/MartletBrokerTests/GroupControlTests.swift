@@ -1,5 +1,6 @@
 import MartletBroker
 import MartletFormat
+import MartletStorage
 import MartletTelemetry
 import MartletTestSupport
 import MartletWire
@@ -106,6 +107,74 @@ import Testing
         #expect(try reset(client, TopicID(high: 1, low: 1), 1).error == .unknownTopicID)
         let metrics = PrometheusText.render(harness.registry)
         #expect(metrics.contains("martlet_group_resets_total 2"))
+        try harness.stop()
+    }
+
+    @Test func `groups are listed a page at a time`() throws {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        let names = (0..<25).map { "g\($0 + 10)" }
+        for name in names {
+            var request = CreateGroupRequest()
+            request.group = name
+            #expect(try client.ask(request).error == .none)
+        }
+        var found: [String] = []
+        var request = ListGroupsRequest()
+        request.max = 10
+        var pages = 0
+        while true {
+            let reply = try client.ask(request)
+            pages += 1
+            found += reply.groups.map(\.group)
+            guard reply.hasMore, let last = found.last else { break }
+            request.after = last
+        }
+        #expect(found == names && pages == 3)
+        try harness.stop()
+    }
+
+    @Test func `what groups did not hear of a topic's end, they learn at the next start`() throws {
+        let directory = try TemporaryDirectory("forget")
+        var harness = try BrokerHarness(directory: directory)
+        var client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        let member = RawMember(client, 1)
+        try member.join()
+        try member.waitForChange()
+        #expect(try member.commit(member.owned[0], 3) == .none)
+        // As if the broker had ended between the two steps.
+        try harness.broker.engine.deleteTopic(topic)
+        try harness.stop()
+        harness = try BrokerHarness(directory: directory)
+        client = try harness.hello()
+        #expect(try describe(client).partitions.isEmpty)
+        try harness.stop()
+    }
+
+    @Test func `a commit of a member that comes after a later one is refused`() throws {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        _ = try harness.makeTopic(client)
+        let member = RawMember(client, 1)
+        try member.join()
+        try member.waitForChange()
+        func commit(_ number: UInt64, _ offset: Int64) throws -> ErrorCode {
+            var entry = CommitEntry()
+            entry.owned = member.owned[0].owned
+            entry.position.offset = offset
+            var request = CommitOffsetsRequest()
+            request.group = "g"
+            request.member = member.id
+            request.number = number
+            request.entries = [entry]
+            let reply = try client.ask(request)
+            return reply.error == .none ? try #require(reply.results.first).error : reply.error
+        }
+        #expect(try commit(2, 20) == .none)
+        #expect(try commit(1, 10) == .invalidRequest)
+        #expect(try commit(2, 20) == .none)
+        #expect(try describe(client).partitions.map(\.committed.offset) == [20])
         try harness.stop()
     }
 }

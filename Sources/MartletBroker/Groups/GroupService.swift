@@ -56,6 +56,9 @@ final class GroupService: Sendable {
 
     private var all: [GroupShard] { shards.withLock { $0 } }
 
+    /// Names of all groups, in no order.
+    var names: [String] { all.flatMap { $0.names } }
+
     /// Every group, in no order.
     var descriptions: [GroupDescription] { all.flatMap { $0.descriptions() } }
 
@@ -109,8 +112,11 @@ extension GroupService {
             Self.topicName, partitions: Self.shardCount, setup.engine)
         let snapshots = try InternalLog.topic(
             GroupSnapshots.topicName, partitions: Self.shardCount, setup.engine)
+        // What is counted in each part must not be more in all.
+        var limits = setup.limits
+        limits.groupsMax = max(1, limits.groupsMax / Int(Self.shardCount))
         let empty = Coordinator(
-            limits: setup.limits, incarnation: UInt32.random(in: .min ... .max))
+            limits: limits, incarnation: UInt32.random(in: .min ... .max))
         var opened: [GroupShard] = []
         for number in 0..<Self.shardCount {
             opened.append(
@@ -121,7 +127,18 @@ extension GroupService {
         let ready = opened
         shards.withLock { $0 = ready }
         tellTopics()
+        forgetDeleted()
         for shard in ready { shard.start() }
+    }
+
+    /// Of topics that went just before the last end groups may not have heard. A topic that is
+    /// offline is there.
+    private func forgetDeleted() {
+        for shard in all {
+            for id in shard.knownTopics.sorted() where setup.engine.topic(id: id) == nil {
+                shard.forget(id)
+            }
+        }
     }
 
     /// The newest snapshot, and what happened since.

@@ -19,6 +19,7 @@ final class GroupShard: AppendRetry, Sendable {
         /// Commands that came while the log took nothing, in order.
         var putOff: [@Sendable () -> Void] = []
         var isPutOff = false
+        var putOffBytes = 0
         var isStopped = false
         /// Nothing is told before the log is durable up to here.
         var end: Int64
@@ -35,7 +36,7 @@ final class GroupShard: AppendRetry, Sendable {
     private let clock: any Clock
     private let executor: any Executor
     private let logger: Logger
-    private let state: Mutex<State>
+    let state: Mutex<State>
 
     init(
         log: PartitionLog, coordinator: Coordinator, replayed: Int, snapshots: GroupSnapshots,
@@ -76,9 +77,11 @@ final class GroupShard: AppendRetry, Sendable {
         let effects = state.withLock { state -> Effects in
             var effects = Effects()
             guard !state.isPutOff else {
-                state.putOff.append { self.run(request, handle, reply) }
+                putOff(request, &state, &effects) { self.run(request, handle, reply) }
                 return effects
             }
+            // Also a refusal comes from what may not be durable yet.
+            effects.end = state.end
             // A timer may come late; who is dead by then is not heard any more.
             if let deadline = state.coordinator.nextDeadline, deadline <= now.monotonic {
                 expire(&state, now, &effects)
@@ -88,7 +91,7 @@ final class GroupShard: AppendRetry, Sendable {
                 switch append(records, &state, &effects) {
                 case .appended: break
                 case .later:
-                    state.putOff.append { self.run(request, handle, reply) }
+                    putOff(request, &state, &effects) { self.run(request, handle, reply) }
                     return effects
                 case .refused(let code, let text):
                     effects.told.append { _ in Self.send(request, code, text) }
@@ -106,28 +109,6 @@ final class GroupShard: AppendRetry, Sendable {
             return effects
         }
         perform(effects)
-    }
-
-    /// A look that changes nothing and tells nothing that is not durable: only for fetches, which
-    /// are held against it again and again.
-    func checkOwner(
-        _ group: String, _ member: MemberID, _ key: TopicPartition, epoch: Int32
-    ) throws(GroupRefusal) {
-        try state.withLock { state throws(GroupRefusal) in
-            try state.coordinator.checkOwner(group, member, key, epoch: epoch)
-        }
-    }
-
-    /// A group as it is now, also what is not durable yet: for people.
-    func describe(_ group: String) throws(GroupRefusal) -> GroupDescription {
-        try state.withLock { state throws(GroupRefusal) in
-            try state.coordinator.describe(group)
-        }
-    }
-
-    /// All groups of the shard.
-    func descriptions() -> [GroupDescription] {
-        state.withLock { $0.coordinator.descriptions }
     }
 
     /// The topics that there are now, and one that is gone for ever.
@@ -152,7 +133,7 @@ final class GroupShard: AppendRetry, Sendable {
         }
     }
 
-    private func forget(_ topic: TopicID) {
+    func forget(_ topic: TopicID) {
         let now = now
         let effects = state.withLock { state -> Effects in
             var effects = Effects()
@@ -173,6 +154,23 @@ final class GroupShard: AppendRetry, Sendable {
     func start() { tick() }
 
     // MARK: - Under the lock
+
+    /// Commands wait outside the budget for requests, so only a few may.
+    private static let putOffBytesMax = 4 << 20
+
+    private func putOff<Message: WireRequest>(
+        _ request: Request<Message>, _ state: inout State, _ effects: inout Effects,
+        _ command: @escaping @Sendable () -> Void
+    ) {
+        let bytes = request.header.frameBytes + 256
+        guard state.putOff.isEmpty || state.putOffBytes + bytes <= Self.putOffBytesMax else {
+            let code = ErrorCode.tooManyRequests
+            effects.told.append { _ in Self.send(request, code, code.text) }
+            return
+        }
+        state.putOffBytes += bytes
+        state.putOff.append(command)
+    }
 
     private enum Appending {
         case appended
@@ -336,6 +334,7 @@ final class GroupShard: AppendRetry, Sendable {
         let commands = state.withLock { state in
             state.isPutOff = false
             settle(&state, now, &effects)
+            state.putOffBytes = 0
             defer { state.putOff = [] }
             return state.putOff
         }

@@ -107,6 +107,9 @@ struct GroupHandler: Sendable {
         let at = services.clock.wallMilliseconds()
         let results = CommitResults()
         run(request, message.group) { coordinator, _ throws(GroupRefusal) in
+            if let member {
+                try coordinator.takeCommit(message.group, member, number: message.number)
+            }
             results.values = []
             var records: [GroupRecord] = []
             for entry in message.entries {
@@ -150,20 +153,32 @@ struct GroupHandler: Sendable {
     }
 
     func list(_ request: Request<ListGroupsRequest>) {
-        request.answer(on: services.readers.next()) { _ in
-            let lag = services.lag
+        request.answer(on: services.readers.next()) { request in
+            let message = request.message
+            let most = WireLimits.groupsMax
+            let count = message.max == 0 ? most : min(Int(message.max), most)
             var reply = ListGroupsReply()
-            reply.groups = services.groups.descriptions.map { group in
-                var summary = GroupSummary()
-                summary.group = group.name
-                summary.members = UInt32(clamping: group.members.count)
-                summary.partitions = UInt32(clamping: group.partitions.count)
-                summary.lag = group.partitions.reduce(0) { sum, partition in
-                    sum + max(0, lag.line(group.name, partition, mayBlock: false).lag)
-                }
-                return summary
-            }.sorted { $0.group < $1.group }
+            let rest = services.groups.names.filter { $0 > message.after }.sorted()
+            reply.hasMore = rest.count > count
+            reply.groups = rest.prefix(count).compactMap(summary)
             return reply
+        }
+    }
+
+    /// nil when the group went meanwhile.
+    private func summary(_ name: String) -> GroupSummary? {
+        do throws(GroupRefusal) {
+            guard let group = try shard(of: name)?.describe(name) else { return nil }
+            var summary = GroupSummary()
+            summary.group = group.name
+            summary.members = UInt32(clamping: group.members.count)
+            summary.partitions = UInt32(clamping: group.partitions.count)
+            summary.lag = group.partitions.reduce(0) { sum, partition in
+                sum + max(0, services.lag.line(name, partition, mayBlock: false).lag)
+            }
+            return summary
+        } catch {
+            return nil
         }
     }
 

@@ -26,11 +26,19 @@ extension AdminClient {
     ///
     /// - Returns: one entry per group.
     public func listGroups() async throws -> [GroupListing] {
-        let reply = try await port.call(ListGroupsRequest(), isRepeatable: true)
-        return reply.groups.map {
-            GroupListing(
-                name: $0.group, members: Int($0.members), partitions: Int($0.partitions),
-                lag: $0.lag)
+        var groups: [GroupListing] = []
+        var request = ListGroupsRequest()
+        while true {
+            let reply = try await port.call(request, isRepeatable: true)
+            groups += reply.groups.map {
+                GroupListing(
+                    name: $0.group, members: Int($0.members), partitions: Int($0.partitions),
+                    lag: $0.lag)
+            }
+            guard reply.hasMore, let last = reply.groups.last?.group, last > request.after else {
+                return groups
+            }
+            request.after = last
         }
     }
 

@@ -144,7 +144,7 @@ package enum WireLimits {
     package static let eventsMax = 10_000
     package static let groupNameBytesMax = 249
     package static let commitMetadataBytesMax = 4_096
-    package static let groupsMax = 100_000
+    package static let groupsMax = 5_000
     package static let membersMax = 10_000
     package static let assignmentMax = 100_000
     package static let pausesMax = 1_000

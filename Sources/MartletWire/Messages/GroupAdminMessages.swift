@@ -55,11 +55,19 @@ package struct DeleteGroupReply: WireReply {
 package struct ListGroupsRequest: WireRequest {
     package typealias Reply = ListGroupsReply
     package static let operation = Operation.listGroups
-    package static let purpose = "Lists all groups."
+    package static let purpose = "Lists groups, a page at a time."
+
+    package var after = ""
+    package var max: UInt32 = 0
 
     package init() {}
 
-    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {}
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.string(
+            "after", &after, max: WireLimits.groupNameBytesMax,
+            "the last name of the page before; empty: from the first")
+        try c.uint32("max", &max, "lines at most; 0: as many as the broker gives")
+    }
 }
 
 package struct GroupSummary: WireItem {
@@ -81,16 +89,18 @@ package struct GroupSummary: WireItem {
 
 package struct ListGroupsReply: WireReply {
     package static let operation = Operation.listGroups
-    package static let purpose = "All groups, by name."
+    package static let purpose = "Groups, by name."
 
     package var error = ErrorCode.none
     package var message = ""
     package var groups: [GroupSummary] = []
+    package var hasMore = false
 
     package init() {}
 
     package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.array("groups", &groups, max: WireLimits.groupsMax, "in order of their names")
+        try c.bool("hasMore", &hasMore, "ask again with the last name as `after`")
     }
 }
 

@@ -227,6 +227,7 @@ package struct CommitOffsetsRequest: WireRequest {
 
     package var group = ""
     package var member = TopicID.zero
+    package var number: UInt64 = 0
     package var entries: [CommitEntry] = []
 
     package init() {}
@@ -235,6 +236,9 @@ package struct CommitOffsetsRequest: WireRequest {
         try c.group(&group)
         try c.identifier(
             "member", &member, "who owns the partitions; zeros: the group has no members")
+        try c.uint64(
+            "number", &number,
+            "rises with each commit of the member, a lower one that comes late is refused; 0: none")
         try c.array("entries", &entries, max: WireLimits.partitionsPerRequestMax, "partitions")
     }
 }

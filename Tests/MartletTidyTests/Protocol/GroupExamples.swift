@@ -98,6 +98,7 @@ enum GroupExamples {
         var message = CommitOffsetsRequest()
         message.group = group
         message.member = member
+        message.number = 17
         var entry = CommitEntry()
         entry.owned = OwnedPartition(topic: ExampleMessages.flights, partition: 2, epoch: 5)
         entry.position = position

@@ -1,0 +1,32 @@
+import MartletFormat
+import MartletGroups
+import Synchronization
+
+// What changes nothing.
+extension GroupShard {
+    /// A look that changes nothing and tells nothing that is not durable: only for fetches, which
+    /// are held against it again and again.
+    func checkOwner(
+        _ group: String, _ member: MemberID, _ key: TopicPartition, epoch: Int32
+    ) throws(GroupRefusal) {
+        try state.withLock { state throws(GroupRefusal) in
+            try state.coordinator.checkOwner(group, member, key, epoch: epoch)
+        }
+    }
+
+    /// A group as it is now, also what is not durable yet: for people.
+    func describe(_ group: String) throws(GroupRefusal) -> GroupDescription {
+        try state.withLock { state throws(GroupRefusal) in
+            try state.coordinator.describe(group)
+        }
+    }
+
+    /// All groups of the shard.
+    func descriptions() -> [GroupDescription] {
+        state.withLock { $0.coordinator.descriptions }
+    }
+
+    var names: [String] { state.withLock { $0.coordinator.names } }
+
+    var knownTopics: Set<TopicID> { state.withLock { $0.coordinator.knownTopics } }
+}

@@ -1,0 +1,86 @@
+import MartletFormat
+import MartletTestSupport
+import Testing
+
+@testable import MartletGroups
+
+/// What holds a group within bounds of memory and time.
+@Suite struct BoundTests {
+    private let member = MemberID(1)
+
+    private func harness(_ limits: GroupLimits = GroupLimits()) -> GroupHarness {
+        var harness = GroupHarness(limits: limits)
+        harness.topics([TopicShape("orders", 2)])
+        return harness
+    }
+
+    @Test func `what members say of themselves is bounded for all of them together`() {
+        var limits = GroupLimits()
+        limits.memberBytesMax = 1_000
+        var harness = harness(limits)
+        let long = Member.wanting([String(repeating: "a", count: 400)])
+        #expect(harness.join(MemberID(1), long) == nil)
+        #expect(harness.join(MemberID(2), long) == nil)
+        guard case .limitReached = harness.join(MemberID(3), long) else {
+            Issue.record("not refused")
+            return
+        }
+        // Who says something else instead of what it said takes no more.
+        #expect(harness.join(MemberID(2), .wanting([String(repeating: "b", count: 400)])) == nil)
+    }
+
+    @Test func `a member names so many patterns at most`() {
+        var limits = GroupLimits()
+        limits.patternsMax = 2
+        var harness = harness(limits)
+        #expect(harness.join(member, .wanting(["a*", "b*", "c", "d"])) == nil)
+        #expect(harness.join(member, .wanting(["a*", "b*", "c*"])) != nil)
+    }
+
+    @Test func `no view of a member has the number of an earlier one`() throws {
+        var harness = harness()
+        var seen = Set<UInt64>()
+        for _ in 0..<5 {
+            #expect(harness.join(member, .wanting()) == nil)
+            let revision = try harness.coordinator.view("g", member).revision
+            #expect(seen.insert(revision).inserted)
+            #expect(harness.leave(member) == nil)
+        }
+    }
+
+    @Test func `a commit that comes late does not count`() throws {
+        var harness = harness()
+        #expect(harness.join(member, .wanting()) == nil)
+        try harness.coordinator.takeCommit("g", member, number: 5)
+        try harness.coordinator.takeCommit("g", member, number: 5)
+        try harness.coordinator.takeCommit("g", member, number: 7)
+        try harness.coordinator.takeCommit("g", member, number: 0)
+        #expect(throws: GroupRefusal.self) {
+            try harness.coordinator.takeCommit("g", member, number: 6)
+        }
+    }
+
+    @Test func `a broker that stood still takes nobody for dead for it`() {
+        var limits = GroupLimits()
+        limits.standstillMilliseconds = 999
+        var harness = harness(limits)
+        #expect(harness.join(member, .wanting()) == nil)
+        harness.advance(milliseconds: 60_000)
+        #expect(harness.expire().ended.isEmpty)
+        #expect(harness.owned(member).count == 2)
+        // From here on it has its session time, and no more.
+        harness.advance(milliseconds: 10_001)
+        #expect(harness.expire().ended.map(\.member) == [member])
+    }
+
+    @Test func `a thousand members that want the same have the same`() throws {
+        var harness = harness()
+        harness.topics([TopicShape("orders", 3_000)])
+        for number in 1...1_000 { harness.join(MemberID(UInt64(number)), .wanting()) }
+        var loads: [MemberID: Int] = [:]
+        for owner in harness.coordinator.groups["g"]?.activity.target.values.map(\.self) ?? [] {
+            loads[owner, default: 0] += 1
+        }
+        #expect(loads.count == 1_000 && loads.values.allSatisfy { $0 == 3 })
+    }
+}
