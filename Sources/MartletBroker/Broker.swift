@@ -226,6 +226,7 @@ extension Broker {
                     engine: engine, limits: setup.groupLimits, clock: setup.clock,
                     executor: queues.groups, disk: queues.changes, pool: pool, logger: logger))
             try groups.open()
+            engine.setConsumedMarks(groups)
             return (producers, groups)
         } catch {
             let reason = error

@@ -67,13 +67,14 @@ extension PartitionLog {
         }
     }
 
-    /// The log start that age and size ask for; nil when it stays.
+    /// The log start that age, size and groups ask for; nil when it stays.
     private func newLogStart(_ settings: TopicSettings) throws(StorageError) -> Int64? {
         guard settings.cleanup.deletes else { return nil }
-        guard settings.retentionMilliseconds >= 0 || settings.retentionBytes >= 0 else {
-            return nil
-        }
+        let isUntilConsumed = settings.retentionMode == .untilConsumed
+        guard isUntilConsumed || settings.retentionMilliseconds >= 0 || settings.retentionBytes >= 0
+        else { return nil }
         let (segments, start) = state.withLock { ($0.segments, $0.logStart) }
+        let consumed = isUntilConsumed && segments.count > 1 ? context.consumed.mark(self) : nil
         var bytes = segments.reduce(Int64(0)) { $0 + $1.bytes }
         var target: Int64?
         // Never the open segment: `rollIfOld` closes it when its time has come.
@@ -82,13 +83,28 @@ extension PartitionLog {
             let isTooMuch =
                 settings.retentionBytes >= 0 && bytes - segment.bytes >= settings.retentionBytes
             let isOld = try isTooOld(segment, next, settings)
-            guard isTooMuch || isOld else { break }
+            let isConsumed = consumed.map { next.base <= $0.offset } ?? false
+            guard isTooMuch || isOld || isConsumed else { break }
             guard isDurable(next.base) else { break }
             target = next.base
             bytes -= segment.bytes
         }
         guard let target, target > start else { return nil }
+        if let consumed { tellOvertaken(consumed, start, target) }
         return target
+    }
+
+    /// Age or size take what a group was promised: loud, because it is lost to the group.
+    private func tellOvertaken(_ consumed: ConsumedMark, _ start: Int64, _ target: Int64) {
+        guard let group = consumed.group, target > consumed.offset else { return }
+        let from = max(start, consumed.offset)
+        context.metrics.overtakenOffsets.add(Int(clamping: target - from))
+        context.logger.error(
+            "GROUP_OVERTAKEN", "retention takes records that a group has not handled",
+            [
+                ("group", LogValue(group)), ("log", LogValue(name)), ("from", LogValue(from)),
+                ("to", LogValue(target)),
+            ])
     }
 
     private func isDurable(_ offset: Int64) -> Bool {

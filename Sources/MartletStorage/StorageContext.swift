@@ -19,6 +19,7 @@ final class StorageContext: Sendable {
     let budgets: (durable: UnsyncedBudget, written: UnsyncedBudget)
     let space: DiskSpaceGuard
     let retentionClock: Mutex<RetentionClock>
+    let consumed = ConsumedSource()
     /// The broker's leader epoch: raised at each unclean start, written into every batch.
     private let epoch = Atomic<Int32>(0)
     /// A want of descriptors is over when none was felt for so long.

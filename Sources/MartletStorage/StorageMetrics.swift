@@ -10,6 +10,7 @@ struct StorageMetrics: Sendable {
     let damagedRanges: Counter
     let tornBytes: Counter
     let deletedSegments: Counter
+    let overtakenOffsets: Counter
     let compactedSegments: Counter
     let scrubbedBytes: Counter
     let scrubPasses: Counter
@@ -34,6 +35,9 @@ struct StorageMetrics: Sendable {
             "martlet_storage_torn_bytes_total", "Bytes of torn tails cut off by recovery.")
         deletedSegments = registry.counter(
             "martlet_storage_deleted_segments_total", "Segments removed by retention.")
+        overtakenOffsets = registry.counter(
+            "martlet_storage_overtaken_offsets_total",
+            "Offsets that retention took before a group of an until-consumed topic handled them.")
         compactedSegments = registry.counter(
             "martlet_storage_compacted_segments_total", "Segments rewritten by compaction.")
         scrubbedBytes = registry.counter(

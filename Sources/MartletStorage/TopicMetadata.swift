@@ -47,6 +47,11 @@ package struct TopicMetadata: Equatable, Sendable {
         for (key, value) in overrides.sorted(by: { $0.key < $1.key }) {
             try result.set(key, to: value)
         }
+        // A default is nobody's wish to lose what waits for a group.
+        if result.retentionMode == .untilConsumed {
+            if overrides["retention.ms"] == nil { result.retentionMilliseconds = -1 }
+            if overrides["retention.bytes"] == nil { result.retentionBytes = -1 }
+        }
         return result
     }
 }

@@ -13,6 +13,14 @@ package enum CleanupPolicy: String, Sendable, CaseIterable {
     package var deletes: Bool { self != .compact }
 }
 
+/// What ends the life of records.
+package enum RetentionMode: String, Sendable, CaseIterable {
+    /// Age and size.
+    case limits
+    /// All groups have handled them; age and size only where the topic itself sets them.
+    case untilConsumed = "until-consumed"
+}
+
 /// Where the value of a setting comes from. The raw value is the wire's.
 package enum SettingSource: UInt8, Sendable {
     case builtIn = 0
@@ -41,6 +49,7 @@ package struct TopicSettingKey: Sendable {
 package struct TopicSettings: Equatable, Sendable {
     package var durability: Durability = .durable
     package var cleanup: CleanupPolicy = .delete
+    package var retentionMode: RetentionMode = .limits
     /// ms; -1 for ever.
     package var retentionMilliseconds: Int64 = 7 * 86_400_000
     /// Bytes a partition; -1 no limit.
@@ -67,6 +76,11 @@ package struct TopicSettings: Equatable, Sendable {
             name: "cleanup.policy", unit: .choice(CleanupPolicy.allCases.map(\.rawValue)),
             range: 0...0, allowsUnlimited: false,
             meaning: "delete by age and size, compact by key, or both"),
+        TopicSettingKey(
+            name: "retention.mode", unit: .choice(RetentionMode.allCases.map(\.rawValue)),
+            range: 0...0, allowsUnlimited: false,
+            meaning: "limits: records go by age and size; until-consumed: when all groups have "
+                + "handled them, and by age and size only where the topic itself sets these"),
         TopicSettingKey(
             name: "retention.ms", unit: .milliseconds, range: 1...centuries, allowsUnlimited: true,
             meaning: "age at which a segment is deleted; -1 keeps for ever"),
@@ -103,6 +117,7 @@ package struct TopicSettings: Equatable, Sendable {
         switch name {
         case "durability": durability.name
         case "cleanup.policy": cleanup.rawValue
+        case "retention.mode": retentionMode.rawValue
         default: integer(name).map { String(self[keyPath: $0]) }
         }
     }
@@ -125,6 +140,7 @@ package struct TopicSettings: Equatable, Sendable {
             }
             if let value = Durability(name: text) { durability = value }
             if let value = CleanupPolicy(rawValue: text) { cleanup = value }
+            if let value = RetentionMode(rawValue: text) { retentionMode = value }
         case .milliseconds, .bytes:
             guard let path = integer(name) else { return }
             guard let value = Int64(text),

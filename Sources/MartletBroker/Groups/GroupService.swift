@@ -54,7 +54,7 @@ final class GroupService: Sendable {
         }
     }
 
-    private var all: [GroupShard] { shards.withLock { $0 } }
+    var all: [GroupShard] { shards.withLock { $0 } }
 
     /// Names of all groups, in no order.
     var names: [String] { all.flatMap { $0.names } }

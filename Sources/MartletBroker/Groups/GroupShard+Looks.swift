@@ -1,5 +1,6 @@
 import MartletFormat
 import MartletGroups
+import MartletStorage
 import Synchronization
 
 // What changes nothing.
@@ -24,6 +25,11 @@ extension GroupShard {
     /// All groups of the shard.
     func descriptions() -> [GroupDescription] {
         state.withLock { $0.coordinator.descriptions }
+    }
+
+    /// Up to where all groups of the shard have handled a partition; nil: none waits for it.
+    func consumed(_ key: TopicPartition) -> ConsumedMark? {
+        state.withLock { $0.consumed(key, durableEnd: log.view.durableEnd) }
     }
 
     var names: [String] { state.withLock { $0.coordinator.names } }

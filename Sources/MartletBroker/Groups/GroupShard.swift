@@ -29,6 +29,8 @@ final class GroupShard: AppendRetry, Sendable {
         var replayed: Int
         /// How many of them there may be before the next one.
         var snapshotAfter: Int
+        /// What retention was told and must not rely on yet.
+        var lowMarks: [TopicPartition: LowMark] = [:]
     }
 
     let log: PartitionLog

@@ -105,7 +105,15 @@ struct TopicHandler: Sendable {
 
                 source: topic.source(of: key.name, brokerSets: services.settingsOfBroker).rawValue)
         }
-        reply.partitions = topic.partitions.map(description)
+        reply.partitions = topic.partitions.map { log in
+            var entry = description(of: log)
+            if settings.retentionMode == .untilConsumed {
+                let mark = services.groups.consumed(topic: topic.id, partition: log.partition)
+                entry.consumed = mark.offset
+                entry.heldBy = mark.group ?? ""
+            }
+            return entry
+        }
         return reply
     }
 

@@ -21,7 +21,9 @@ extension PartitionStatus {
             segments: Int(wire.segments), bytes: wire.bytes,
             firstAppendTime: wire.firstAppendTime < 0 ? nil : wire.firstAppendTime,
             lastAppendTime: wire.lastAppendTime < 0 ? nil : wire.lastAppendTime,
-            gaps: wire.gaps.compactMap(\.range), damaged: wire.damaged.compactMap(\.range))
+            gaps: wire.gaps.compactMap(\.range), damaged: wire.damaged.compactMap(\.range),
+            consumed: wire.consumed < 0 ? nil : wire.consumed,
+            heldBy: wire.heldBy.isEmpty ? nil : wire.heldBy)
     }
 }
 

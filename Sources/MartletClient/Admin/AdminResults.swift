@@ -120,6 +120,11 @@ public struct PartitionStatus: Sendable, Equatable {
     public let gaps: [Range<Int64>]
     /// Offsets whose records are damaged and in quarantine.
     public let damaged: [Range<Int64>]
+    /// All groups have handled what lies below, so that retention `until-consumed` takes it; nil:
+    /// the topic has another retention.
+    public let consumed: Int64?
+    /// The group that is furthest behind and so keeps what is there; nil: there is none.
+    public let heldBy: String?
 }
 
 /// A topic with its settings and partitions.

@@ -55,7 +55,7 @@ package struct TopicSetting: WireItem {
 }
 
 package struct PartitionDescription: WireItem {
-    package static let bytesMin = 77
+    package static let bytesMin = 87
     package var partition: Int32 = 0
     package var state: UInt8 = 0
     package var logStart: Int64 = 0
@@ -69,6 +69,8 @@ package struct PartitionDescription: WireItem {
     package var lastAppendTime: Int64 = 0
     package var gaps: [OffsetRange] = []
     package var damaged: [OffsetRange] = []
+    package var consumed: Int64 = -1
+    package var heldBy = ""
 
     package init() {}
 
@@ -86,6 +88,12 @@ package struct PartitionDescription: WireItem {
         try c.int64("lastAppendTime", &lastAppendTime, "milliseconds since 1970 UTC, or -1")
         try c.array("gaps", &gaps, max: WireLimits.rangesMax, "offsets that were never given")
         try c.array("damaged", &damaged, max: WireLimits.rangesMax, "offsets in quarantine")
+        try c.int64(
+            "consumed", &consumed, "all groups have handled what lies below; -1: no retention by it"
+        )
+        try c.string(
+            "heldBy", &heldBy, max: WireLimits.groupNameBytesMax,
+            "the group that is furthest behind; empty: none, and everything stays")
     }
 }
 

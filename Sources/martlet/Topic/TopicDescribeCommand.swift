@@ -71,6 +71,11 @@ enum TopicDescribeCommand {
                 text += "gap: partition \(partition.partition), offsets \(shown(range))\n"
             }
         }
+        for partition in topic.partitions {
+            guard let consumed = partition.consumed else { continue }
+            let who = partition.heldBy.map { "held by group \($0)" } ?? "no group: everything stays"
+            text += "consumed: partition \(partition.partition), up to \(consumed), \(who)\n"
+        }
         return text.isEmpty ? "" : "\n" + text
     }
 
@@ -105,6 +110,8 @@ enum TopicDescribeCommand {
             "lastAppendTime": partition.lastAppendTime.map { .integer($0) } ?? .null,
             "gaps": .array(partition.gaps.map(RangeJSON.value)),
             "damaged": .array(partition.damaged.map(RangeJSON.value)),
+            "consumed": partition.consumed.map { .integer($0) } ?? .null,
+            "heldBy": partition.heldBy.map { .string($0) } ?? .null,
         ]
     }
 }

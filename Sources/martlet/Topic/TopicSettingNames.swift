@@ -10,6 +10,7 @@ enum TopicSettingNames {
     private static let table: [(human: String, wire: String, unit: Unit)] = [
         ("durability", "durability", .word),
         ("cleanup", "cleanup.policy", .word),
+        ("retention.mode", "retention.mode", .word),
         ("retention.time", "retention.ms", .milliseconds),
         ("retention.bytes", "retention.bytes", .bytes),
         ("segment.bytes", "segment.bytes", .bytes),

@@ -1,0 +1,27 @@
+/// What groups still need of a topic.
+extension Coordinator {
+    /// Up to where all groups have handled a partition that records wait in for them, and the one
+    /// that is furthest behind; nil: there is no such group.
+    package func lowMark(_ key: TopicPartition) -> (offset: Int64, group: String)? {
+        var low: (offset: Int64, group: String)?
+        for (name, group) in groups {
+            // Before topics are known any of them may be meant.
+            if let topic = topics[key.topic], !group.state.isWaited(for: topic) { continue }
+            let offset = group.state.partitions[key]?.committed?.offset ?? 0
+            if low.map({ (offset, name) < ($0.offset, $0.group) }) ?? true {
+                low = (offset, name)
+            }
+        }
+        return low
+    }
+}
+
+extension GroupState {
+    /// Whether records of the topic wait for the group: a member wants them, or the group has been
+    /// there. One that was never anywhere may want any topic.
+    fileprivate func isWaited(for topic: TopicShape) -> Bool {
+        if members.isEmpty, partitions.isEmpty { return true }
+        return members.values.contains { $0.subscription.matches(topic.name) }
+            || partitions.keys.contains { $0.topic == topic.id }
+    }
+}
