@@ -28,6 +28,14 @@ extension Coordinator {
             try checkExists(commit.partition)
         }
         try check(commit.committed)
+        let bytes =
+            group.state.detailBytes + commit.committed.detailBytes
+            - group.state.detailBytes(of: commit.partition)
+        guard bytes <= limits.commitBytesMax else {
+            throw .limitReached(
+                "metadata and ranges of the group's commits take \(bytes) bytes, more than "
+                    + "\(limits.commitBytesMax)")
+        }
         return .committed(group: name, commit.partition, commit.committed)
     }
 

@@ -165,6 +165,8 @@ package struct GroupLimits: Sendable {
     /// for dead whose heartbeats may wait unread.
     package var standstillMilliseconds: Int64 = 1_000
     package var pausesMax = 1_000
+    /// Of metadata and finished ranges of all commits of a group: they are told in one frame.
+    package var commitBytesMax = 64 << 20
     package var snapshotRecordsMin = 10_000
     package var plantedBug: PlantedGroupBug?
 

@@ -8,7 +8,9 @@ struct Group {
 struct GroupState: Equatable, Sendable {
     let createdAt: Int64
     var members: [MemberID: Member] = [:]
-    var partitions: [TopicPartition: PartitionState] = [:]
+    private(set) var partitions: [TopicPartition: PartitionState] = [:]
+    /// What commits say beside their offsets.
+    private(set) var detailBytes = 0
     /// What stands still, and since when, in milliseconds since 1970 UTC.
     var paused: [PausePlace: Int64] = [:]
 
@@ -37,16 +39,23 @@ struct GroupState: Equatable, Sendable {
         case .freed(_, let key):
             partitions[key]?.owner = nil
         case .committed(_, let key, let committed):
+            detailBytes += committed.detailBytes - detailBytes(of: key)
             partitions[key, default: PartitionState()].committed = committed
         case .forgotten(_, let key):
+            detailBytes -= detailBytes(of: key)
             partitions[key] = nil
         case .paused(_, let place, let at):
             paused[place] = at
         case .resumed(_, let place):
             paused[place] = nil
         case .reset(_, let key, let committed, let epoch):
+            detailBytes += committed.detailBytes - detailBytes(of: key)
             partitions[key] = PartitionState(owner: nil, epoch: epoch, committed: committed)
         }
+    }
+
+    func detailBytes(of key: TopicPartition) -> Int {
+        partitions[key]?.committed?.detailBytes ?? 0
     }
 
     private mutating func handOver(from former: MemberID, to id: MemberID) {

@@ -82,6 +82,9 @@ package struct CommittedOffset: Hashable, Sendable {
     /// When it was committed, in milliseconds since 1970 UTC.
     package var at: Int64
 
+    /// What it says beside the offset.
+    var detailBytes: Int { metadata.utf8.count + finished.count * MemoryLayout<Range<Int64>>.size }
+
     package init(
         offset: Int64, leaderEpoch: Int32 = -1, metadata: String = "",
         finished: [Range<Int64>] = [], at: Int64

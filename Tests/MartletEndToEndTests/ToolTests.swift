@@ -244,6 +244,19 @@ import Testing
         #expect(try check("g", "--crit-headroom", "30d", expect: 2).contains("LAG CRITICAL"))
     }
 
+    @Test func `a topic that is kept until it is consumed says who holds it`() throws {
+        try run(
+            "topic", "create", "t", "--partitions", "1", "--set", "retention.mode=until-consumed")
+        try run("group", "create", "g")
+        let text = try run("topic", "describe", "t").output
+        #expect(text.contains("consumed: partition 0, up to 0, held by group g"))
+        let json = try JSONValue(parsing: run("topic", "describe", "t", "-o", "json").output)
+        #expect(json["partitions"]?[0]?["heldBy"]?.stringValue == "g")
+        try run("topic", "set", "t", "retention.mode=limits")
+        #expect(try !run("topic", "describe", "t").output.contains("held by"))
+        try run("topic", "set", "t", "retention.mode=sometimes", expect: 2)
+    }
+
     @Test func `a group is paused, reset by a plan, and goes on there`() throws {
         try run("topic", "create", "t", "--partitions", "1")
         try run("produce", "t", input: (0..<10).map { "\($0)\n" }.joined())

@@ -60,6 +60,29 @@ import Testing
         }
     }
 
+    @Test func `what commits say is bounded for the whole group`() throws {
+        var limits = GroupLimits()
+        limits.commitBytesMax = 100
+        var harness = harness(limits)
+        #expect(harness.join(member, .wanting()) == nil)
+        let owned = harness.owned(member).sorted { $0.key < $1.key }
+        func commit(_ index: Int, _ bytes: Int) throws -> [GroupRecord] {
+            let committed = CommittedOffset(
+                offset: 1, metadata: String(repeating: "m", count: bytes), at: 0)
+            let commit = Coordinator.Commit(
+                partition: owned[index].key, epoch: owned[index].value, committed: committed)
+            return [try harness.coordinator.commit("g", member, commit)]
+        }
+        harness.take(try commit(0, 60))
+        #expect(throws: GroupRefusal.self) { try commit(1, 50) }
+        // Instead of what was said before it takes no more.
+        harness.take(try commit(0, 90))
+        harness.take(try commit(0, 10))
+        harness.take(try commit(1, 50))
+        harness.take([.forgotten(group: "g", owned[1].key)])
+        #expect(harness.coordinator.groups["g"]?.state.detailBytes == 10)
+    }
+
     @Test func `a broker that stood still takes nobody for dead for it`() {
         var limits = GroupLimits()
         limits.standstillMilliseconds = 999
