@@ -13,6 +13,7 @@ final class RequestRouter: Sendable {
     private let producers: ProducerHandler
     private let status: StatusHandler
     private let groups: GroupHandler
+    private let queueGroups: QueueHandler
 
     init(_ services: BrokerServices, facts: BrokerFacts) {
         self.services = services
@@ -24,6 +25,7 @@ final class RequestRouter: Sendable {
         producers = ProducerHandler(services)
         status = StatusHandler(services, facts: facts)
         groups = GroupHandler(services)
+        queueGroups = QueueHandler(services)
     }
 
     /// A frame of a connection that has not said hello: a hello, or the end.
@@ -112,6 +114,8 @@ final class RequestRouter: Sendable {
         case .commitOffsets: groups.commit(try request(CommitOffsetsRequest.self))
         case .pauseGroup: groups.pause(try request(PauseGroupRequest.self))
         case .resetGroup: groups.reset(try request(ResetGroupRequest.self))
+        case .receive: queueGroups.receive(try request(ReceiveRequest.self))
+        case .settle: queueGroups.settle(try request(SettleRequest.self))
         }
         return .taken
     }

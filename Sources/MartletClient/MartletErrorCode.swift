@@ -114,6 +114,10 @@ public struct MartletErrorCode: Hashable, Sendable, CustomStringConvertible {
     public static let fencedMember = MartletErrorCode(.fencedMember)
     /// The partition belongs to another member of the group by now.
     public static let staleMemberEpoch = MartletErrorCode(.staleMemberEpoch)
+    /// The group is a queue where a stream was asked for, or the other way round.
+    public static let wrongGroupKind = MartletErrorCode(.wrongGroupKind)
+    /// Somebody else has the record by now, or the broker has restarted since.
+    public static let leaseLost = MartletErrorCode(.leaseLost)
     /// A limit of the broker's configuration is reached.
     public static let limitReached = MartletErrorCode(.limitReached)
     /// The broker failed; its log says more.

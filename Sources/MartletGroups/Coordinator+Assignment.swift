@@ -30,6 +30,7 @@ extension Coordinator {
 
     private func target(of group: Group) -> [TopicPartition: MemberID] {
         let state = group.state
+        guard case .stream = state.kind else { return [:] }
         let subscriptions = Set(state.members.values.map(\.subscription))
         let wanted = topics.values.filter { topic in
             subscriptions.contains { $0.matches(topic.name) }
@@ -48,6 +49,7 @@ extension Coordinator {
     package mutating func refreshViews(at now: Now) -> [MemberKey] {
         var changed: [MemberKey] = []
         for name in unsettled {
+            lapseQueues(name)
             changed += refreshViews(name, now).map { MemberKey(group: name, member: $0) }
         }
         unsettled.removeAll(keepingCapacity: true)
@@ -73,6 +75,7 @@ extension Coordinator {
             }
         }
         activity.handovers = handovers
+        if case .queue = state.kind { views = queueViews(state.members) }
         var changed: [MemberID] = []
         for (id, member) in state.members {
             var session = activity.sessions[id] ?? newSession(member, now)
@@ -85,6 +88,19 @@ extension Coordinator {
         }
         groups[name]?.activity = activity
         return changed
+    }
+
+    /// Members of a queue see all partitions of the topics that they want.
+    private func queueViews(_ members: [MemberID: Member]) -> [MemberID: [TopicPartition: Int32]] {
+        var views: [Subscription: [TopicPartition: Int32]] = [:]
+        for wanted in Set(members.values.map(\.subscription)) {
+            let shapes = topics.values.filter { wanted.matches($0.name) }
+            let keys = shapes.flatMap { shape in
+                (0..<shape.partitions).map { (TopicPartition(shape.id, $0), Int32(0)) }
+            }
+            views[wanted] = Dictionary(uniqueKeysWithValues: keys)
+        }
+        return members.compactMapValues { views[$0.subscription] }
     }
 
     /// What a member is told: its partitions with their epochs and how far the group is in each.

@@ -19,6 +19,7 @@ extension Coordinator {
         _ name: String, _ id: MemberID?, _ commit: Commit
     ) throws(GroupRefusal) -> GroupRecord {
         let group = try group(name)
+        try group.state.kind.check(.stream)
         if let id {
             try checkOwner(name, id, commit.partition, epoch: commit.epoch)
         } else {

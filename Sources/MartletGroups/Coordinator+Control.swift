@@ -66,6 +66,7 @@ extension Coordinator {
         _ name: String, _ resets: [Reset], isForced: Bool, at now: Now
     ) throws(GroupRefusal) -> [GroupRecord] {
         let state = try group(name).state
+        try state.kind.check(.stream)
         var seen = Set<TopicPartition>()
         var records: [GroupRecord] = []
         for reset in resets {

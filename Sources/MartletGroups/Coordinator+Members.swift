@@ -2,11 +2,15 @@
 extension Coordinator {
     /// A member joins, or says anew what it wants. The first member makes the group.
     package func join(
-        _ name: String, _ id: MemberID, _ member: Member, at now: Now
+        _ name: String, _ id: MemberID, _ member: Member, _ kind: GroupKind = .stream, at now: Now
     ) throws(GroupRefusal) -> [GroupRecord] {
         try check(member)
         var records: [GroupRecord] = []
-        if groups[name] == nil { records.append(try creation(of: name, now)) }
+        if let group = groups[name] {
+            try group.state.kind.check(kind)
+        } else {
+            records.append(try creation(of: name, kind, now))
+        }
         let members = groups[name]?.state.members ?? [:]
         guard members[id] != member else { return records }
         var former = member.instance.flatMap { groups[name]?.state.holder(of: $0) }
@@ -145,6 +149,7 @@ extension Coordinator {
         }
         nextDeadline = nil
         for (name, group) in groups where !group.state.members.isEmpty {
+            expireQueues(name, at: now)
             for (id, member) in group.state.members {
                 guard let session = group.activity.sessions[id] else {
                     let session = newSession(member, now)

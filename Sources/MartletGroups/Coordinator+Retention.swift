@@ -7,7 +7,7 @@ extension Coordinator {
         for (name, group) in groups {
             // Before topics are known any of them may be meant.
             if let topic = topics[key.topic], !group.state.isWaited(for: topic) { continue }
-            let offset = group.state.partitions[key]?.committed?.offset ?? 0
+            let offset = group.state.lowMark(key)
             if low.map({ (offset, name) < ($0.offset, $0.group) }) ?? true {
                 low = (offset, name)
             }
@@ -20,8 +20,16 @@ extension GroupState {
     /// Whether records of the topic wait for the group: a member wants them, or the group has been
     /// there. One that was never anywhere may want any topic.
     fileprivate func isWaited(for topic: TopicShape) -> Bool {
-        if members.isEmpty, partitions.isEmpty { return true }
+        if members.isEmpty, partitions.isEmpty, queues.isEmpty { return true }
         return members.values.contains { $0.subscription.matches(topic.name) }
-            || partitions.keys.contains { $0.topic == topic.id }
+            || keys.contains { $0.topic == topic.id }
+    }
+
+    /// Everything below is handled: what is committed, or, of a queue, settled.
+    fileprivate func lowMark(_ key: TopicPartition) -> Int64 {
+        switch kind {
+        case .stream: partitions[key]?.committed?.offset ?? 0
+        case .queue: queues[key]?.floor ?? 0
+        }
     }
 }

@@ -12,6 +12,11 @@ package struct Coordinator: Sendable {
     var topics: [TopicID: TopicShape] = [:]
     /// Groups with something to settle.
     var unsettled: Set<String> = []
+    /// Queue groups in which records became ready.
+    var readyQueues: Set<String> = []
+    /// The number of the last delivery of any queue. As those of views, none of an earlier start
+    /// comes again.
+    var deliveries: UInt64
     /// Nothing is due before this, on the monotonic clock; nil: nothing at all. A session that is
     /// extended makes it no later: `expire` finds the next one.
     package internal(set) var nextDeadline: Int64?
@@ -23,6 +28,7 @@ package struct Coordinator: Sendable {
     package init(limits: GroupLimits, incarnation: UInt32) {
         self.limits = limits
         lastRevision = UInt64(incarnation) << 32
+        deliveries = UInt64(incarnation) << 32
     }
 
     mutating func newRevision() -> UInt64 {
@@ -36,8 +42,10 @@ package struct Coordinator: Sendable {
     package mutating func replay(_ record: GroupRecord) {
         let name = record.group
         switch record {
-        case .created(_, let at):
-            if groups[name] == nil { groups[name] = Group(state: GroupState(createdAt: at)) }
+        case .created(_, let at, let kind):
+            if groups[name] == nil {
+                groups[name] = Group(state: GroupState(createdAt: at, kind: kind))
+            }
         case .deleted:
             groups[name] = nil
             unsettled.remove(name)
@@ -46,6 +54,8 @@ package struct Coordinator: Sendable {
             groups[name]?.state.apply(record)
             groups[name]?.activity.isTargetStale = true
             unsettled.insert(name)
+            // What is not paused any more may be ready.
+            if case .resumed = record { readyQueues.insert(name) }
         case .granted, .freed, .forgotten, .reset:
             makeIfLost(record)
             groups[name]?.state.apply(record)
@@ -53,6 +63,10 @@ package struct Coordinator: Sendable {
         case .committed:
             makeIfLost(record)
             groups[name]?.state.apply(record)
+        case .queue(_, let key, let change):
+            makeIfLost(record)
+            groups[name]?.state.apply(record)
+            follow(name, key, change)
         }
     }
 
@@ -61,7 +75,12 @@ package struct Coordinator: Sendable {
         switch record {
         case .joined, .granted, .committed, .paused, .reset:
             if groups[record.group] == nil {
-                groups[record.group] = Group(state: GroupState(createdAt: 0))
+                groups[record.group] = Group(state: GroupState(createdAt: 0, kind: .stream))
+            }
+        case .queue:
+            if groups[record.group] == nil {
+                let kind = GroupKind.queue(from: .earliest)
+                groups[record.group] = Group(state: GroupState(createdAt: 0, kind: kind))
             }
         case .created, .deleted, .left, .freed, .forgotten, .resumed: break
         }
@@ -92,7 +111,7 @@ package struct Coordinator: Sendable {
     /// A topic is gone for ever: what groups know of it goes too.
     package func forget(_ topic: TopicID) -> [GroupRecord] {
         groups.flatMap { name, group in
-            group.state.partitions.keys.filter { $0.topic == topic }.sorted()
+            group.state.keys.filter { $0.topic == topic }.sorted()
                 .map { GroupRecord.forgotten(group: name, $0) }
                 + group.state.paused.keys.filter { $0.topic == topic }.sorted()
                 .map { GroupRecord.resumed(group: name, $0) }
@@ -112,9 +131,11 @@ package struct Coordinator: Sendable {
     // MARK: - Groups
 
     /// A group by name, without members. Registered from then on: its lag counts.
-    package func create(_ name: String, at now: Now) throws(GroupRefusal) -> [GroupRecord] {
+    package func create(
+        _ name: String, _ kind: GroupKind = .stream, at now: Now
+    ) throws(GroupRefusal) -> [GroupRecord] {
         guard groups[name] == nil else { throw .groupExists }
-        return [try creation(of: name, now)]
+        return [try creation(of: name, kind, now)]
     }
 
     package func delete(_ name: String) throws(GroupRefusal) -> [GroupRecord] {
@@ -125,12 +146,14 @@ package struct Coordinator: Sendable {
         return [.deleted(group: name)]
     }
 
-    func creation(of name: String, _ now: Now) throws(GroupRefusal) -> GroupRecord {
+    func creation(
+        of name: String, _ kind: GroupKind, _ now: Now
+    ) throws(GroupRefusal) -> GroupRecord {
         guard groups.count < limits.groupsMax else {
             throw .limitReached(
                 "this part of the broker has \(groups.count) groups: no more are taken")
         }
-        return .created(group: name, at: now.wall)
+        return .created(group: name, at: now.wall, kind)
     }
 
     func group(_ name: String) throws(GroupRefusal) -> Group {
@@ -147,6 +170,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case grantBeforeRelease
     /// A partition is granted again under the epoch of its last owner.
     case keepEpoch
+    /// Records of a queue are handed out while another member holds them.
+    case leaseTwice
 }
 
 /// What a broker allows its groups.
@@ -167,6 +192,16 @@ package struct GroupLimits: Sendable {
     package var pausesMax = 1_000
     /// Of metadata and finished ranges of all commits of a group: they are told in one frame.
     package var commitBytesMax = 64 << 20
+    /// Of one receive, and of one settlement.
+    package var leaseRecordsMax = 100_000
+    /// By one member at once.
+    package var heldRecordsMax = 1_000_000
+    package var leaseMilliseconds: ClosedRange<Int32> = 100...3_600_000
+    /// Runs of records in one answer.
+    package var grantsMax = 1_000
+    package var delayMillisecondsMax: Int64 = 30 * 86_400_000
+    /// In one partition at once.
+    package var delayedRecordsMax = 100_000
     package var snapshotRecordsMin = 10_000
     package var plantedBug: PlantedGroupBug?
 
@@ -177,10 +212,11 @@ extension GroupState {
     /// About how many records `records` makes.
     fileprivate var recordCount: Int {
         1 + members.count + paused.count + 2 * partitions.count
+            + queues.values.reduce(0) { $0 + $1.changeCount }
     }
 
     fileprivate func records(of name: String) -> [GroupRecord] {
-        var records: [GroupRecord] = [.created(group: name, at: createdAt)]
+        var records: [GroupRecord] = [.created(group: name, at: createdAt, kind)]
         for (id, member) in members.sorted(by: { $0.key < $1.key }) {
             records.append(.joined(group: name, id, member, replaces: nil))
         }
@@ -198,6 +234,9 @@ extension GroupState {
             if let committed = partition.committed {
                 records.append(.committed(group: name, key, committed))
             }
+        }
+        for (key, queue) in queues.sorted(by: { $0.key < $1.key }) {
+            records += queue.changes.map { .queue(group: name, key, $0) }
         }
         return records
     }

@@ -7,12 +7,24 @@ struct Group {
 /// What survives a restart. Changed by `replay` alone.
 struct GroupState: Equatable, Sendable {
     let createdAt: Int64
+    let kind: GroupKind
     var members: [MemberID: Member] = [:]
+    /// Of a stream group.
     private(set) var partitions: [TopicPartition: PartitionState] = [:]
     /// What commits say beside their offsets.
     private(set) var detailBytes = 0
     /// What stands still, and since when, in milliseconds since 1970 UTC.
     var paused: [PausePlace: Int64] = [:]
+    /// Of a queue group.
+    private(set) var queues: [TopicPartition: QueueProgress] = [:]
+
+    init(createdAt: Int64, kind: GroupKind) {
+        self.createdAt = createdAt
+        self.kind = kind
+    }
+
+    /// What the group knows something of.
+    var keys: [TopicPartition] { Array(partitions.keys) + Array(queues.keys) }
 
     /// Whom an instance id belongs to.
     func holder(of instance: String) -> MemberID? {
@@ -44,6 +56,7 @@ struct GroupState: Equatable, Sendable {
         case .forgotten(_, let key):
             detailBytes -= detailBytes(of: key)
             partitions[key] = nil
+            queues[key] = nil
         case .paused(_, let place, let at):
             paused[place] = at
         case .resumed(_, let place):
@@ -51,6 +64,11 @@ struct GroupState: Equatable, Sendable {
         case .reset(_, let key, let committed, let epoch):
             detailBytes += committed.detailBytes - detailBytes(of: key)
             partitions[key] = PartitionState(owner: nil, epoch: epoch, committed: committed)
+        case .queue(_, let key, .began(let start)):
+            if queues[key] == nil { queues[key] = QueueProgress(start: start) }
+        case .queue(_, let key, let change):
+            // Damage may have taken where it began; nothing of it is skipped then.
+            queues[key, default: QueueProgress(start: 0)].apply(change)
         }
     }
 
@@ -93,6 +111,10 @@ struct GroupActivity {
     var target: [TopicPartition: MemberID] = [:]
     /// By when what was asked for must be given up, in monotonic nanoseconds.
     var handovers: [TopicPartition: Int64] = [:]
+    /// What of a queue is with whom.
+    var queues: [TopicPartition: QueueLeases] = [:]
+    /// Which partition of a queue comes first next time.
+    var turn: UInt = 0
     /// Members or topics have changed since `target` was made.
     var isTargetStale = true
 }

@@ -33,6 +33,9 @@ package struct GroupDescription: Equatable, Sendable {
     package let partitions: [PartitionLine]
     /// In order.
     package let pauses: [PauseLine]
+    package let kind: GroupKind
+    /// Of a queue: the partitions that it has begun, in order.
+    package let queues: [QueueCounts]
 }
 
 extension Coordinator {
@@ -64,8 +67,26 @@ extension Coordinator {
         }
         let pauses = group.state.paused.sorted { $0.key < $1.key }
             .map { GroupDescription.PauseLine(place: $0, at: $1) }
+        let queues = group.state.queues.sorted { $0.key < $1.key }.map { key, progress in
+            QueueCounts(key, progress, group.activity.queues[key])
+        }
         return GroupDescription(
             name: name, createdAt: group.state.createdAt, members: members,
-            partitions: partitions, pauses: pauses)
+            partitions: partitions
+                + group.state.queues.sorted { $0.key < $1.key }
+                .map { line($0, $1, group.state) },
+            pauses: pauses, kind: group.state.kind, queues: queues)
+    }
+
+    /// A queue's partition as if it were a stream's: its floor, and what is settled above.
+    private static func line(
+        _ key: TopicPartition, _ progress: QueueProgress, _ state: GroupState
+    ) -> GroupDescription.PartitionLine {
+        let floor = progress.floor
+        let above = progress.settled.ranges.filter { $0.lowerBound > floor }
+        return GroupDescription.PartitionLine(
+            partition: key, owner: nil, epoch: 0,
+            committed: CommittedOffset(offset: floor, finished: above, at: -1), isLeaving: false,
+            isPaused: state.isPaused(key))
     }
 }

@@ -63,3 +63,26 @@ package struct TopicShape: Hashable, Sendable {
         self.partitions = partitions
     }
 }
+
+/// How a group shares its work.
+package enum GroupKind: Hashable, Sendable {
+    /// Members own partitions, and commit how far they are.
+    case stream
+    /// Members get single records for a time, and settle each.
+    case queue(from: QueueStart)
+
+    /// Throws when a group of this kind is asked for as another. Where a queue begins is said
+    /// once, when it is made.
+    func check(_ asked: GroupKind) throws(GroupRefusal) {
+        switch (self, asked) {
+        case (.stream, .stream), (.queue, .queue): return
+        case (.stream, .queue), (.queue, .stream): throw .wrongKind(self)
+        }
+    }
+}
+
+/// Where a queue group begins in a partition that is new to it.
+package enum QueueStart: UInt8, Sendable {
+    case earliest = 0
+    case latest = 1
+}

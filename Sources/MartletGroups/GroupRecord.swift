@@ -1,7 +1,7 @@
 /// One record of the topic `$groups`: something that happened to a group and holds from then on.
 /// `Coordinator.replay` is the only place that makes it so, at the time and after a restart.
 package enum GroupRecord: Equatable, Sendable {
-    case created(group: String, at: Int64)
+    case created(group: String, at: Int64, GroupKind = .stream)
     case deleted(group: String)
     /// A member is in the group, or has changed. With `replaces` it takes over, with a new
     /// epoch, all that the former holder of its instance id owned.
@@ -21,13 +21,15 @@ package enum GroupRecord: Equatable, Sendable {
     /// A person set how far the group is. Nobody owns the partition, under an epoch that no owner
     /// had.
     case reset(group: String, TopicPartition, CommittedOffset, epoch: Int32)
+    /// Something happened to a partition of a queue group.
+    case queue(group: String, TopicPartition, QueueChange)
 
     package var group: String {
         switch self {
-        case .created(let group, _), .deleted(let group), .joined(let group, _, _, _),
+        case .created(let group, _, _), .deleted(let group), .joined(let group, _, _, _),
             .left(let group, _), .granted(let group, _, _, _), .freed(let group, _),
             .committed(let group, _, _), .forgotten(let group, _), .paused(let group, _, _),
-            .resumed(let group, _), .reset(let group, _, _, _):
+            .resumed(let group, _), .reset(let group, _, _, _), .queue(let group, _, _):
             group
         }
     }

@@ -14,6 +14,10 @@ package enum GroupRefusal: Error, Equatable, Sendable {
     case resetOutdated(String)
     /// Only a group without members can be changed like that.
     case groupNotEmpty(members: Int)
+    /// The group is of this kind, not of the one that was asked for.
+    case wrongKind(GroupKind)
+    /// The records are not with whom this delivery was made to any more.
+    case leaseLost
     case unknownTopic
     case unknownPartition
     case limitReached(String)

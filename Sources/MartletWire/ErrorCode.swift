@@ -53,6 +53,8 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     case internalError = 1010
     case groupExists = 1011
     case resetOutdated = 1020
+    case wrongGroupKind = 1021
+    case leaseLost = 1022
 }
 
 extension ErrorCode {
@@ -100,6 +102,8 @@ extension ErrorCode {
         case .staleMemberEpoch: "STALE_MEMBER_EPOCH"
         case .groupExists: "GROUP_EXISTS"
         case .resetOutdated: "RESET_OUTDATED"
+        case .wrongGroupKind: "WRONG_GROUP_KIND"
+        case .leaseLost: "LEASE_LOST"
         }
     }
 
@@ -117,7 +121,7 @@ extension ErrorCode {
             .unknownPartition, .offsetsLost, .unknownOperation, .helloRequired,
             .frameTooLarge, .limitReached, .internalError,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
-            .groupExists, .resetOutdated:
+            .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost:
             false
         }
     }
@@ -130,7 +134,7 @@ extension ErrorCode {
         case .none, .offsetOutOfRange, .offsetsLost, .topicExists, .invalidTopicName,
             .invalidPartitions, .invalidConfig,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
-            .groupExists, .resetOutdated:
+            .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost:
             .notApplicable
         case .corruptMessage, .unknownTopic, .messageTooLarge, .loading, .notAuthorized,
             .invalidTimestamp, .unsupportedVersion, .invalidRequest, .outOfOrderSequence,
@@ -154,7 +158,7 @@ extension ErrorCode {
             .unknownTopicID, .unknownPartition, .offsetsLost, .unknownOperation, .diskFull,
             .storageFailed, .tooManyRequests, .shuttingDown, .limitReached, .internalError,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
-            .groupExists, .resetOutdated:
+            .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost:
             false
         }
     }
@@ -204,6 +208,8 @@ extension ErrorCode {
         case .staleMemberEpoch: "The partition is not the member's any more."
         case .groupExists: "A group of this name exists already."
         case .resetOutdated: "How far the group is has changed since the reset was planned."
+        case .wrongGroupKind: "The group is of the other kind: a stream or a queue."
+        case .leaseLost: "The records were handed to another since, or the broker has restarted."
         }
     }
 

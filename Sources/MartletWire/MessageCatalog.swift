@@ -34,6 +34,8 @@ package enum MessageCatalog {
         case .commitOffsets: (CommitOffsetsRequest.self, CommitOffsetsReply.self)
         case .pauseGroup: (PauseGroupRequest.self, PauseGroupReply.self)
         case .resetGroup: (ResetGroupRequest.self, ResetGroupReply.self)
+        case .receive: (ReceiveRequest.self, ReceiveReply.self)
+        case .settle: (SettleRequest.self, SettleReply.self)
         }
     }
 

@@ -31,6 +31,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     case commitOffsets = 37
     case pauseGroup = 38
     case resetGroup = 39
+    case receive = 40
+    case settle = 41
 
     /// Name in Protocol.md, in logs and in metrics.
     package var name: String {
@@ -62,6 +64,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .commitOffsets: "commit-offsets"
         case .pauseGroup: "pause-group"
         case .resetGroup: "reset-group"
+        case .receive: "receive"
+        case .settle: "settle"
         }
     }
 
@@ -72,7 +76,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
-            .pauseGroup, .resetGroup:
+            .pauseGroup, .resetGroup, .receive, .settle:
             1...1
         }
     }
@@ -119,6 +123,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .commitOffsets: OperationAccess(.read, .group)
         case .pauseGroup: OperationAccess(.alter, .group)
         case .resetGroup: OperationAccess(.alter, .group)
+        case .receive: OperationAccess(.read, .group)
+        case .settle: OperationAccess(.read, .group)
         }
     }
 }

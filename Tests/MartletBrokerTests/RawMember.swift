@@ -17,13 +17,16 @@ final class RawMember {
     }
 
     @discardableResult
-    func join(_ topics: [String] = ["t"], session: Int32 = 30_000) throws -> ErrorCode {
+    func join(
+        _ topics: [String] = ["t"], session: Int32 = 30_000, kind: UInt8 = 0
+    ) throws -> ErrorCode {
         var request = JoinGroupRequest()
         request.group = group
         request.member = id
         request.sessionMilliseconds = session
         request.drainMilliseconds = 30_000
         request.topics = topics.map { TopicNameItem($0) }
+        request.kind = kind
         return try client.ask(request).error
     }
 

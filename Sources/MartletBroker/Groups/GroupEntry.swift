@@ -20,6 +20,14 @@ struct GroupEntry: WireItem {
         case paused = 9
         case resumed = 10
         case reset = 11
+        // Of queue groups.
+        case createdQueue = 30
+        case queueBegan = 31
+        case acked = 32
+        case delayed = 33
+        case attempted = 34
+        case expired = 35
+        case restored = 36
         // Of `$group-snapshots` alone.
         case snapshotBegins = 20
         case snapshotEnds = 21
@@ -34,6 +42,7 @@ struct GroupEntry: WireItem {
     var owned = OwnedPartition()
     var position = CommittedPosition()
     var covers: Int64 = 0
+    var queue = QueueEntry()
 
     init() {}
 
@@ -51,6 +60,11 @@ struct GroupEntry: WireItem {
         }
         switch kind {
         case .created: try c.int64("at", &at, "milliseconds since 1970 UTC")
+        case .createdQueue:
+            try c.int64("at", &at, "milliseconds since 1970 UTC")
+            try c.uint8("start", &queue.start, "where it begins: 0 earliest, 1 latest")
+        case .queueBegan, .acked, .delayed, .attempted, .expired, .restored:
+            try queue.fields(kind, &c)
         case .deleted, .snapshotBegins: break
         case .snapshotEnds: try c.int64("covers", &covers, "offset of `$groups` to go on at")
         case .joined:
@@ -100,9 +114,16 @@ extension GroupEntry {
     init(_ record: GroupRecord) {
         group = record.group
         switch record {
-        case .created(_, let at):
+        case .created(_, let at, .stream):
             kind = Kind.created.rawValue
             self.at = at
+        case .created(_, let at, .queue(let start)):
+            kind = Kind.createdQueue.rawValue
+            self.at = at
+            queue.start = start.rawValue
+        case .queue(_, let key, let change):
+            queue = QueueEntry(key, change)
+            kind = QueueEntry.kind(of: change).rawValue
         case .deleted: kind = Kind.deleted.rawValue
         case .joined(_, let id, let joined, let former):
             kind = Kind.joined.rawValue
@@ -162,6 +183,21 @@ extension GroupEntry {
         case .reset:
             return .reset(
                 group: group, key, CommittedOffset(position, at: at), epoch: owned.epoch)
+        case .createdQueue:
+            let start = QueueStart(rawValue: queue.start) ?? .earliest
+            return .created(group: group, at: at, .queue(from: start))
+        case .queueBegan: return queue.record(group, .began(at: queue.offset))
+        case .acked: return queue.record(group, .acked(queue.offsets))
+        case .delayed: return queue.record(group, .delayed(queue.offsets, due: queue.offset))
+        case .attempted:
+            let times = UInt16(clamping: queue.offset)
+            return queue.record(group, .attempted(queue.offsets, times: times))
+        case .expired: return queue.record(group, .expired(below: queue.offset))
+        case .restored:
+            return queue.record(
+                group,
+                .restored(queue.offsets, acked: max(0, queue.acked), expired: max(0, queue.expired))
+            )
         case .snapshotBegins, .snapshotEnds, nil: return nil
         }
     }

@@ -156,6 +156,8 @@ extension GroupPartitionLine {
         isPaused = partition.isPaused
         if let committed = partition.committed {
             self.committed = CommittedPosition(committed)
+            // Of a queue there may be more.
+            self.committed.finished = Array(self.committed.finished.prefix(WireLimits.rangesMax))
             committedAt = committed.at
         }
     }

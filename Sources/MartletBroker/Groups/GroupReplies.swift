@@ -43,6 +43,44 @@ extension TopicNaming {
     }
 }
 
+extension GroupKind {
+    init(_ number: UInt8) throws(GroupRefusal) {
+        switch number {
+        case 0: self = .stream
+        case 1: self = .queue(from: .earliest)
+        case 2: self = .queue(from: .latest)
+        case let other: throw .invalid(field: "kind", reason: "\(other) is not from 0 to 2")
+        }
+    }
+
+    var number: UInt8 {
+        switch self {
+        case .stream: 0
+        case .queue(.earliest): 1
+        case .queue(.latest): 2
+        }
+    }
+}
+
+extension QueuePartitionLine {
+    init(_ counts: QueueCounts, _ engine: StorageEngine) {
+        self.init()
+        topic = counts.partition.topic
+        partition = counts.partition.partition
+        start = counts.start
+        floor = counts.floor
+        acked = counts.acked
+        inFlight = counts.inFlight
+        delayed = counts.delayed
+        expired = counts.expired
+        let log = engine.topic(id: topic)?.partition(partition)
+        guard let end = log?.view.highWatermark else { return }
+        highWatermark = end
+        ready = counts.ready(below: end)
+        lag = counts.waiting(below: end)
+    }
+}
+
 extension GroupRefusal {
     var code: ErrorCode {
         switch self {
@@ -52,6 +90,8 @@ extension GroupRefusal {
         case .staleEpoch, .paused: .staleMemberEpoch
         case .groupNotEmpty, .partitionInUse: .groupNotEmpty
         case .resetOutdated: .resetOutdated
+        case .wrongKind: .wrongGroupKind
+        case .leaseLost: .leaseLost
         case .unknownTopic: .unknownTopicID
         case .unknownPartition: .unknownPartition
         case .limitReached: .limitReached
@@ -61,7 +101,10 @@ extension GroupRefusal {
 
     var text: String {
         switch self {
-        case .unknownGroup, .groupExists, .staleEpoch, .unknownTopic, .unknownPartition: code.text
+        case .wrongKind(.stream): "the group is a stream: its members own partitions"
+        case .wrongKind(.queue): "the group is a queue: its members receive and settle records"
+        case .unknownGroup, .groupExists, .staleEpoch, .leaseLost, .unknownTopic, .unknownPartition:
+            code.text
         case .fencedMember(let reason): reason
         case .paused: "the group is paused there: nobody owns the partition until it is resumed"
         case .partitionInUse(let what): "a member owns \(what): pause the group there, or force it"

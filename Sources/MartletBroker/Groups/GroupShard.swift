@@ -16,6 +16,8 @@ final class GroupShard: AppendRetry, Sendable {
         var coordinator: Coordinator
         /// Heartbeats that wait, one for each member at most.
         var parked: [MemberKey: ParkedHeartbeat] = [:]
+        /// Receives that wait, by their group.
+        var receivers: [String: [ObjectIdentifier: ParkedReceive]] = [:]
         /// Commands that came while the log took nothing, in order.
         var putOff: [@Sendable () -> Void] = []
         var isPutOff = false
@@ -61,6 +63,8 @@ final class GroupShard: AppendRetry, Sendable {
         /// Told when all up to `end` is durable.
         var told: [@Sendable (StorageError?) -> Void] = []
         var timer: Int64?
+        /// Something may be ready for them.
+        var woken: [ParkedReceive] = []
         /// A state to be saved, and what it covers.
         var snapshot: (coordinator: Coordinator, end: Int64)?
     }
@@ -73,7 +77,7 @@ final class GroupShard: AppendRetry, Sendable {
         _ request: Request<Message>,
         _ handle:
             @escaping @Sendable (inout Coordinator, Now) throws(GroupRefusal) -> [GroupRecord],
-        _ reply: @escaping @Sendable (inout State) throws(GroupRefusal) -> Message.Reply?
+        _ reply: @escaping @Sendable (inout State, Now) throws(GroupRefusal) -> Message.Reply?
     ) {
         let now = now
         let effects = state.withLock { state -> Effects in
@@ -100,7 +104,8 @@ final class GroupShard: AppendRetry, Sendable {
                     return effects
                 }
                 settle(&state, now, &effects)
-                if let reply = try reply(&state) {
+                defer { wake(&state, now, &effects) }
+                if let reply = try reply(&state, now) {
                     effects.told.append { failure in Self.send(request, reply, failure) }
                 }
             } catch {
@@ -242,9 +247,11 @@ final class GroupShard: AppendRetry, Sendable {
         case .joined(let group, _, _, .some(let former)):
             gone = MemberKey(group: group, member: former)
         case .joined(_, _, _, nil), .created, .deleted, .granted, .freed, .committed,
-            .forgotten, .paused, .resumed, .reset:
+            .forgotten, .paused, .resumed, .reset, .queue:
             return
         }
+        // It asks again, and hears it.
+        effects.woken += state.receivers.removeValue(forKey: gone.group)?.values.map(\.self) ?? []
         guard let heartbeat = state.parked.removeValue(forKey: gone) else { return }
         effects.told.append { failure in
             heartbeat.answer(
@@ -266,11 +273,21 @@ final class GroupShard: AppendRetry, Sendable {
             }
         }
         for key in state.coordinator.refreshViews(at: now) {
+            effects.woken +=
+                state.receivers.removeValue(forKey: key.group)?.values.map(\.self) ?? []
             guard let heartbeat = state.parked.removeValue(forKey: key) else { continue }
             let reply = HeartbeatReply.view(state.coordinator, key)
             effects.told.append { failure in heartbeat.answer(reply, failure) }
         }
         effects.end = state.end
+        wake(&state, now, &effects)
+    }
+
+    /// Records of queues that became ready find those who wait for them, and time finds the rest.
+    private func wake(_ state: inout State, _ now: Now, _ effects: inout Effects) {
+        for group in state.coordinator.takeReadyQueues() {
+            effects.woken += state.receivers.removeValue(forKey: group)?.values.map(\.self) ?? []
+        }
         if let deadline = state.coordinator.nextDeadline { arm(at: deadline, &state, &effects) }
     }
 
@@ -354,6 +371,7 @@ final class GroupShard: AppendRetry, Sendable {
             let delay = max(deadline - clock.monotonicNanoseconds(), 0)
             executor.execute(after: delay) { [weak self] in self?.tick() }
         }
+        for receive in effects.woken { receive.wake() }
         let told = effects.told
         guard !told.isEmpty else { return }
         log.whenDurable(effects.end, WhenDurable { failure in for tell in told { tell(failure) } })
@@ -365,6 +383,17 @@ final class GroupShard: AppendRetry, Sendable {
             guard state.parked[heartbeat.key] === heartbeat else { return false }
             state.parked[heartbeat.key] = nil
             return true
+        }
+    }
+
+    /// It waits no more.
+    func withdraw(_ receive: ParkedReceive) {
+        let group = receive.request.message.group
+        state.withLock { state in
+            guard state.receivers[group]?.removeValue(forKey: ObjectIdentifier(receive)) != nil,
+                state.receivers[group]?.isEmpty == true
+            else { return }
+            state.receivers[group] = nil
         }
     }
 

@@ -24,7 +24,7 @@ struct GroupHandler: Sendable {
         services.groups.withShard(of: group) { found in
             switch found {
             case .success(let shard):
-                shard.run(request, handle) { _ in reply() }
+                shard.run(request, handle) { _, _ in reply() }
             case .failure(let error):
                 request.connection.loop.post(
                     .run { request.reply(StorageErrors.code(error), error.message) })
@@ -40,7 +40,7 @@ struct GroupHandler: Sendable {
         _ reply: @escaping @Sendable () -> Message.Reply
     ) {
         guard let shard = shard(of: group) else { return request.reply(.unknownGroup) }
-        shard.run(request, handle) { _ in reply() }
+        shard.run(request, handle) { _, _ in reply() }
     }
 
     // MARK: - Members
@@ -58,7 +58,9 @@ struct GroupHandler: Sendable {
             progressMilliseconds: message.progressMilliseconds,
             drainMilliseconds: message.drainMilliseconds)
         make(request, message.group) { coordinator, now throws(GroupRefusal) in
-            try coordinator.join(message.group, MemberID(message.member), member, at: now)
+            try coordinator.join(
+                message.group, MemberID(message.member), member, try GroupKind(message.kind),
+                at: now)
         } _: {
             JoinGroupReply()
         }
@@ -76,7 +78,7 @@ struct GroupHandler: Sendable {
         shard.run(request) { coordinator, now throws(GroupRefusal) in
             try coordinator.heartbeat(
                 key.group, key.member, progress: message.progress, released: released, at: now)
-        } _: { state throws(GroupRefusal) in
+        } _: { state, _ throws(GroupRefusal) in
             let view = try state.coordinator.view(key.group, key.member)
             // Only its last heartbeat waits.
             if let earlier = state.parked.removeValue(forKey: key) { earlier.supersede() }
@@ -134,10 +136,10 @@ struct GroupHandler: Sendable {
     // MARK: - For people
 
     func create(_ request: Request<CreateGroupRequest>) {
-        let name = request.message.group
+        let (name, kind) = (request.message.group, request.message.kind)
         guard isAllowed(name) else { return request.reply(.invalidGroupName) }
         make(request, name) { coordinator, now throws(GroupRefusal) in
-            try coordinator.create(name, at: now)
+            try coordinator.create(name, try GroupKind(kind), at: now)
         } _: {
             CreateGroupReply()
         }
@@ -211,6 +213,8 @@ struct GroupHandler: Sendable {
         reply.partitions = group.partitions.map {
             services.lag.line(group.name, $0, mayBlock: true)
         }
+        reply.kind = group.kind.number
+        reply.queues = group.queues.map { QueuePartitionLine($0, services.engine) }
         let total = GroupLag.total(reply.partitions)
         reply.lag = total.records
         reply.lagMilliseconds = total.milliseconds

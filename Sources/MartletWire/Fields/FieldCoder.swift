@@ -143,6 +143,7 @@ package enum WireLimits {
     package static let rangesMax = 1_000
     package static let eventsMax = 10_000
     package static let groupNameBytesMax = 249
+    package static let deliveriesMax = 1_000
     package static let commitMetadataBytesMax = 4_096
     package static let groupsMax = 5_000
     package static let membersMax = 10_000

@@ -6,11 +6,13 @@ package struct CreateGroupRequest: WireRequest {
     package static let purpose = "Makes a group without members; from then on its lag counts."
 
     package var group = ""
+    package var kind: UInt8 = 0
 
     package init() {}
 
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.group(&group)
+        try c.groupKind(&kind)
     }
 }
 
@@ -207,6 +209,8 @@ package struct DescribeGroupReply: WireReply {
     package var members: [GroupMemberLine] = []
     package var partitions: [GroupPartitionLine] = []
     package var pauses: [GroupPauseLine] = []
+    package var kind: UInt8 = 0
+    package var queues: [QueuePartitionLine] = []
 
     package init() {}
 
@@ -219,7 +223,10 @@ package struct DescribeGroupReply: WireReply {
         try c.array("members", &members, max: WireLimits.membersMax, "in order of their ids")
         try c.array(
             "partitions", &partitions, max: WireLimits.assignmentMax,
-            "that it owns or has committed")
+            "that it owns or has committed; of a queue, its floor and what is settled above")
         try c.array("pauses", &pauses, max: WireLimits.pausesMax, "what stands still")
+        try c.groupKind(&kind)
+        try c.array(
+            "queues", &queues, max: WireLimits.assignmentMax, "of a queue: its accounts")
     }
 }

@@ -98,6 +98,7 @@ package struct JoinGroupRequest: WireRequest {
     package var progressMilliseconds: Int32 = 0
     package var drainMilliseconds: Int32 = 0
     package var topics: [TopicNameItem] = []
+    package var kind: UInt8 = 0
 
     package init() {}
 
@@ -116,6 +117,7 @@ package struct JoinGroupRequest: WireRequest {
             "drainMilliseconds", &drainMilliseconds, "time to finish what is to be given up")
         try c.array(
             "topics", &topics, max: WireLimits.namesMax, "names, and patterns with `*`")
+        try c.groupKind(&kind)
     }
 }
 

@@ -45,7 +45,7 @@ enum ExampleMessages {
             (ExampleFrame(InitProducerRequest()), ExampleFrame(initProducerReply))
         case .skipDamage: (ExampleFrame(skipDamage), ExampleFrame(skipDamageReply))
         case .createGroup, .deleteGroup, .listGroups, .describeGroup, .joinGroup, .heartbeat,
-            .leaveGroup, .commitOffsets, .pauseGroup, .resetGroup:
+            .leaveGroup, .commitOffsets, .pauseGroup, .resetGroup, .receive, .settle:
             GroupExamples.frames(of: operation)
         }
     }

@@ -21,6 +21,8 @@ enum GroupExamples {
         case .commitOffsets: (ExampleFrame(commit), ExampleFrame(commitReply))
         case .pauseGroup: (ExampleFrame(pause), ExampleFrame(PauseGroupReply()))
         case .resetGroup: (ExampleFrame(reset), ExampleFrame(resetReply))
+        case .receive: (ExampleFrame(receive), ExampleFrame(receiveReply))
+        case .settle: (ExampleFrame(settle), ExampleFrame(settleReply))
         case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor:
@@ -135,6 +137,51 @@ enum GroupExamples {
     private static var resetReply: ResetGroupReply {
         var message = ResetGroupReply()
         message.results = [ResetResult(offset: 6_000, isClamped: false)]
+        return message
+    }
+
+    private static var receive: ReceiveRequest {
+        var message = ReceiveRequest()
+        message.group = "notify"
+        message.member = member
+        message.maxRecords = 100
+        message.leaseMilliseconds = 30_000
+        message.maxWaitMilliseconds = 3_000
+        return message
+    }
+
+    private static var receiveReply: ReceiveReply {
+        var message = ReceiveReply()
+        var item = DeliveredRange()
+        item.topic = ExampleMessages.flights
+        item.partition = 2
+        item.range = OffsetRange(6_612, 6_620)
+        item.delivery = 20_230_107_000_001
+        item.attempts = 1
+        message.delivered = [item]
+        return message
+    }
+
+    private static var settle: SettleRequest {
+        var message = SettleRequest()
+        message.group = "notify"
+        var entry = SettleEntry()
+        entry.topic = ExampleMessages.flights
+        entry.partition = 2
+        entry.range = OffsetRange(6_612, 6_619)
+        entry.delivery = 20_230_107_000_001
+        entry.verb = 1
+        message.entries = [entry]
+        entry.range = OffsetRange(6_619, 6_620)
+        entry.verb = 2
+        entry.milliseconds = 5_000
+        message.entries.append(entry)
+        return message
+    }
+
+    private static var settleReply: SettleReply {
+        var message = SettleReply()
+        message.results = [CommitResult(), CommitResult()]
         return message
     }
 

@@ -1,0 +1,91 @@
+import MartletFormat
+import MartletGroups
+import MartletWire
+
+/// The fields of a `GroupEntry` that tells of a queue's partition.
+struct QueueEntry: Equatable {
+    var start: UInt8 = 0
+    private var topic = TopicID.zero
+    private var partition: Int32 = 0
+    private var ranges: [OffsetRange] = []
+    /// The offset, the time or the number that the kind of entry has.
+    private(set) var offset: Int64 = 0
+    private(set) var acked: Int64 = 0
+    private(set) var expired: Int64 = 0
+
+    init() {}
+
+    init(_ key: TopicPartition, _ change: QueueChange) {
+        topic = key.topic
+        partition = key.partition
+        switch change {
+        case .began(let start): offset = start
+        case .acked(let ranges): self.ranges = ranges.map(OffsetRange.init)
+        case .delayed(let ranges, let due):
+            self.ranges = ranges.map(OffsetRange.init)
+            offset = due
+        case .attempted(let ranges, let times):
+            self.ranges = ranges.map(OffsetRange.init)
+            offset = Int64(times)
+        case .expired(let below): offset = below
+        case .restored(let ranges, let acked, let expired):
+            self.ranges = ranges.map(OffsetRange.init)
+            self.acked = acked
+            self.expired = expired
+        }
+    }
+
+    static func kind(of change: QueueChange) -> GroupEntry.Kind {
+        switch change {
+        case .began: .queueBegan
+        case .acked: .acked
+        case .delayed: .delayed
+        case .attempted: .attempted
+        case .expired: .expired
+        case .restored: .restored
+        }
+    }
+
+    mutating func fields(
+        _ kind: GroupEntry.Kind, _ c: inout some FieldCoder & ~Copyable
+    ) throws(WireError) {
+        try c.identifier("topic", &topic, "topic id")
+        try c.int32("partition", &partition, "number, from 0")
+        switch kind {
+        case .queueBegan, .expired: try c.int64("offset", &offset, "the first that counts")
+        case .acked: try rangeFields(&c)
+        case .delayed:
+            try c.int64("due", &offset, "milliseconds since 1970 UTC")
+            try rangeFields(&c)
+        case .attempted:
+            try c.int64("times", &offset, "so many more")
+            try rangeFields(&c)
+        case .restored:
+            try c.int64("acked", &acked, "so many of those settled before")
+            try c.int64("expired", &expired, "so many of those settled before")
+            try rangeFields(&c)
+        case .created, .createdQueue, .deleted, .joined, .left, .granted, .freed, .committed,
+            .forgotten, .paused, .resumed, .reset, .snapshotBegins, .snapshotEnds:
+            break
+        }
+    }
+
+    private mutating func rangeFields(
+        _ c: inout some FieldCoder & ~Copyable
+    ) throws(WireError) {
+        try c.array("ranges", &ranges, max: WireLimits.rangesMax, "offsets")
+    }
+
+    /// Without what no broker writes.
+    var offsets: [Range<Int64>] {
+        ranges.compactMap { $0.from >= 0 && $0.from < $0.to ? $0.from..<$0.to : nil }
+    }
+
+    func record(_ group: String, _ change: QueueChange) -> GroupRecord {
+        .queue(group: group, TopicPartition(topic, partition), change)
+    }
+}
+
+extension OffsetRange {
+    init(_ range: Range<Int64>) { self.init(range.lowerBound, range.upperBound) }
+}

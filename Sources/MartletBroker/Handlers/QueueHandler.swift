@@ -1,0 +1,143 @@
+import MartletFormat
+import MartletGroups
+import MartletStorage
+import MartletSystem
+import MartletWire
+
+/// Queue groups: records are taken for a time, and settled.
+struct QueueHandler: Sendable {
+    private let services: BrokerServices
+
+    init(_ services: BrokerServices) {
+        self.services = services
+    }
+
+    func receive(_ request: Request<ReceiveRequest>) {
+        guard let shard = services.groups.shard(of: request.message.group) else {
+            return request.reply(.unknownGroup)
+        }
+        let wait = min(
+            Int(request.message.maxWaitMilliseconds), services.limits.fetchWaitMillisecondsMax)
+        let deadline = services.clock.monotonicNanoseconds() + BrokerLimits.nanoseconds(wait)
+        let receive = ParkedReceive(request, shard, deadline: deadline) { receive in
+            self.ask(shard, receive)
+        }
+        ask(shard, receive)
+    }
+
+    /// Answers with what is ready, or waits for it.
+    private func ask(_ shard: GroupShard, _ receive: ParkedReceive) {
+        let message = receive.request.message
+        let id = MemberID(message.member)
+        let wanted = Coordinator.Wanted(
+            records: Int(message.maxRecords), leaseMilliseconds: message.leaseMilliseconds)
+        let bounds = bounds(for: id)
+        shard.run(receive.request) { coordinator, _ throws(GroupRefusal) in
+            try coordinator.receive(message.group, id, wanted, bounds: bounds)
+        } _: { state, now throws(GroupRefusal) in
+            // The ends first: what comes after them wakes it.
+            let partitions = try state.coordinator.queuePartitions(of: message.group, id)
+            let ends = partitions.compactMap { key in
+                log(of: key).map { (log: $0, end: $0.view.highWatermark) }
+            }
+            let grants = try state.coordinator.lease(
+                message.group, id, wanted, bounds: bounds, at: now)
+            guard grants.isEmpty, receive.deadline > now.monotonic else {
+                return ReceiveReply(grants)
+            }
+            state.receivers[message.group, default: [:]][ObjectIdentifier(receive)] = receive
+            receive.park(ends)
+            return nil
+        }
+    }
+
+    private func bounds(for id: MemberID) -> @Sendable (TopicPartition) -> Range<Int64>? {
+        { key in
+            guard let view = log(of: key)?.view else { return nil }
+            return view.logStart..<max(view.logStart, view.highWatermark)
+        }
+    }
+
+    private func log(of key: TopicPartition) -> PartitionLog? {
+        services.engine.topic(id: key.topic)?.partition(key.partition)
+    }
+
+    // MARK: - Settling
+
+    func settle(_ request: Request<SettleRequest>) {
+        let message = request.message
+        guard let shard = services.groups.shard(of: message.group) else {
+            return request.reply(.unknownGroup)
+        }
+        let settlements: [Coordinator.Settlement]
+        do throws(GroupRefusal) {
+            settlements = try message.entries.map { entry throws(GroupRefusal) in
+                try Coordinator.Settlement(entry)
+            }
+        } catch {
+            return request.reply(error.code, error.text)
+        }
+        let refusals = Refusals()
+        shard.run(request) { coordinator, now throws(GroupRefusal) in
+            let outcome = try coordinator.settle(message.group, settlements, at: now)
+            refusals.values = outcome.refusals
+            return outcome.records
+        } _: { state, now throws(GroupRefusal) in
+            let taken = settlements.indices.filter { refusals.values[$0] == nil }
+            state.coordinator.follow(message.group, taken.map { settlements[$0] }, at: now)
+            var reply = SettleReply()
+            reply.results = settlements.indices.map { CommitResult(refusals.values[$0]) }
+            return reply
+        }
+    }
+}
+
+/// Which settlements of a request are refused, by their place; made under the shard's lock and read
+/// there.
+// Sendable: touched only by the two steps of one command, which run one after the other under the
+// lock of their shard.
+private final class Refusals: @unchecked Sendable {
+    var values: [Int: GroupRefusal] = [:]
+}
+
+extension Coordinator.Settlement {
+    init(_ entry: SettleEntry) throws(GroupRefusal) {
+        let verb: Verb
+        switch entry.verb {
+        case 1: verb = .ack
+        case 2: verb = .nack(delayMilliseconds: entry.milliseconds)
+        case 3: verb = .extend(milliseconds: Int32(clamping: entry.milliseconds))
+        case 4: verb = .begin
+        case let other:
+            throw .invalid(field: "verb", reason: "\(other) is not from 1 to 4")
+        }
+        self.init(
+            partition: TopicPartition(entry.topic, entry.partition),
+            range: entry.range.from..<max(entry.range.from, entry.range.to),
+            number: entry.delivery, verb: verb)
+    }
+}
+
+extension CommitResult {
+    init(_ refusal: GroupRefusal?) {
+        self.init()
+        guard let refusal else { return }
+        error = refusal.code
+        message = WireLimits.clip(refusal.text)
+    }
+}
+
+extension ReceiveReply {
+    fileprivate init(_ grants: [QueueGrant]) {
+        self.init()
+        delivered = grants.map { grant in
+            var item = DeliveredRange()
+            item.topic = grant.partition.topic
+            item.partition = grant.partition.partition
+            item.range = OffsetRange(grant.range)
+            item.delivery = grant.number
+            item.attempts = UInt32(grant.attempts)
+            return item
+        }
+    }
+}

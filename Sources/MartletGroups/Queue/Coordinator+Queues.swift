@@ -1,0 +1,320 @@
+/// Queue groups: records are handed to members for a time, each to one at once, and settled one by
+/// one. Handing out is memory; what is settled is recorded.
+extension Coordinator {
+    /// What a member asks for.
+    package struct Wanted: Sendable {
+        package let records: Int
+        package let leaseMilliseconds: Int32
+
+        package init(records: Int, leaseMilliseconds: Int32) {
+            self.records = records
+            self.leaseMilliseconds = leaseMilliseconds
+        }
+    }
+
+    /// The offsets that a partition has for readers: from its log start to its high watermark.
+    package typealias Bounds = (TopicPartition) -> Range<Int64>?
+
+    /// What has to be recorded before a member may be handed something: where the group begins in
+    /// partitions that it has not seen, and what retention has taken from it.
+    package func receive(
+        _ name: String, _ id: MemberID, _ wanted: Wanted, bounds: Bounds
+    ) throws(GroupRefusal) -> [GroupRecord] {
+        let start = try queueStart(of: name)
+        guard (1...limits.leaseRecordsMax).contains(wanted.records) else {
+            throw .invalid(
+                field: "maxRecords",
+                reason: "\(wanted.records) is not from 1 to \(limits.leaseRecordsMax)")
+        }
+        try limits.check(lease: wanted.leaseMilliseconds, field: "leaseMilliseconds")
+        var records: [GroupRecord] = []
+        for key in try queuePartitions(of: name, id) {
+            guard let bounds = bounds(key) else { continue }
+            if let progress = groups[name]?.state.queues[key] {
+                guard bounds.lowerBound > progress.floor else { continue }
+                records.append(.queue(group: name, key, .expired(below: bounds.lowerBound)))
+            } else {
+                let first = start == .earliest ? bounds.lowerBound : bounds.upperBound
+                records.append(.queue(group: name, key, .began(at: first)))
+            }
+        }
+        return records
+    }
+
+    /// Hands records to a member; to be called once what `receive` said is recorded. Empty when
+    /// there is nothing for it now.
+    package mutating func lease(
+        _ name: String, _ id: MemberID, _ wanted: Wanted, bounds: Bounds, at now: Now
+    ) throws(GroupRefusal) -> [QueueGrant] {
+        let keys = try queuePartitions(of: name, id)
+        guard !keys.isEmpty else { return [] }
+        let held = groups[name]?.activity.queues.values.reduce(0) { $0 + $1.held(by: id) } ?? 0
+        var left = min(wanted.records, limits.heldRecordsMax - Int(clamping: held))
+        var grants: [QueueGrant] = []
+        // Each receive begins at another partition, so that none starves the others.
+        let turn = nextTurn(name, keys.count)
+        for key in keys[turn...] + keys[..<turn] {
+            guard let end = bounds(key)?.upperBound,
+                let progress = groups[name]?.state.queues[key]
+            else { continue }
+            var leases = groups[name]?.activity.queues[key] ?? QueueLeases(progress, at: now)
+            groups[name]?.activity.queues[key] = nil
+            _ = leases.expire(at: now.monotonic)
+            while left > 0, grants.count < limits.grantsMax,
+                let range = leases.nextReady(progress, below: end, wanted: left)
+            {
+                let lease = QueueLease(
+                    range: range, member: id, number: nextDelivery(),
+                    deadline: now.plus(milliseconds: wanted.leaseMilliseconds))
+                if limits.plantedBug != .leaseTwice { leases.lease(range, lease) }
+                expect(lease.deadline)
+                left -= range.count
+                grants.append(
+                    QueueGrant(
+                        partition: key, range: range, number: lease.number,
+                        attempts: progress.attempts[range.lowerBound] ?? 0))
+            }
+            if let deadline = leases.nextDeadline { expect(deadline) }
+            groups[name]?.activity.queues[key] = leases
+            if left == 0 { break }
+        }
+        return grants
+    }
+
+    private mutating func nextTurn(_ name: String, _ count: Int) -> Int {
+        let turn = groups[name]?.activity.turn ?? 0
+        groups[name]?.activity.turn = turn &+ 1
+        return Int(turn % UInt(count))
+    }
+
+    private mutating func nextDelivery() -> UInt64 {
+        deliveries &+= 1
+        return deliveries
+    }
+
+    // MARK: - Settling
+
+    /// What a member says of records that it was handed.
+    package struct Settlement: Sendable {
+        package enum Verb: Equatable, Sendable {
+            /// Handled: nobody gets them again.
+            case ack
+            /// Not handled: ready again after a while.
+            case nack(delayMilliseconds: Int64)
+            /// Still at work: the lease runs from now on for so long.
+            case extend(milliseconds: Int32)
+            /// The handler begins.
+            case begin
+        }
+
+        package let partition: TopicPartition
+        package let range: Range<Int64>
+        package let number: UInt64
+        package let verb: Verb
+
+        package init(
+            partition: TopicPartition, range: Range<Int64>, number: UInt64, verb: Verb
+        ) {
+            self.partition = partition
+            self.range = range
+            self.number = number
+            self.verb = verb
+        }
+    }
+
+    /// What settlements record, and which of them are refused. Only the newest delivery of a record
+    /// counts, whoever brings its number, and also late; what is settled already stays so. Changes
+    /// nothing: that is for `follow`, once the records hold.
+    package func settle(
+        _ name: String, _ settlements: [Settlement], at now: Now
+    ) throws(GroupRefusal) -> (records: [GroupRecord], refusals: [Int: GroupRefusal]) {
+        _ = try queueStart(of: name)
+        var records: [GroupRecord] = []
+        var refusals: [Int: GroupRefusal] = [:]
+        // Who begins and gives back in one request has begun once, and each record has one end.
+        var counted: [TopicPartition: RangeSet<Int64>] = [:]
+        var decided: [TopicPartition: RangeSet<Int64>] = [:]
+        for (index, settlement) in settlements.enumerated() {
+            let key = settlement.partition
+            do throws(GroupRefusal) {
+                let begins = try check(name, settlement)
+                if settlement.verb != .begin {
+                    try Self.decide(settlement.range, &decided[key, default: RangeSet()])
+                }
+                if begins {
+                    let begun = groups[name]?.activity.queues[key]?.notBegun(settlement.range)
+                    let new = RangeSet(begun ?? []).subtracting(counted[key] ?? RangeSet())
+                    counted[key, default: RangeSet()].insert(contentsOf: settlement.range)
+                    if !new.isEmpty {
+                        let ranges = Array(new.ranges)
+                        records.append(.queue(group: name, key, .attempted(ranges, times: 1)))
+                    }
+                }
+                switch settlement.verb {
+                case .ack:
+                    records.append(.queue(group: name, key, .acked([settlement.range])))
+                case .nack(let delay) where delay > 0:
+                    let due = now.wall + delay
+                    records.append(
+                        .queue(group: name, key, .delayed([settlement.range], due: due)))
+                case .nack, .begin, .extend: break
+                }
+            } catch {
+                refusals[index] = error
+            }
+        }
+        return (records, refusals)
+    }
+
+    private static func decide(
+        _ range: Range<Int64>, _ decided: inout RangeSet<Int64>
+    ) throws(GroupRefusal) {
+        guard decided.isDisjoint(RangeSet(range)) else {
+            throw .invalid(
+                field: "from",
+                reason: "of \(range.lowerBound) to \(range.upperBound) the request says more than "
+                    + "one thing")
+        }
+        decided.insert(contentsOf: range)
+    }
+
+    /// Whether the handler has begun by this.
+    private func check(
+        _ name: String, _ settlement: Settlement
+    ) throws(GroupRefusal) -> Bool {
+        let (key, range) = (settlement.partition, settlement.range)
+        guard !range.isEmpty, range.lowerBound >= 0,
+            range.upperBound - range.lowerBound <= Int64(limits.leaseRecordsMax)
+        else {
+            throw .invalid(
+                field: "to",
+                reason: "a range has from 1 to \(limits.leaseRecordsMax) offsets, not below 0")
+        }
+        guard let progress = groups[name]?.state.queues[key],
+            progress.isSettled(range)
+                || groups[name]?.activity.queues[key]?.holds(range, settlement.number, progress)
+                    == true
+        else { throw .leaseLost }
+        switch settlement.verb {
+        case .ack: return false
+        case .begin: return true
+        case .extend(let milliseconds):
+            try limits.check(lease: milliseconds, field: "milliseconds")
+            // What a member left behind when it went is ready for others, and stays so.
+            let holders = groups[name]?.activity.queues[key]?.holders(of: range) ?? []
+            guard holders.allSatisfy({ groups[name]?.state.members[$0] != nil }) else {
+                throw .leaseLost
+            }
+            return false
+        case .nack(let delay):
+            guard (0...limits.delayMillisecondsMax).contains(delay) else {
+                throw .invalid(
+                    field: "milliseconds",
+                    reason: "\(delay) is not from 0 to \(limits.delayMillisecondsMax)")
+            }
+            let delayed = progress.delays.count
+            guard delay == 0 || delayed + range.count <= limits.delayedRecordsMax else {
+                throw .limitReached(
+                    "\(delayed) records of the partition are delayed: no more are taken")
+            }
+            // Who gives something back had begun with it.
+            return true
+        }
+    }
+
+    /// What follows from settlements that were taken, in memory.
+    package mutating func follow(_ name: String, _ settlements: [Settlement], at now: Now) {
+        for settlement in settlements {
+            let (key, range) = (settlement.partition, settlement.range)
+            guard var leases = groups[name]?.activity.queues[key] else { continue }
+            groups[name]?.activity.queues[key] = nil
+            switch settlement.verb {
+            case .ack: break  // With its record.
+            case .begin: leases.begin(range)
+            case .extend(let milliseconds):
+                leases.extend(range, to: now.plus(milliseconds: milliseconds))
+            case .nack(let delay) where delay > 0:
+                let until = now.monotonic.adding(delay * 1_000_000)
+                let open = groups[name]?.state.queues[key]?.open(in: range) ?? [range]
+                for range in open { leases.delay(range, until: until) }
+            case .nack:
+                leases.giveBack(range)
+                readyQueues.insert(name)
+            }
+            if let deadline = leases.nextDeadline { expect(deadline) }
+            groups[name]?.activity.queues[key] = leases
+        }
+    }
+
+    /// Makes memory agree with a record of a queue that holds now.
+    mutating func follow(_ name: String, _ key: TopicPartition, _ change: QueueChange) {
+        switch change {
+        case .acked(let ranges):
+            for range in ranges { groups[name]?.activity.queues[key]?.settle(range) }
+        case .expired(let below):
+            groups[name]?.activity.queues[key]?.forget(below: below)
+        case .began, .delayed, .attempted, .restored: break
+        }
+    }
+
+    // MARK: - Time and members
+
+    /// Leases and delays that are over.
+    mutating func expireQueues(_ name: String, at now: Now) {
+        guard let keys = groups[name]?.activity.queues.keys else { return }
+        for key in Array(keys) {
+            if groups[name]?.activity.queues[key]?.expire(at: now.monotonic) == true {
+                readyQueues.insert(name)
+            }
+            if let deadline = groups[name]?.activity.queues[key]?.nextDeadline { expect(deadline) }
+        }
+    }
+
+    /// What members held that are gone is ready for others.
+    mutating func lapseQueues(_ name: String) {
+        guard let group = groups[name] else { return }
+        for key in group.activity.queues.keys {
+            let hasLapsed = groups[name]?.activity.queues[key]?.lapse {
+                group.state.members[$0.member] == nil
+            }
+            if hasLapsed == true { readyQueues.insert(name) }
+        }
+    }
+
+    /// Groups in which records became ready that nobody has been told of.
+    package mutating func takeReadyQueues() -> Set<String> {
+        defer { readyQueues = [] }
+        return readyQueues
+    }
+
+    /// Where the group begins, if it is a queue.
+    private func queueStart(of name: String) throws(GroupRefusal) -> QueueStart {
+        guard let group = groups[name] else { throw .unknownGroup }
+        switch group.state.kind {
+        case .queue(let start): return start
+        case .stream: throw .wrongKind(.stream)
+        }
+    }
+
+    /// What the member may be handed records of, in order.
+    package func queuePartitions(
+        of name: String, _ id: MemberID
+    ) throws(GroupRefusal) -> [TopicPartition] {
+        guard let group = groups[name] else { throw .unknownGroup }
+        guard group.state.members[id] != nil, let session = group.activity.sessions[id] else {
+            throw .fencedMember(reason: Self.gone)
+        }
+        return session.view.keys.filter { !group.state.isPaused($0) }.sorted()
+    }
+}
+
+extension GroupLimits {
+    fileprivate func check(lease milliseconds: Int32, field: String) throws(GroupRefusal) {
+        guard leaseMilliseconds.contains(milliseconds) else {
+            throw .invalid(
+                field: field,
+                reason: "\(milliseconds) is not from \(leaseMilliseconds.lowerBound) to "
+                    + "\(leaseMilliseconds.upperBound)")
+        }
+    }
+}

@@ -1,0 +1,45 @@
+/// Where the records of a queue's partition are.
+package struct QueueCounts: Equatable, Sendable {
+    package let partition: TopicPartition
+    /// Where the group began.
+    package let start: Int64
+    /// All below are settled.
+    package let floor: Int64
+    package let acked: Int64
+    /// Taken by retention before they were handled.
+    package let expired: Int64
+    /// With members now.
+    package let inFlight: Int64
+    /// Given back, and not to be delivered yet.
+    package let delayed: Int64
+
+    init(_ key: TopicPartition, _ progress: QueueProgress, _ leases: QueueLeases?) {
+        partition = key
+        start = progress.start
+        floor = progress.floor
+        acked = progress.acked
+        expired = progress.expired
+        inFlight = leases?.inFlight ?? 0
+        delayed = Int64(leases?.delayed ?? progress.delays.count)
+    }
+
+    /// Visible, and with nobody.
+    package func ready(below end: Int64) -> Int64 {
+        max(0, waiting(below: end) - inFlight - delayed)
+    }
+
+    /// Visible, and neither acked nor expired: the lag.
+    package func waiting(below end: Int64) -> Int64 {
+        max(0, max(end, start) - start - acked - expired)
+    }
+}
+
+/// Records that were handed to a member.
+package struct QueueGrant: Equatable, Sendable {
+    package let partition: TopicPartition
+    package let range: Range<Int64>
+    /// Of this delivery: what settles them.
+    package let number: UInt64
+    /// How often handlers began with each of them before.
+    package let attempts: UInt16
+}

@@ -1,0 +1,168 @@
+/// How far a queue group is in a partition: what survives a restart. Changed by `replay` alone.
+///
+/// Kept as ranges, so a million handled records in a row take as much as one.
+package struct QueueProgress: Equatable, Sendable {
+    /// Where the group began: it owes nothing of what lies below.
+    let start: Int64
+    /// Handled, or gone: nobody gets them again.
+    private(set) var settled = RangeSet<Int64>()
+    /// How often handlers began with records that are not settled; those of 0 are left out.
+    private(set) var attempts: [Int64: UInt16] = [:]
+    /// Not to be delivered before this wall time, in milliseconds since 1970 UTC.
+    private(set) var delays: [Int64: Int64] = [:]
+    private(set) var acked: Int64 = 0
+    /// Taken by retention or deletion before they were handled.
+    private(set) var expired: Int64 = 0
+
+    init(start: Int64) {
+        self.start = start
+    }
+
+    /// Everything below is settled.
+    var floor: Int64 {
+        guard let first = settled.ranges.first, first.lowerBound == start else { return start }
+        return first.upperBound
+    }
+
+    /// The settled range that holds `offset`.
+    func settledRange(at offset: Int64) -> Range<Int64>? {
+        let index = settled.ranges.firstIndex(above: offset)
+        guard index < settled.ranges.count else { return nil }
+        let range = settled.ranges[index]
+        return range.contains(offset) ? range : nil
+    }
+
+    func isSettled(_ range: Range<Int64>) -> Bool {
+        settledRange(at: range.lowerBound).map { $0.upperBound >= range.upperBound } ?? false
+    }
+
+    /// Where the next settled range above `offset` begins.
+    func nextSettled(above offset: Int64) -> Int64? {
+        let index = settled.ranges.firstIndex(above: offset)
+        return index < settled.ranges.count ? settled.ranges[index].lowerBound : nil
+    }
+
+    mutating func apply(_ change: QueueChange) {
+        switch change {
+        case .began: break  // Made with it.
+        case .acked(let ranges):
+            for range in ranges { acked += settle(range) }
+        case .expired(let below):
+            if below > start { expired += settle(start..<below) }
+        case .restored(let ranges, let acked, let expired):
+            for range in ranges { _ = settle(range) }
+            self.acked += acked
+            self.expired += expired
+        case .delayed(let ranges, let due):
+            for offset in ranges.lazy.joined() where !settled.contains(offset) {
+                delays[offset] = due
+            }
+        case .attempted(let ranges, let times):
+            for offset in ranges.lazy.joined() where !settled.contains(offset) {
+                let (sum, overflow) = (attempts[offset] ?? 0).addingReportingOverflow(times)
+                attempts[offset] = overflow ? .max : sum
+            }
+        }
+    }
+
+    /// Returns how many were not settled before.
+    private mutating func settle(_ range: Range<Int64>) -> Int64 {
+        let range = range.clamped(to: start..<Int64.max)
+        guard !range.isEmpty else { return 0 }
+        let count = open(in: range).reduce(Int64(0)) { $0 + Int64($1.count) }
+        settled.insert(contentsOf: range)
+        attempts.forget(range)
+        delays.forget(range)
+        return count
+    }
+
+    /// What of `range` is not settled.
+    func open(in range: Range<Int64>) -> [Range<Int64>] {
+        var open: [Range<Int64>] = []
+        var at = range.lowerBound
+        var index = settled.ranges.firstIndex(above: at)
+        while at < range.upperBound {
+            let next = index < settled.ranges.count ? settled.ranges[index] : nil
+            let end = min(next?.lowerBound ?? range.upperBound, range.upperBound)
+            if at < end { open.append(at..<end) }
+            at = next?.upperBound ?? range.upperBound
+            index += 1
+        }
+        return open
+    }
+
+    /// Changes that make the same from nothing, each of bounded size: what a snapshot holds.
+    var changes: [QueueChange] {
+        var changes: [QueueChange] = [
+            .began(at: start), .restored([], acked: acked, expired: expired),
+        ]
+        for ranges in settled.ranges.chunks {
+            changes.append(.restored(ranges, acked: 0, expired: 0))
+        }
+        for (times, offsets) in Dictionary(grouping: attempts.keys, by: { attempts[$0] ?? 0 }) {
+            changes += offsets.ranges.chunks.map { .attempted($0, times: times) }
+        }
+        for (due, offsets) in Dictionary(grouping: delays.keys, by: { delays[$0] ?? 0 }) {
+            changes += offsets.ranges.chunks.map { .delayed($0, due: due) }
+        }
+        return changes
+    }
+
+    /// How many records a snapshot of it takes, about.
+    var changeCount: Int { 2 + (settled.ranges.count + attempts.count + delays.count) / 100 }
+}
+
+/// Something that happened to a partition of a queue group, and holds.
+package enum QueueChange: Equatable, Sendable {
+    /// The group is owed all from here on.
+    case began(at: Int64)
+    case acked([Range<Int64>])
+    /// Not to be delivered before the wall time `due`, in milliseconds since 1970 UTC.
+    case delayed([Range<Int64>], due: Int64)
+    /// Handlers began with them, so many times more.
+    case attempted([Range<Int64>], times: UInt16)
+    /// What was not settled below is gone.
+    case expired(below: Int64)
+    /// Of a snapshot: settled before, and how many of them were acked and how many expired.
+    case restored([Range<Int64>], acked: Int64, expired: Int64)
+}
+
+extension RandomAccessCollection where Element == Range<Int64>, Index == Int {
+    /// Of ranges in order, apart from each other: the first that ends above `offset`.
+    func firstIndex(above offset: Int64) -> Int {
+        var low = startIndex
+        var high = endIndex
+        while low < high {
+            let middle = low + (high - low) / 2
+            if self[middle].upperBound > offset { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+}
+
+extension RandomAccessCollection where Element == Range<Int64>, Index == Int {
+    /// The same in parts that each fit into one record.
+    fileprivate var chunks: [[Range<Int64>]] {
+        stride(from: 0, to: count, by: 1_000).map { Array(self[$0..<Swift.min($0 + 1_000, count)]) }
+    }
+}
+
+extension Sequence where Element == Int64 {
+    fileprivate var ranges: [Range<Int64>] {
+        var set = RangeSet<Int64>()
+        for offset in sorted() { set.insert(contentsOf: offset..<(offset + 1)) }
+        return Array(set.ranges)
+    }
+}
+
+extension Dictionary where Key == Int64 {
+    /// Removes what lies in `range`, in as many steps as the smaller of both has.
+    fileprivate mutating func forget(_ range: Range<Int64>) {
+        if isEmpty { return }
+        if range.count < count {
+            for offset in range { self[offset] = nil }
+        } else {
+            self = filter { !range.contains($0.key) }
+        }
+    }
+}
