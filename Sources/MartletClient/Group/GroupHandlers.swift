@@ -162,18 +162,32 @@ final class HandlerLanes: Sendable {
         self.window = window
     }
 
+    enum Room {
+        case free
+        case full(Promise<Void>)
+        /// Nothing is handled any more.
+        case none
+    }
+
+    /// Whether there is room; if not, who asked last is woken when there is.
+    func room() -> Room {
+        state.withLock { state in
+            if state.isFinished { return .none }
+            if state.count < window { return .free }
+            let promise = Promise<Void>()
+            state.room = promise
+            return .full(promise)
+        }
+    }
+
     /// Waits for room. For one task. False: nothing is handled any more.
     func hasRoom() async -> Bool {
         while true {
-            let promise = Promise<Void>()
-            let answer = state.withLock { state -> Bool? in
-                if state.isFinished { return false }
-                if state.count < window { return true }
-                state.room = promise
-                return nil
+            switch room() {
+            case .free: return true
+            case .none: return false
+            case .full(let promise): await promise.settled()
             }
-            if let answer { return answer }
-            await promise.settled()
         }
     }
 
