@@ -41,7 +41,8 @@ extension Coordinator {
             let former = group.activity.target[key].flatMap { state.members[$0] == nil ? nil : $0 }
             return former ?? state.partitions[key]?.owner
         }
-        return state.paused.isEmpty ? target : target.filter { !state.isPaused($0.key) }
+        let grantsAll = state.paused.isEmpty || limits.plantedBug == .grantWhilePaused
+        return grantsAll ? target : target.filter { !state.isPaused($0.key) }
     }
 
     /// Makes what members are told agree with who owns and should own what. Returns those whose

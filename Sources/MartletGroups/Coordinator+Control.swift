@@ -86,10 +86,13 @@ extension Coordinator {
                     "\(label(key)) is at \(committed) now, not at \(reset.expected)")
             }
             guard partition.epoch < Int32.max else { throw .staleEpoch }
+            let offset = CommittedOffset(offset: reset.offset, at: now.wall)
+            guard limits.plantedBug != .resetKeepsOwner else {
+                records.append(.committed(group: name, key, offset))
+                continue
+            }
             records.append(
-                .reset(
-                    group: name, key, CommittedOffset(offset: reset.offset, at: now.wall),
-                    epoch: partition.epoch + 1))
+                .reset(group: name, key, offset, epoch: partition.epoch + 1))
         }
         return records
     }

@@ -172,6 +172,10 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case keepEpoch
     /// Records of a queue are handed out while another member holds them.
     case leaseTwice
+    /// What stands still is granted all the same.
+    case grantWhilePaused
+    /// A reset leaves the owner what it has.
+    case resetKeepsOwner
 }
 
 /// What a broker allows its groups.

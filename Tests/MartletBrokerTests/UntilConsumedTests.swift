@@ -1,10 +1,11 @@
-import MartletBroker
 import MartletFormat
+import MartletGroups
 import MartletTelemetry
 import MartletTestSupport
 import MartletWire
 import Testing
 
+@testable import MartletBroker
 @testable import MartletStorage
 
 /// Retention `until-consumed`: records stay until all groups have handled them.
@@ -140,5 +141,35 @@ import Testing
         #expect(held.consumed == 3 && held.heldBy == "a")
         #expect(try start(harness) == 3)
         try harness.stop()
+    }
+
+    @Test func `what is not on disk yet does not count, and neither does what was taken back`() {
+        let key = TopicPartition(TopicID(high: 1, low: 1), 0)
+        var state = GroupShard.State(
+            coordinator: Coordinator(limits: GroupLimits(), incarnation: 1), end: 0, replayed: 0,
+            snapshotAfter: 100)
+        func commit(_ offset: Int64) {
+            state.coordinator.replay(
+                .committed(group: "g", key, CommittedOffset(offset: offset, at: 0)))
+            state.end += 1
+        }
+        func look(_ durableEnd: Int64) -> ConsumedMark? {
+            state.consumed(key, durableEnd: durableEnd)
+        }
+        commit(5)
+        #expect(look(1) == ConsumedMark(offset: 5, group: "g"))
+        commit(8)
+        #expect(look(1)?.offset == 0)
+        commit(9)
+        #expect(look(1)?.offset == 0)
+        // What was there at the first look is on disk by now.
+        #expect(look(2)?.offset == 8)
+        commit(3)
+        #expect(look(3)?.offset == 3)
+        #expect(look(4)?.offset == 3)
+        state.coordinator.replay(.deleted(group: "g"))
+        state.end += 1
+        #expect(look(4)?.offset == 0)
+        #expect(look(5) == nil)
     }
 }
