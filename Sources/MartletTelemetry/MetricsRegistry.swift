@@ -128,9 +128,13 @@ package final class MetricsRegistry: Sendable {
         }
     }
 
+    /// For callbacks of several families that share what is dear to collect.
+    package let scrapes = ScrapeCount()
+
     /// A copy to render from, so that callbacks run outside the lock.
     var snapshot: [Family] {
-        families.withLock { $0.values.sorted { $0.name < $1.name } }
+        scrapes.begin()
+        return families.withLock { $0.values.sorted { $0.name < $1.name } }
     }
 
     private func register(
@@ -178,4 +182,13 @@ package final class MetricsRegistry: Sendable {
             }
         } && !name.isEmpty
     }
+}
+
+/// Numbers scrapes: what was collected under another number is old.
+package final class ScrapeCount: Sendable {
+    private let count = Atomic<UInt64>(0)
+
+    package var current: UInt64 { count.load(ordering: .relaxed) }
+
+    func begin() { count.add(1, ordering: .relaxed) }
 }

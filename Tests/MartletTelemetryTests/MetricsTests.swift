@@ -133,4 +133,17 @@ import Testing
         #expect(histogram.snapshot.sum == 4 * 49_995_000)
         #expect(histogram.snapshot.counts[0] == 4 * 65)
     }
+
+    @Test func `families of one scrape see one number, and the next scrape another`() {
+        let registry = MetricsRegistry()
+        let scrapes = registry.scrapes
+        for name in ["martlet_a", "martlet_b"] {
+            registry.gauges(name, "A family.") { [([], Double(scrapes.current))] }
+        }
+        for number in 1...2 {
+            let text = PrometheusText.render(registry)
+            #expect(
+                text.contains("martlet_a \(number)\n") && text.contains("martlet_b \(number)\n"))
+        }
+    }
 }
