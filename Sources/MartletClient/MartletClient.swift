@@ -130,7 +130,8 @@ public final class MartletClient: Sendable {
 
     /// Closes every producer and consumer and all connections. Idempotent.
     public func close() async {
-        let (producers, consumers, groups) = members.close()
+        let (producers, consumers, groups, queues) = members.close()
+        for queue in queues { await queue.close() }
         for consumer in groups { await consumer.closeWithClient() }
         for consumer in consumers { await consumer.close() }
         for producer in producers { await producer.close() }
@@ -154,6 +155,7 @@ final class ClientMembers: Sendable {
         var producers: [ObjectIdentifier: Producer] = [:]
         var consumers: [ObjectIdentifier: Consumer] = [:]
         var groups: [ObjectIdentifier: GroupConsumer] = [:]
+        var queues: [ObjectIdentifier: QueueMember] = [:]
         var turns = 0
         var isClosed = false
     }
@@ -184,6 +186,18 @@ final class ClientMembers: Sendable {
         }
     }
 
+    /// False: the client is closed.
+    func add(_ member: QueueMember) -> Bool {
+        state.withLock { state in
+            if !state.isClosed { state.queues[ObjectIdentifier(member)] = member }
+            return !state.isClosed
+        }
+    }
+
+    func remove(_ member: QueueMember) {
+        _ = state.withLock { $0.queues.removeValue(forKey: ObjectIdentifier(member)) }
+    }
+
     func remove(_ consumer: GroupConsumer) {
         _ = state.withLock { $0.groups.removeValue(forKey: ObjectIdentifier(consumer)) }
     }
@@ -206,13 +220,14 @@ final class ClientMembers: Sendable {
     }
 
     func close() -> (
-        producers: [Producer], consumers: [Consumer], groups: [GroupConsumer]
+        producers: [Producer], consumers: [Consumer], groups: [GroupConsumer],
+        queues: [QueueMember]
     ) {
         state.withLock { state in
             state.isClosed = true
             return (
                 Array(state.producers.values), Array(state.consumers.values),
-                Array(state.groups.values)
+                Array(state.groups.values), Array(state.queues.values)
             )
         }
     }

@@ -4,11 +4,14 @@ import MartletWire
 extension AdminClient {
     /// Makes a group without members. From then on its lag counts.
     ///
-    /// - Parameter name: of the group, by the rule of topics' names.
+    /// - Parameters:
+    ///   - name: of the group, by the rule of topics' names.
+    ///   - kind: how it shares its work.
     /// - Throws: `GROUP_EXISTS`, `INVALID_GROUP_NAME`, `LIMIT_REACHED`.
-    public func createGroup(_ name: String) async throws {
+    public func createGroup(_ name: String, _ kind: GroupKind = .stream) async throws {
         var request = CreateGroupRequest()
         request.group = name
+        request.kind = kind.wire
         _ = try await port.call(request, isRepeatable: false, facts: ["group": name])
     }
 
@@ -62,6 +65,8 @@ extension AdminClient {
             partitions: reply.partitions.map {
                 GroupPartitionInfo($0, topic: names[$0.owned.topic] ?? "")
             },
+            kind: try GroupKind(wire: reply.kind),
+            queues: reply.queues.map { QueuePartitionInfo($0, topic: names[$0.topic] ?? "") },
             pauses: reply.pauses.map {
                 let (topic, number) = ($0.place.topic, $0.place.partition)
                 let part = GroupPart(names[topic] ?? "", number < 0 ? nil : number)
@@ -104,6 +109,34 @@ extension AdminClient {
                     context: asked.key.context.merging(["group": group]) { first, _ in first })
             }
         }
+    }
+}
+
+extension GroupKind {
+    fileprivate var wire: UInt8 {
+        switch self {
+        case .stream: 0
+        case .queue(let start): start.wire
+        }
+    }
+
+    fileprivate init(wire: UInt8) throws(MartletError) {
+        switch wire {
+        case 0: self = .stream
+        case QueueStart.earliest.wire: self = .queue(.earliest)
+        case QueueStart.latest.wire: self = .queue(.latest)
+        default:
+            throw .protocolError("The broker names a kind of group, \(wire), that is not known.")
+        }
+    }
+}
+
+extension QueuePartitionInfo {
+    init(_ line: QueuePartitionLine, topic: String) {
+        self.init(
+            partition: TopicPartition(topic, line.partition), start: line.start, floor: line.floor,
+            highWatermark: line.highWatermark.known, acked: line.acked, inFlight: line.inFlight,
+            ready: line.ready, delayed: line.delayed, expired: line.expired, lag: line.lag)
     }
 }
 

@@ -10,6 +10,41 @@ public struct GroupListing: Sendable, Equatable {
     public let lag: Int64
 }
 
+/// How a group shares its work.
+public enum GroupKind: Sendable, Equatable {
+    /// Members own partitions, and commit how far they are.
+    case stream
+    /// Members are handed single records for a time; where the group begins.
+    case queue(QueueStart)
+}
+
+/// A queue group's account of a partition.
+///
+/// At every moment `acked + expired + inFlight + delayed + ready` is the number of offsets from
+/// `start` to the high watermark.
+public struct QueuePartitionInfo: Sendable, Equatable {
+    /// Which one. Of a topic that was deleted, the name is empty.
+    public let partition: TopicPartition
+    /// Where the group began.
+    public let start: Int64
+    /// Everything below is acked or expired.
+    public let floor: Int64
+    /// Readers see what lies below; nil: not known.
+    public let highWatermark: Int64?
+    /// Records that are done.
+    public let acked: Int64
+    /// Records that members have now.
+    public let inFlight: Int64
+    /// Records that wait for a member.
+    public let ready: Int64
+    /// Records that were given back and come again later.
+    public let delayed: Int64
+    /// Records that retention or deletion took before they were done.
+    public let expired: Int64
+    /// Visible, and neither acked nor expired.
+    public let lag: Int64
+}
+
 /// A group at one moment.
 public struct GroupDescription: Sendable, Equatable {
     /// The group's name.
@@ -28,8 +63,12 @@ public struct GroupDescription: Sendable, Equatable {
     public let retentionHeadroomBytes: Int64?
     /// Who is in it, in order of their ids.
     public let members: [GroupMemberInfo]
-    /// What it owns or has committed.
+    /// What it owns or has committed; of a queue, how far it is as one would commit it.
     public let partitions: [GroupPartitionInfo]
+    /// Whether its members own partitions or are handed single records.
+    public let kind: GroupKind
+    /// Of a queue: where the records of each partition are that it has begun.
+    public let queues: [QueuePartitionInfo]
     /// What stands still.
     public let pauses: [GroupPause]
 }

@@ -49,13 +49,24 @@ final class RequestPort: @unchecked Sendable, LinkUser {
         _ request: Request, isRepeatable: Bool, extraTime: Duration = .zero,
         facts: [String: String] = [:]
     ) async throws -> Request.Reply {
+        try await call(
+            request, isRepeatable: isRepeatable, extraTime: extraTime, facts: facts
+        ) { _, reply, _ in reply }
+    }
+
+    /// The same for a reply with bytes behind it: `take` gets the frame, the reply in it, and where
+    /// its bytes lie. What it throws is thrown.
+    func call<Request: WireRequest, Value: Sendable>(
+        _ request: Request, isRepeatable: Bool, extraTime: Duration = .zero,
+        facts: [String: String] = [:], take: @escaping Take<Request.Reply, Value>
+    ) async throws -> Value {
         let start = context.clock.monotonicNanoseconds()
         let deadline = start.addingClamped(context.configuration.deadline.nanosecondsClamped)
         var random = SystemRandomNumberGenerator()
         var attempt = 0
         while true {
             do {
-                return try await once(request, deadline: deadline, extraTime: extraTime)
+                return try await once(request, deadline: deadline, extraTime: extraTime, take)
             } catch let error as MartletError {
                 let now = context.clock.monotonicNanoseconds()
                 guard isRepeatable, error.isRetriable, now < deadline else {
@@ -68,10 +79,13 @@ final class RequestPort: @unchecked Sendable, LinkUser {
         }
     }
 
-    private func once<Request: WireRequest>(
-        _ request: Request, deadline: Int64, extraTime: Duration
-    ) async throws -> Request.Reply {
-        let promise = Promise<Request.Reply>()
+    typealias Take<Reply, Value> = @Sendable (ReplyFrame, Reply, Range<Int>) throws -> Value
+
+    private func once<Request: WireRequest, Value: Sendable>(
+        _ request: Request, deadline: Int64, extraTime: Duration,
+        _ take: @escaping Take<Request.Reply, Value>
+    ) async throws -> Value {
+        let promise = Promise<Value>()
         let timeout = context.configuration.requestTimeout + extraTime
         let context = context
         context.loop.execute { [self] in
@@ -80,7 +94,7 @@ final class RequestPort: @unchecked Sendable, LinkUser {
                     deadline: deadline,
                     send: { connection in
                         connection.send(request, timeout: timeout, closesOnTimeout: false) {
-                            Self.settle(promise, $0, context)
+                            Self.settle(promise, $0, context, take)
                         }
                         connection.flush()
                     },
@@ -90,17 +104,18 @@ final class RequestPort: @unchecked Sendable, LinkUser {
         return try await promise.value()
     }
 
-    private static func settle<Reply: WireReply>(
-        _ promise: Promise<Reply>, _ outcome: ReplyOutcome, _ context: ConnectionContext
+    private static func settle<Reply: WireReply, Value: Sendable>(
+        _ promise: Promise<Value>, _ outcome: ReplyOutcome, _ context: ConnectionContext,
+        _ take: Take<Reply, Value>
     ) {
         switch outcome {
         case .lost(let error):
             promise.fail(error)
         case .frame(let frame):
             do {
-                let reply = try frame.decode(Reply.self).message
+                let (reply, attachment) = try frame.decode(Reply.self)
                 if reply.error == .none {
-                    promise.succeed(reply)
+                    promise.resolve(Result { try take(frame, reply, attachment) })
                 } else {
                     promise.fail(MartletError(reply.error, reply.message))
                 }

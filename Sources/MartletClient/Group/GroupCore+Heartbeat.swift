@@ -255,5 +255,5 @@ extension GroupCore {
 
 extension Duration {
     /// Milliseconds in a signed field.
-    fileprivate var wire: Int32 { Int32(clamping: millisecondsClamped) }
+    var wire: Int32 { Int32(clamping: millisecondsClamped) }
 }

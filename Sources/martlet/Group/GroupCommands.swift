@@ -20,13 +20,32 @@ enum GroupCommands {
     private static let create: Command = Command(
         CommandSpec(
             "create", "Make a group without members: its lag counts from then on.",
-            discussion: ["The first member that joins makes its group too."],
-            arguments: [argument], flags: [CommonFlags.result],
-            examples: [ExampleSpec("martlet group create board", "Before its members come")])
+            discussion: [
+                "The first member that joins makes its group too.",
+                "The members of a queue share single records, and settle each.",
+            ],
+            arguments: [argument],
+            flags: [
+                FlagSpec(
+                    "queue", value: "FROM", choices: ["earliest", "latest"],
+                    "A queue, which begins with the oldest record, or with the next one."),
+                CommonFlags.result,
+            ],
+            examples: [
+                ExampleSpec("martlet group create board", "Before its members come"),
+                ExampleSpec(
+                    "martlet group create notify --queue earliest", "Work that anyone may do"),
+            ])
     ) { context in
         let name = try context.argument(0)
         let wantsJSON = context.wantsJSON
-        try await context.withClient { try await $0.admin.createGroup(name) }
+        let kind: GroupKind
+        switch context.invocation.value("queue") {
+        case "earliest": kind = .queue(.earliest)
+        case "latest": kind = .queue(.latest)
+        case .some, nil: kind = .stream
+        }
+        try await context.withClient { try await $0.admin.createGroup(name, kind) }
         if wantsJSON {
             try context.output.jsonLine(["group": .string(name), "created": .boolean(true)])
         } else {

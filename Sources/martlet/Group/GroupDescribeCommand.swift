@@ -27,6 +27,7 @@ enum GroupDescribeCommand {
     private static func text(_ group: GroupDescription, _ context: CommandContext) -> String {
         var facts = Facts()
         facts.add("group", group.name)
+        facts.add("kind", kind(group.kind))
         facts.add("made", TimeText.text(group.createdAt))
         facts.add("members", "\(group.members.count)")
         facts.add("lag", "\(group.lag)" + (group.lag == 0 ? "" : ", \(age(group.lagTime)) old"))
@@ -62,8 +63,37 @@ enum GroupDescribeCommand {
             ])
         }
         let hasHeader = !context.invocation.has("no-headers")
+        let places = group.kind == .stream ? partitions : queues(group)
         return facts.text + "\n" + members.text(hasHeader: hasHeader) + "\n"
-            + partitions.text(hasHeader: hasHeader)
+            + places.text(hasHeader: hasHeader)
+    }
+
+    private static func queues(_ group: GroupDescription) -> Table {
+        var table = Table([
+            .left("TOPIC"), .right("PARTITION"), .right("DONE"), .right("IN FLIGHT"),
+            .right("READY"), .right("DELAYED"), .right("EXPIRED"), .right("LAG"),
+            .right("HEADROOM"),
+        ])
+        let lines = Dictionary(
+            group.partitions.map { ($0.partition, $0) }, uniquingKeysWith: { first, _ in first })
+        for queue in group.queues {
+            let line = lines[queue.partition]
+            table.add([
+                queue.partition.topic, "\(queue.partition.partition)", "\(queue.acked)",
+                "\(queue.inFlight)", "\(queue.ready)", "\(queue.delayed)", "\(queue.expired)",
+                "\(queue.lag)",
+                headroom(line?.retentionHeadroom, line?.retentionHeadroomBytes) ?? "",
+            ])
+        }
+        return table
+    }
+
+    private static func kind(_ kind: GroupKind) -> String {
+        switch kind {
+        case .stream: "stream"
+        case .queue(.earliest): "queue, from the earliest"
+        case .queue(.latest): "queue, from the latest"
+        }
     }
 
     private static func place(_ pause: GroupPause) -> String {
@@ -87,7 +117,9 @@ enum GroupDescribeCommand {
 
     private static func json(_ group: GroupDescription) -> JSONValue {
         [
-            "name": .string(group.name), "createdAt": .integer(group.createdAt),
+            "name": .string(group.name),
+            "kind": .string(group.kind == .stream ? "stream" : "queue"),
+            "createdAt": .integer(group.createdAt),
             "lag": .integer(group.lag), "lagSeconds": seconds(group.lagTime),
             "headroomSeconds": seconds(group.retentionHeadroom),
             "headroomBytes": group.retentionHeadroomBytes.map { .integer($0) } ?? .null,
@@ -102,6 +134,18 @@ enum GroupDescribeCommand {
                     ]
                 }),
             "partitions": .array(group.partitions.map(json)),
+            "queues": .array(
+                group.queues.map { queue in
+                    [
+                        "topic": .string(queue.partition.topic),
+                        "partition": JSONValue(queue.partition.partition),
+                        "start": .integer(queue.start), "floor": .integer(queue.floor),
+                        "highWatermark": queue.highWatermark.map { .integer($0) } ?? .null,
+                        "acked": .integer(queue.acked), "inFlight": .integer(queue.inFlight),
+                        "ready": .integer(queue.ready), "delayed": .integer(queue.delayed),
+                        "expired": .integer(queue.expired), "lag": .integer(queue.lag),
+                    ]
+                }),
             "pauses": .array(
                 group.pauses.map { pause in
                     [

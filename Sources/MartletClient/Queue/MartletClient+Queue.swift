@@ -1,0 +1,53 @@
+extension MartletClient {
+    /// Joins a queue group and calls `handler` with each record that is handed to this member, until
+    /// the task is cancelled or the client closed.
+    ///
+    ///     try await client.consumeQueue(QueueConfiguration("notify", topics: ["flights"])) { flight in
+    ///         try await notify(flight.record)
+    ///         return .done
+    ///     }
+    ///
+    /// Any number of members share the records of a partition: each record is with one of them at a
+    /// time. It is done when the handler says so, which is durable soon after; a record whose member
+    /// dies goes to another, so a handler may see a record more than once. The order is that of the
+    /// partition only as far as one handler after the other goes.
+    ///
+    /// While the member lives its leases are extended, each up to `handlerTimeout`. When the task is
+    /// cancelled, handlers that have begun may end; those that have not after `drainTimeout` are
+    /// cancelled. What they finished is said before this call returns, and the rest is at once ready
+    /// for others.
+    ///
+    /// - Parameters:
+    ///   - configuration: which group, what to read, and how.
+    ///   - handler: what to do with a record. When it throws, the record comes again after a pause
+    ///     that grows with its attempts, and `onFailure` is told.
+    /// - Throws: `CancellationError`; `INVALID_ARGUMENT`, `WRONG_GROUP_KIND`, `CONNECTION_FAILED`;
+    ///   `CORRUPT_MESSAGE` for a record that cannot be read.
+    public func consumeQueue(
+        _ configuration: QueueConfiguration,
+        _ handler: @escaping @Sendable (QueueRecord) async throws -> QueueOutcome
+    ) async throws {
+        try configuration.validate()
+        let member = QueueMember(configuration, try takeContext(), handler)
+        guard members.add(member) else { throw MartletError.closed("client") }
+        defer { members.remove(member) }
+        try await member.run()
+    }
+
+    /// The same for a handler that has done its work when it returns.
+    ///
+    /// - Parameters:
+    ///   - group: the group's name.
+    ///   - topics: names of topics, and patterns with `*`.
+    ///   - handler: what to do with a record.
+    /// - Throws: as with a configuration.
+    public func consumeQueue(
+        _ group: String, topics: [String],
+        _ handler: @escaping @Sendable (QueueRecord) async throws -> Void
+    ) async throws {
+        try await consumeQueue(QueueConfiguration(group, topics: topics)) { record in
+            try await handler(record)
+            return .done
+        }
+    }
+}

@@ -1,0 +1,108 @@
+/// Where a queue group begins in a partition that is new to it.
+public enum QueueStart: Sendable, Equatable {
+    /// With the oldest record.
+    case earliest
+    /// With the next record that comes.
+    case latest
+
+    var wire: UInt8 {
+        switch self {
+        case .earliest: 1
+        case .latest: 2
+        }
+    }
+}
+
+/// A record that a queue group handed to this member, for a time.
+public struct QueueRecord: Sendable {
+    /// The record.
+    public let record: ConsumedRecord
+    /// The how manieth time a handler begins with it: 1 for the first. Counted by the broker, also
+    /// over restarts.
+    public let attempt: Int
+}
+
+/// What became of a record of a queue.
+public enum QueueOutcome: Sendable, Equatable {
+    /// It is done: nobody gets it again.
+    case done
+    /// It is not: somebody gets it again after so long, up to 30 days.
+    case again(after: Duration)
+}
+
+/// What a member of a queue group reads, and how.
+///
+/// The values are checked when the member begins: `INVALID_ARGUMENT` names the field.
+public struct QueueConfiguration: Sendable {
+    /// Is told of offsets that others have by now: what this member did with them may be done twice.
+    public typealias LostHook = @Sendable (TopicPartition, Range<Int64>) -> Void
+    /// Is told of a record whose handler threw, and when it comes again.
+    public typealias FailureHook = @Sendable (QueueRecord, any Error, Duration) -> Void
+
+    /// The group's name.
+    public var group: String
+    /// Names of topics, and patterns with `*`; at least one.
+    public var topics: [String]
+    /// Where the group begins, when this member makes it.
+    public var start: QueueStart
+    /// Handlers that run at a time. 1 to 512.
+    public var concurrency: Int
+    /// Records that are held ready beyond those being handled. 0 to 100,000.
+    public var prefetch: Int
+    /// For so long records are this member's alone; extended while it lives. 100 ms to one hour.
+    public var lease: Duration
+    /// A record whose handler takes longer than this goes to another member. More than zero.
+    public var handlerTimeout: Duration
+    /// A member that is not heard of for so long is taken for dead. One second to five minutes, or
+    /// what the broker allows.
+    public var sessionTimeout: Duration
+    /// How long handlers that have begun may take when the member ends; then they are cancelled.
+    public var drainTimeout: Duration
+    /// When a record comes again whose handler threw; the pause grows with its attempts.
+    public var retry: RetryPolicy
+    /// Called when records turn out to be others'.
+    public var onLost: LostHook?
+    /// Called when a handler threw.
+    public var onFailure: FailureHook?
+
+    /// - Parameters:
+    ///   - group: the group's name.
+    ///   - topics: names of topics, and patterns with `*`.
+    ///   - start: where the group begins, when this member makes it.
+    ///   - concurrency: handlers that run at a time.
+    ///   - prefetch: records that are held ready beyond those being handled.
+    ///   - lease: for so long records are this member's alone.
+    public init(
+        _ group: String, topics: [String], start: QueueStart = .earliest, concurrency: Int = 16,
+        prefetch: Int = 256, lease: Duration = .seconds(30)
+    ) {
+        self.group = group
+        self.topics = topics
+        self.start = start
+        self.concurrency = concurrency
+        self.prefetch = prefetch
+        self.lease = lease
+        handlerTimeout = .seconds(300)
+        sessionTimeout = .seconds(10)
+        drainTimeout = .seconds(30)
+        retry = RetryPolicy()
+    }
+
+    /// Records that are held at once.
+    var window: Int { concurrency + prefetch }
+
+    func validate() throws(MartletError) {
+        guard !group.isEmpty else { throw .invalid("group", "is empty") }
+        guard !topics.isEmpty else { throw .invalid("topics", "are empty") }
+        guard 1...512 ~= concurrency else { throw .invalid("concurrency", "must be 1 to 512") }
+        guard 0...100_000 ~= prefetch else { throw .invalid("prefetch", "must be 0 to 100,000") }
+        guard .milliseconds(100) ... .seconds(3_600) ~= lease else {
+            throw .invalid("lease", "must be 100 ms to one hour")
+        }
+        guard handlerTimeout > .zero else { throw .invalid("handlerTimeout", "must be above 0") }
+        guard sessionTimeout >= .seconds(1) else {
+            throw .invalid("sessionTimeout", "must be at least one second")
+        }
+        guard drainTimeout >= .zero else { throw .invalid("drainTimeout", "is negative") }
+    }
+}

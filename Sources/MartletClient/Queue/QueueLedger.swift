@@ -1,0 +1,215 @@
+import MartletFormat
+import MartletWire
+import Synchronization
+
+/// What a member of a queue holds, and what it has to say of it.
+final class QueueLedger: Sendable {
+    enum Verb: Hashable, Sendable {
+        case done
+        case again(milliseconds: Int64)
+        case extend
+        case begin
+    }
+
+    /// Offsets of one delivery of which one thing is said.
+    struct Saying: Sendable {
+        let delivered: DeliveredRange
+        let verb: Verb
+        let range: Range<Int64>
+    }
+
+    fileprivate struct Held {
+        let delivered: DeliveredRange
+        /// Not settled yet.
+        var open: RangeSet<Int64>
+        /// When handlers began, by offset.
+        var running: [Int64: Int64] = [:]
+        /// Until when nobody else has them, on the monotonic clock.
+        var deadline: Int64
+    }
+
+    fileprivate struct Word: Hashable {
+        let delivery: UInt64
+        let verb: Verb
+    }
+
+    fileprivate struct State {
+        var held: [UInt64: Held] = [:]
+        /// Records that are held.
+        var count = 0
+        /// To be said, by what and of which delivery.
+        var words: [Word: RangeSet<Int64>] = [:]
+        /// Deliveries that are only spoken of.
+        var spoken: [UInt64: DeliveredRange] = [:]
+        var speaker: Promise<Void>?
+        var taker: Promise<Void>?
+        var isClosed = false
+    }
+
+    private let state = Mutex(State())
+
+    // MARK: - Taking
+
+    /// Waits until less than half of `window` is held; returns what there is room for, nil when
+    /// nothing is taken any more. For one task.
+    func room(of window: Int) async -> Int? {
+        while true {
+            let promise = Promise<Void>()
+            let (room, isClosed) = state.withLock { state -> (Int?, Bool) in
+                if state.isClosed { return (nil, true) }
+                if state.count <= window / 2 { return (window - state.count, false) }
+                state.taker = promise
+                return (nil, false)
+            }
+            if room != nil || isClosed { return room }
+            await promise.settled()
+        }
+    }
+
+    func take(_ delivered: DeliveredRange, until deadline: Int64) {
+        guard let range = delivered.range.range else { return }
+        state.withLock { state in
+            state.held[delivered.delivery] = Held(
+                delivered: delivered, open: RangeSet(range), deadline: deadline)
+            state.count += range.count
+        }
+    }
+
+    /// False: the record is not this member's any more.
+    func begin(_ offset: Int64, of delivery: UInt64, at now: Int64) -> Bool {
+        let (isHeld, speaker) = state.withLock { state -> (Bool, Promise<Void>?) in
+            guard let held = state.held[delivery], held.open.contains(offset),
+                now < held.deadline
+            else { return (false, nil) }
+            state.held[delivery]?.running[offset] = now
+            return (true, state.say(.begin, offset..<(offset + 1), held.delivered))
+        }
+        speaker?.succeed(())
+        return isHeld
+    }
+
+    func end(_ range: Range<Int64>, of delivery: UInt64, _ verb: Verb) {
+        let (speaker, taker) = state.withLock { state -> (Promise<Void>?, Promise<Void>?) in
+            guard let held = state.held[delivery] else { return (nil, nil) }
+            let speaker = state.say(verb, range, held.delivered)
+            return (speaker, state.drop(range, of: delivery))
+        }
+        speaker?.succeed(())
+        taker?.succeed(())
+    }
+
+    /// They are others'.
+    func lose(_ range: Range<Int64>, of delivery: UInt64) {
+        let taker = state.withLock { $0.drop(range, of: delivery) }
+        taker?.succeed(())
+    }
+
+    /// Says something else of what was refused.
+    func sayAgain(_ saying: Saying, _ verb: Verb) {
+        let speaker = state.withLock { $0.say(verb, saying.range, saying.delivered) }
+        speaker?.succeed(())
+    }
+
+    // MARK: - Time
+
+    /// Leases begin anew, but for records whose handlers take longer than `limit` nanoseconds.
+    func extend(at now: Int64, limit: Int64) {
+        let speaker = state.withLock { state -> Promise<Void>? in
+            var speaker: Promise<Void>?
+            for held in state.held.values {
+                var kept = held.open
+                for (offset, since) in held.running where now - since > limit {
+                    kept.remove(contentsOf: offset..<(offset + 1))
+                }
+                for range in kept.ranges {
+                    speaker = state.say(.extend, range, held.delivered) ?? speaker
+                }
+            }
+            return speaker
+        }
+        speaker?.succeed(())
+    }
+
+    func extended(_ delivery: UInt64, until deadline: Int64) {
+        state.withLock { $0.held[delivery]?.deadline = deadline }
+    }
+
+    // MARK: - Saying
+
+    /// What is to be said now, at most `max`; waits for something. nil: nothing more comes. For one
+    /// task.
+    func next(max: Int) async -> [Saying]? {
+        while true {
+            let promise = Promise<Void>()
+            let (sayings, isOver) = state.withLock { state -> ([Saying], Bool) in
+                let sayings = state.takeWords(max: max)
+                if sayings.isEmpty, !state.isClosed { state.speaker = promise }
+                return (sayings, sayings.isEmpty && state.isClosed)
+            }
+            if isOver { return nil }
+            if !sayings.isEmpty { return sayings }
+            await promise.settled()
+        }
+    }
+
+    /// Nothing more is taken; what is to be said is said.
+    func close() {
+        let waiters = state.withLock { state in
+            state.isClosed = true
+            defer { (state.speaker, state.taker) = (nil, nil) }
+            return [state.speaker, state.taker].compactMap { $0 }
+        }
+        for waiter in waiters { waiter.succeed(()) }
+    }
+}
+
+extension QueueLedger.State {
+    fileprivate mutating func say(
+        _ verb: QueueLedger.Verb, _ range: Range<Int64>, _ delivered: DeliveredRange
+    ) -> Promise<Void>? {
+        let delivery = delivered.delivery
+        spoken[delivery] = delivered
+        words[QueueLedger.Word(delivery: delivery, verb: verb), default: RangeSet()]
+            .insert(contentsOf: range)
+        if verb != .begin {
+            // Who is done, or gives back, has begun.
+            let begun = QueueLedger.Word(delivery: delivery, verb: .begin)
+            words[begun]?.remove(contentsOf: range)
+        }
+        if verb != .begin, verb != .extend {
+            // A record has one end.
+            let more = QueueLedger.Word(delivery: delivery, verb: .extend)
+            words[more]?.remove(contentsOf: range)
+        }
+        defer { speaker = nil }
+        return speaker
+    }
+
+    /// Returns who waits for room, if there is some now.
+    fileprivate mutating func drop(_ range: Range<Int64>, of delivery: UInt64) -> Promise<Void>? {
+        guard var held = self.held[delivery] else { return nil }
+        let before = held.open.ranges.reduce(0) { $0 + $1.count }
+        held.open.remove(contentsOf: range)
+        for offset in range where held.running[offset] != nil { held.running[offset] = nil }
+        count -= before - held.open.ranges.reduce(0) { $0 + $1.count }
+        self.held[delivery] = held.open.isEmpty ? nil : held
+        defer { taker = nil }
+        return taker
+    }
+
+    fileprivate mutating func takeWords(max: Int) -> [QueueLedger.Saying] {
+        var sayings: [QueueLedger.Saying] = []
+        for (word, ranges) in words {
+            guard let delivered = spoken[word.delivery] else { continue }
+            for range in ranges.ranges where sayings.count < max {
+                sayings.append(
+                    QueueLedger.Saying(delivered: delivered, verb: word.verb, range: range))
+                words[word]?.remove(contentsOf: range)
+            }
+            if words[word]?.isEmpty == true { words[word] = nil }
+            if sayings.count == max { break }
+        }
+        if words.isEmpty { spoken = [:] }
+        return sayings
+    }
+}

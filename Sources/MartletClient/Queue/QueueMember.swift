@@ -1,0 +1,323 @@
+import MartletFormat
+import MartletSystem
+import MartletWire
+import Synchronization
+
+/// A member of a queue group: takes records, has them handled, and says what became of them.
+final class QueueMember: Sendable {
+    typealias Handler = @Sendable (QueueRecord) async throws -> QueueOutcome
+
+    private struct Item: Sendable {
+        let record: ConsumedRecord
+        let delivered: DeliveredRange
+    }
+
+    private struct End {
+        var hasCome = false
+        var error: (any Error)?
+    }
+
+    private let configuration: QueueConfiguration
+    private let context: ConnectionContext
+    private let port: RequestPort
+    private let reader: QueueReader
+    private let handler: Handler
+    private let member = GroupCore.newMember()
+    private let ledger = QueueLedger()
+    private let lanes = HandlerLanes<Item>(window: .max)
+    private let end = Mutex(End())
+    private let stopped = Promise<Void>()
+    private let finished = Promise<Void>()
+
+    init(
+        _ configuration: QueueConfiguration, _ context: ConnectionContext,
+        _ handler: @escaping Handler
+    ) {
+        self.configuration = configuration
+        self.context = context
+        self.handler = handler
+        port = RequestPort(context)
+        reader = QueueReader(port: port, context: context)
+    }
+
+    private var now: Int64 { context.clock.monotonicNanoseconds() }
+    private var facts: [String: String] { ["group": configuration.group] }
+
+    // MARK: - From beginning to end
+
+    /// Returns when it was stopped, and what its handlers have begun is over and said.
+    func run() async throws {
+        defer { finished.succeed(()) }
+        do {
+            try await join()
+        } catch {
+            await port.close()
+            throw error
+        }
+        // Not cancelled with this one: what handlers have begun they may end.
+        let taking = [task(take), task(beat), task(extend)]
+        let handling = Task { await TaskPool.use { await self.handle() } }
+        let saying = task(say)
+        await withTaskCancellationHandler {
+            await stopped.settled()
+        } onCancel: {
+            stop(CancellationError())
+        }
+        for task in taking { task.cancel() }
+        let limit = Task {
+            try await Task.sleep(for: configuration.drainTimeout)
+            handling.cancel()
+        }
+        await handling.value
+        limit.cancel()
+        ledger.close()
+        await saying.value
+        for task in taking { await task.value }
+        await leave()
+        await port.close()
+        if let error = end.withLock({ $0.error }) { throw error }
+    }
+
+    /// Nothing more is taken, and no handler begins. The first reason counts; nil: the client is
+    /// closed.
+    func stop(_ error: (any Error)?) {
+        let isFirst = end.withLock { end in
+            if end.hasCome { return false }
+            end = End(hasCome: true, error: error)
+            return true
+        }
+        guard isFirst else { return }
+        lanes.finish()
+        stopped.succeed(())
+    }
+
+    /// For the client's end.
+    func close() async {
+        stop(nil)
+        await finished.settled()
+    }
+
+    /// Runs `body` until it ends; an error of it ends the member.
+    private func task(_ body: @escaping @Sendable () async throws -> Void) -> Task<Void, Never> {
+        Task {
+            do {
+                try await TaskPool.use { try await body() }
+            } catch {
+                stop(error)
+            }
+        }
+    }
+
+    // MARK: - Membership
+
+    private func join() async throws {
+        var request = JoinGroupRequest()
+        request.group = configuration.group
+        request.member = member
+        request.kind = configuration.start.wire
+        request.sessionMilliseconds = configuration.sessionTimeout.wire
+        request.drainMilliseconds = configuration.drainTimeout.wire
+        request.topics = configuration.topics.map { TopicNameItem($0) }
+        _ = try await port.call(request, isRepeatable: true, facts: facts)
+    }
+
+    private func leave() async {
+        var request = LeaveGroupRequest()
+        request.group = configuration.group
+        request.member = member
+        do {
+            _ = try await port.call(request, isRepeatable: false, facts: facts)
+        } catch {
+            // Its session ends by itself then, and with it what it holds.
+        }
+    }
+
+    private func beat() async throws {
+        let wait = configuration.sessionTimeout / 3
+        var request = HeartbeatRequest()
+        request.group = configuration.group
+        request.member = member
+        request.maxWaitMilliseconds = wait.millisecondsClamped
+        while true {
+            do {
+                let reply = try await port.call(
+                    request, isRepeatable: true, extraTime: wait, facts: facts)
+                request.revision = reply.revision
+            } catch let error as MartletError where error.code == .fencedMember {
+                // What it holds is lost, or soon will be: whoever is told says so.
+                request.revision = 0
+                try await join()
+            }
+        }
+    }
+
+    // MARK: - Taking
+
+    private static let waitMilliseconds: UInt32 = 5_000
+
+    private func take() async throws {
+        var topics: [TopicID: TopicMetadata] = [:]
+        while let room = await ledger.room(of: configuration.window) {
+            var request = ReceiveRequest()
+            request.group = configuration.group
+            request.member = member
+            request.maxRecords = UInt32(clamping: room)
+            request.leaseMilliseconds = configuration.lease.wire
+            request.maxWaitMilliseconds = Self.waitMilliseconds
+            let asked = now
+            let reply: ReceiveReply
+            do {
+                reply = try await port.call(
+                    request, isRepeatable: true,
+                    extraTime: .milliseconds(Int64(Self.waitMilliseconds)), facts: facts)
+            } catch let error as MartletError where error.code == .fencedMember {
+                try await join()
+                continue
+            }
+            // From before the answer on: the broker's own time began later.
+            let until = asked.addingClamped(configuration.lease.nanosecondsClamped)
+            for delivered in reply.delivered { ledger.take(delivered, until: until) }
+            for delivered in reply.delivered {
+                if topics[delivered.topic] == nil {
+                    topics[delivered.topic] = try await reader.topic(delivered.topic)
+                }
+                if let topic = topics[delivered.topic] { try await read(delivered, topic) }
+            }
+        }
+    }
+
+    /// Offsets without a record are done.
+    private func read(_ delivered: DeliveredRange, _ topic: TopicMetadata) async throws {
+        guard let range = delivered.range.range else { return }
+        var at = range.lowerBound
+        while at < range.upperBound {
+            let part = try await reader.read(delivered, from: at, topic)
+            let end = min(max(part.end, at + 1), range.upperBound)
+            if let batch = part.batch {
+                for record in batch {
+                    guard record.offset < end else { break }
+                    if record.offset > at { pass(at..<record.offset, delivered) }
+                    at = record.offset + 1
+                    lanes.put(
+                        HandlerLanes.Work(Item(record: record, delivered: delivered), lane: nil))
+                }
+            }
+            if at < end { pass(at..<end, delivered) }
+            at = end
+        }
+    }
+
+    private func pass(_ range: Range<Int64>, _ delivered: DeliveredRange) {
+        ledger.end(range, of: delivered.delivery, .done)
+    }
+
+    // MARK: - Handling
+
+    private func handle() async {
+        await withTaskGroup(of: Void.self) { tasks in
+            for _ in 0..<configuration.concurrency {
+                tasks.addTask {
+                    while let work = await self.lanes.next() {
+                        await self.handle(work.item)
+                        self.lanes.done(work)
+                    }
+                }
+            }
+        }
+    }
+
+    private func handle(_ item: Item) async {
+        let (offset, delivery) = (item.record.offset, item.delivered.delivery)
+        guard ledger.begin(offset, of: delivery, at: now) else {
+            ledger.lose(offset..<(offset + 1), of: delivery)
+            return
+        }
+        let record = QueueRecord(record: item.record, attempt: Int(item.delivered.attempts) + 1)
+        let verb: QueueLedger.Verb
+        do {
+            switch try await handler(record) {
+            case .done: verb = .done
+            case .again(let pause):
+                verb = .again(milliseconds: Int64(pause.millisecondsClamped))
+            }
+        } catch is CancellationError where Task.isCancelled {
+            verb = .again(milliseconds: 0)
+        } catch {
+            var random = SystemRandomNumberGenerator()
+            let pause = Duration.nanoseconds(
+                configuration.retry.delay(attempt: record.attempt - 1, using: &random))
+            configuration.onFailure?(record, error, pause)
+            verb = .again(milliseconds: max(1, Int64(pause.millisecondsClamped)))
+        }
+        ledger.end(offset..<(offset + 1), of: delivery, verb)
+    }
+
+    // MARK: - Saying
+
+    /// What lives goes on: three chances in the time of a lease.
+    private func extend() async throws {
+        while true {
+            try await Task.sleep(for: configuration.lease / 3)
+            ledger.extend(at: now, limit: configuration.handlerTimeout.nanosecondsClamped)
+        }
+    }
+
+    private func say() async throws {
+        while let sayings = await ledger.next(max: WireLimits.deliveriesMax) {
+            var request = SettleRequest()
+            request.group = configuration.group
+            request.entries = sayings.map { SettleEntry($0, lease: configuration.lease) }
+            let asked = now
+            let reply = try await port.call(request, isRepeatable: true, facts: facts)
+            guard reply.results.count == sayings.count else {
+                throw MartletError.protocolError("The settle's reply has another length.")
+            }
+            let until = asked.addingClamped(configuration.lease.nanosecondsClamped)
+            for (saying, result) in zip(sayings, reply.results) {
+                try hear(result, saying, until: until)
+            }
+        }
+    }
+
+    private func hear(
+        _ result: CommitResult, _ saying: QueueLedger.Saying, until: Int64
+    ) throws {
+        let delivery = saying.delivered.delivery
+        switch result.error {
+        case .none:
+            if saying.verb == .extend { ledger.extended(delivery, until: until) }
+        case .leaseLost:
+            ledger.lose(saying.range, of: delivery)
+            if saying.verb != .begin { tellLost(saying) }
+        case .limitReached:
+            // Too many are delayed: at once is better than never.
+            ledger.sayAgain(saying, .again(milliseconds: 0))
+        default:
+            throw MartletError(result.error, result.message, context: facts)
+        }
+    }
+
+    private func tellLost(_ saying: QueueLedger.Saying) {
+        guard let onLost = configuration.onLost else { return }
+        Task {
+            let topic = try await reader.topic(saying.delivered.topic)
+            onLost(TopicPartition(topic.name, saying.delivered.partition), saying.range)
+        }
+    }
+}
+
+extension SettleEntry {
+    fileprivate init(_ saying: QueueLedger.Saying, lease: Duration) {
+        self.init()
+        topic = saying.delivered.topic
+        partition = saying.delivered.partition
+        delivery = saying.delivered.delivery
+        range = OffsetRange(saying.range.lowerBound, saying.range.upperBound)
+        switch saying.verb {
+        case .done: verb = 1
+        case .again(let pause): (verb, milliseconds) = (2, pause)
+        case .extend: (verb, milliseconds) = (3, Int64(lease.wire))
+        case .begin: verb = 4
+        }
+    }
+}
