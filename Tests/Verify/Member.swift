@@ -2,15 +2,17 @@ import Glibc
 import MartletClient
 
 /// One member of a group as a process of its own, which is there to be killed:
-/// `martlet-verify member SERVER TOPIC FILE before|after SLOT`
+/// `martlet-verify member SERVER TOPIC FILE before|after|queue SLOT`
 ///
 /// Each record that it handles becomes one line of its file, outside the broker. It runs until it
 /// is killed.
 struct Member {
-    /// When it commits: before it handles a record, or after that.
+    /// When it commits: before it handles a record, or after that; or it settles each, as a member of
+    /// a queue.
     enum Commits: String, Sendable, CaseIterable {
         case before
         case after
+        case queue
     }
 
     private let server: String
@@ -23,7 +25,8 @@ struct Member {
         guard arguments.count == 5, let commits = Commits(rawValue: arguments[3]),
             let slot = Int(arguments[4])
         else {
-            throw VerifyError("usage: martlet-verify member SERVER TOPIC FILE before|after SLOT")
+            throw VerifyError(
+                "usage: martlet-verify member SERVER TOPIC FILE before|after|queue SLOT")
         }
         server = arguments[0]
         topic = arguments[1]
@@ -36,6 +39,7 @@ struct Member {
         let effects = try Effects(appendingTo: file)
         let client = ClientConfiguration(server: server, deadline: .seconds(120))
         try await Martlet.withClient(client) { client in
+            if commits == .queue { return try await settle(client, effects) }
             switch slot % 4 {
             case 0:
                 try await client.withGroupConsumer(configuration) { consumer in
@@ -57,6 +61,21 @@ struct Member {
         try await client.consumeGroup(configuration, handling: handling) { record in
             try await work(record)
             try effects.add(record)
+        }
+    }
+
+    /// Some records are given back the first time, for a moment.
+    private func settle(_ client: MartletClient, _ effects: Effects) async throws {
+        var configuration = QueueConfiguration(
+            topic, topics: [topic], concurrency: 4, prefetch: 60, lease: .seconds(1))
+        configuration.sessionTimeout = .seconds(1)
+        try await client.consumeQueue(configuration) { record in
+            try await work(record.record)
+            if record.attempt == 1, record.record.offset.isMultiple(of: 7) {
+                return .again(after: .milliseconds(record.record.offset % 20))
+            }
+            try effects.add(record.record)
+            return .done
         }
     }
 

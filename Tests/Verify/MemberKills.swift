@@ -3,7 +3,7 @@ import MartletClient
 import MartletTestSupport
 
 /// Members of a group under load, killed over and over: who commits after handling loses nothing, who
-/// commits before handles nothing twice.
+/// commits before handles nothing twice, and a queue loses nothing and keeps exact accounts.
 struct MemberKills {
     let options: Options
     private static let slots = 4
@@ -25,10 +25,15 @@ struct MemberKills {
         var again = 0
         /// Acknowledged, and without a line.
         var never = 0
+        /// Times that the accounts of a queue were looked at.
+        var looks = 0
         var violations: [String: [String]] = [:]
 
         /// Kills that met nothing prove nothing.
-        var isConclusive: Bool { acked > kills && handled > kills && killsAtWork * 4 >= kills }
+        var isConclusive: Bool {
+            acked > kills && handled > kills && killsAtWork * 4 >= kills
+                && (commits != .queue || looks > kills)
+        }
 
         var summary: [String] {
             var lines: [String] = []
@@ -38,6 +43,7 @@ struct MemberKills {
             }
             lines.append(
                 "  commit \(commits.rawValue) handling: \(kills) kills, \(killsAtWork) of members at work, \(acked) acknowledged, \(handled) handled, \(again) of them again, \(never) never"
+                    + (looks == 0 ? "" : ", \(looks) looks at the accounts")
             )
             return lines
         }
@@ -89,13 +95,24 @@ struct MemberKills {
             let lanes = Lanes(topic: topic, partitions: Self.partitions, ledger: ledger)
             async let load: Void = lanes.run(client, count: options.lanes, producers: 2)
             defer { lanes.stop() }
+            if commits == .queue { try await client.admin.createGroup(topic, .queue(.earliest)) }
             try crew.start()
-            let atWork = try rage(crew, &random)
+            var accounts = Accounts()
+            let atWork = try await rage(crew, &random) {
+                guard commits == .queue else { return }
+                try accounts.check(try await client.admin.describeGroup(topic))
+            }
             lanes.stop()
             try await load
             var result = Result(commits: commits, kills: options.kills, killsAtWork: atWork)
             if let stuck = try await catchUp(client, topic, crew) {
                 result.violations["stuck"] = [stuck]
+            }
+            if commits == .queue {
+                try accounts.check(try await client.admin.describeGroup(topic))
+                accounts.close(acked: ledger.acked.count)
+                result.violations["accounts"] = accounts.wrong.isEmpty ? nil : accounts.wrong
+                result.looks = accounts.looks
             }
             return result
         }
@@ -104,7 +121,9 @@ struct MemberKills {
     }
 
     /// Returns how many of the kills met a member that had handled something since its start.
-    private func rage(_ crew: Crew, _ random: inout SeededRandom) throws -> Int {
+    private func rage(
+        _ crew: Crew, _ random: inout SeededRandom, look: () async throws -> Void
+    ) async throws -> Int {
         var atWork = 0
         for kill in 1...max(1, options.kills) where options.kills > 0 {
             let slot = Int.random(in: 0..<Self.slots, using: &random)
@@ -115,6 +134,7 @@ struct MemberKills {
                 pause(milliseconds: Int.random(in: 0...100, using: &random))
             }
             if try crew.kill(slot) { atWork += 1 }
+            try await look()
             if kill.isMultiple(of: 100) { Console.write("  \(kill) kills") }
         }
         return atWork
@@ -158,7 +178,7 @@ struct MemberKills {
             let line = Effects.Line(partition: ack.partition, offset: ack.offset)
             guard let (_, identity) = lines[line] else {
                 result.never += 1
-                if result.commits == .after {
+                if result.commits != .before {
                     result.violations["lost", default: []].append("\(line)")
                 }
                 continue
@@ -172,6 +192,33 @@ struct MemberKills {
             result.violations["twice"] = lines.filter { $0.value.count > 1 }.map { "\($0.key)" }
         }
         return result
+    }
+}
+
+/// What a queue group says of where its records are, held against itself at any time and against what
+/// was acknowledged at the end.
+private struct Accounts {
+    private(set) var looks = 0
+    private(set) var wrong: [String] = []
+    private var last: GroupDescription?
+
+    mutating func check(_ group: GroupDescription) throws {
+        looks += 1
+        last = group
+        for line in group.queues {
+            let sum = line.acked + line.expired + line.inFlight + line.delayed + line.ready
+            guard let end = line.highWatermark, sum != end - line.start else { continue }
+            wrong.append("\(line) is \(sum) of \(end - line.start)")
+        }
+    }
+
+    mutating func close(acked: Int) {
+        let lines = last?.queues ?? []
+        let done = lines.reduce(0) { $0 + $1.acked }
+        // A record whose acknowledgement was lost on its way may be there too.
+        if done < acked || lines.contains(where: { $0.expired > 0 || $0.lag > 0 }) {
+            wrong.append("\(done) done of \(acked) that were acknowledged: \(lines)")
+        }
     }
 }
 
