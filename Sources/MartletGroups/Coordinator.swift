@@ -59,6 +59,7 @@ package struct Coordinator: Sendable {
         case .granted, .freed, .forgotten, .reset:
             makeIfLost(record)
             groups[name]?.state.apply(record)
+            if case .forgotten(_, let key) = record { groups[name]?.activity.queues[key] = nil }
             unsettled.insert(name)
         case .committed:
             makeIfLost(record)
@@ -122,7 +123,7 @@ package struct Coordinator: Sendable {
     package var knownTopics: Set<TopicID> {
         var known: Set<TopicID> = []
         for group in groups.values {
-            known.formUnion(group.state.partitions.keys.map(\.topic))
+            known.formUnion(group.state.keys.map(\.topic))
             known.formUnion(group.state.paused.keys.map(\.topic))
         }
         return known.subtracting([.zero])
@@ -200,6 +201,8 @@ package struct GroupLimits: Sendable {
     package var leaseRecordsMax = 100_000
     /// By one member at once.
     package var heldRecordsMax = 1_000_000
+    /// Of a partition of a queue, handed out and not settled: beyond, nothing new is.
+    package var openRecordsMax: Int64 = 1_000_000
     package var leaseMilliseconds: ClosedRange<Int32> = 100...3_600_000
     /// Runs of records in one answer.
     package var grantsMax = 1_000

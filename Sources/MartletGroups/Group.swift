@@ -113,6 +113,9 @@ struct GroupActivity {
     var handovers: [TopicPartition: Int64] = [:]
     /// What of a queue is with whom.
     var queues: [TopicPartition: QueueLeases] = [:]
+    /// Somebody got nothing of a queue because too much is out: when something is settled, they ask
+    /// again.
+    var isFull = false
     /// Which partition of a queue comes first next time.
     var turn: UInt = 0
     /// Members or topics have changed since `target` was made.

@@ -50,6 +50,7 @@ extension Coordinator {
         guard !keys.isEmpty else { return [] }
         let held = groups[name]?.activity.queues.values.reduce(0) { $0 + $1.held(by: id) } ?? 0
         var left = min(wanted.records, limits.heldRecordsMax - Int(clamping: held))
+        var isFull = left <= 0
         var grants: [QueueGrant] = []
         // Each receive begins at another partition, so that none starves the others.
         let turn = nextTurn(name, keys.count)
@@ -61,7 +62,9 @@ extension Coordinator {
             groups[name]?.activity.queues[key] = nil
             _ = leases.expire(at: now.monotonic)
             while left > 0, grants.count < limits.grantsMax,
-                let range = leases.nextReady(progress, below: end, wanted: left)
+                let range = leases.nextReady(
+                    progress, below: end, wanted: left,
+                    fresh: limits.openRecordsMax - leases.open(progress))
             {
                 let lease = QueueLease(
                     range: range, member: id, number: nextDelivery(),
@@ -75,9 +78,11 @@ extension Coordinator {
                         attempts: progress.attempts[range.lowerBound] ?? 0))
             }
             if let deadline = leases.nextDeadline { expect(deadline) }
+            isFull = isFull || leases.open(progress) >= limits.openRecordsMax
             groups[name]?.activity.queues[key] = leases
-            if left == 0 { break }
+            if left <= 0 { break }
         }
+        if grants.isEmpty, isFull { groups[name]?.activity.isFull = true }
         return grants
     }
 
@@ -142,8 +147,11 @@ extension Coordinator {
                     try Self.decide(settlement.range, &decided[key, default: RangeSet()])
                 }
                 if begins {
-                    let begun = groups[name]?.activity.queues[key]?.notBegun(settlement.range)
-                    let new = RangeSet(begun ?? []).subtracting(counted[key] ?? RangeSet())
+                    var new =
+                        groups[name]?.activity.queues[key]?.notBegun(settlement.range) ?? RangeSet()
+                    for range in counted[key]?.pieces(in: settlement.range) ?? [] {
+                        new.remove(contentsOf: range)
+                    }
                     counted[key, default: RangeSet()].insert(contentsOf: settlement.range)
                     if !new.isEmpty {
                         let ranges = Array(new.ranges)
@@ -212,7 +220,7 @@ extension Coordinator {
                     field: "milliseconds",
                     reason: "\(delay) is not from 0 to \(limits.delayMillisecondsMax)")
             }
-            let delayed = progress.delays.count
+            let delayed = groups[name]?.activity.queues[key]?.delayed ?? 0
             guard delay == 0 || delayed + range.count <= limits.delayedRecordsMax else {
                 throw .limitReached(
                     "\(delayed) records of the partition are delayed: no more are taken")
@@ -251,10 +259,21 @@ extension Coordinator {
         switch change {
         case .acked(let ranges):
             for range in ranges { groups[name]?.activity.queues[key]?.settle(range) }
+            wakeIfFull(name)
         case .expired(let below):
             groups[name]?.activity.queues[key]?.forget(below: below)
-        case .began, .delayed, .attempted, .restored: break
+            wakeIfFull(name)
+        case .attempted(let ranges, _):
+            // A request that is cut short is run again: what it counted is not counted anew.
+            for range in ranges { groups[name]?.activity.queues[key]?.begin(range) }
+        case .began, .delayed, .restored: break
         }
+    }
+
+    private mutating func wakeIfFull(_ name: String) {
+        guard groups[name]?.activity.isFull == true else { return }
+        groups[name]?.activity.isFull = false
+        readyQueues.insert(name)
     }
 
     // MARK: - Time and members
@@ -274,9 +293,9 @@ extension Coordinator {
     mutating func lapseQueues(_ name: String) {
         guard let group = groups[name] else { return }
         for key in group.activity.queues.keys {
-            let hasLapsed = groups[name]?.activity.queues[key]?.lapse {
-                group.state.members[$0.member] == nil
-            }
+            let hasLapsed = groups[name]?.activity.queues[key]?.lapse(of: {
+                group.state.members[$0] == nil
+            })
             if hasLapsed == true { readyQueues.insert(name) }
         }
     }

@@ -15,46 +15,54 @@ struct QueueLease: Equatable, Sendable {
 
 /// What of a queue's partition is where, as only this start of the broker knows: after a restart
 /// everything that is not settled is ready again.
-struct QueueLeases: Equatable, Sendable {
-    /// In order, apart from each other.
-    private(set) var leases: [QueueLease] = []
+struct QueueLeases: Sendable {
+    /// Leases by themselves, in order.
+    private var leases = LeaseList()
     /// Handed out before, or their delay is over: ready again.
     private(set) var returned = RangeSet<Int64>()
-    /// Nothing from here on was handed out in this start.
+    /// Nothing from here on was handed out in this start, or is settled.
     private(set) var cursor: Int64
-    /// Delays under way by their monotonic time, the latest first.
-    private var delays: [(due: Int64, offset: Int64)] = []
+    /// Given back, and not ready yet.
+    private var delaying = RangeSet<Int64>()
+    /// When leases and delays are over. A lease may be gone or extended by then.
+    private var timers = QueueTimers()
+    /// Records that members hold.
+    private var held: [MemberID: Int64] = [:]
+    /// How many records are held by members now.
+    private(set) var inFlight: Int64 = 0
+    /// How many wait for their time.
+    private(set) var delayed = 0
 
     /// After a restart, or for a partition that is new to the group.
     init(_ progress: QueueProgress, at now: Now) {
-        // Whatever is delayed, leased or returned lies below the cursor.
-        cursor = max(progress.start, (progress.delays.keys.max() ?? progress.start - 1) + 1)
-        returned.insert(contentsOf: progress.start..<cursor)
-        for range in progress.settled.ranges { returned.remove(contentsOf: range) }
-        for (offset, due) in progress.delays {
-            returned.remove(contentsOf: offset..<(offset + 1))
-            let (left, overflow) = max(0, due - now.wall).multipliedReportingOverflow(by: 1_000_000)
-            delay(offset, until: overflow ? .max : now.monotonic.adding(left))
+        // Whatever is delayed, leased, returned or settled lies below the cursor.
+        let delayEnd = (progress.delays.keys.max() ?? progress.start - 1) + 1
+        cursor = max(progress.start, delayEnd, progress.settled.ranges.last?.upperBound ?? 0)
+        for range in progress.open(in: progress.start..<cursor) {
+            returned.insert(contentsOf: range)
+        }
+        for (offset, due) in progress.delays.sorted(by: { $0.key < $1.key }) {
+            let (wait, isFar) = due.subtractingReportingOverflow(now.wall)
+            let (left, overflow) = max(0, wait).multipliedReportingOverflow(by: 1_000_000)
+            let until = isFar || overflow ? Int64.max : now.monotonic.adding(left)
+            delay(offset..<(offset + 1), until: until)
         }
     }
 
-    static func == (left: QueueLeases, right: QueueLeases) -> Bool {
-        left.leases == right.leases && left.returned == right.returned
-            && left.cursor == right.cursor
-            && left.delays.elementsEqual(right.delays, by: ==)
-    }
+    /// Nothing is over before this.
+    var nextDeadline: Int64? { timers.next }
 
-    /// When the next delay or lease is over.
-    var nextDeadline: Int64? {
-        let lease = leases.lazy.filter { !$0.hasLapsed }.map(\.deadline).min()
-        return [delays.last?.due, lease].compactMap { $0 }.min()
+    /// Records below the cursor that are not settled: what memory is spent on.
+    func open(_ progress: QueueProgress) -> Int64 {
+        max(0, cursor - progress.start - progress.acked - progress.expired)
     }
 
     // MARK: - Handing out
 
-    /// The next records to deliver, at most `wanted`, all with as many attempts as the first.
+    /// The next records to deliver, at most `wanted`, all with as many attempts as the first. No
+    /// more than `fresh` are of those that nobody has had.
     mutating func nextReady(
-        _ progress: QueueProgress, below end: Int64, wanted: Int
+        _ progress: QueueProgress, below end: Int64, wanted: Int, fresh: Int64
     ) -> Range<Int64>? {
         let limit = Int64(max(wanted, 1))
         while let first = returned.ranges.first {
@@ -67,7 +75,7 @@ struct QueueLeases: Equatable, Sendable {
             if let next = progress.nextSettled(above: first.lowerBound) { last = min(last, next) }
             return uniform(first.lowerBound..<last, progress)
         }
-        return nextFresh(progress, below: end, limit)
+        return nextFresh(progress, below: end, min(limit, fresh))
     }
 
     private mutating func nextFresh(
@@ -76,7 +84,7 @@ struct QueueLeases: Equatable, Sendable {
         while cursor < end, let settled = progress.settledRange(at: cursor) {
             cursor = settled.upperBound
         }
-        guard cursor < end else { return nil }
+        guard cursor < end, limit > 0 else { return nil }
         var last = min(cursor + limit, end)
         if let next = progress.nextSettled(above: cursor) { last = min(last, next) }
         return uniform(cursor..<last, progress)
@@ -91,10 +99,11 @@ struct QueueLeases: Equatable, Sendable {
 
     /// Hands out what `nextReady` found. An earlier delivery of it is the newest no more.
     mutating func lease(_ range: Range<Int64>, _ lease: QueueLease) {
-        takeOut(range)
-        returned.remove(contentsOf: range)
-        leases.insert(lease, at: leases.index(above: range.lowerBound))
+        settle(range)
+        leases.insert(lease)
+        count(lease.member, Int64(range.count))
         cursor = max(cursor, range.upperBound)
+        time(range, until: lease.deadline)
     }
 
     // MARK: - Taking back
@@ -102,152 +111,190 @@ struct QueueLeases: Equatable, Sendable {
     /// Whether all of `range` that is not settled is under the delivery `number`.
     func holds(_ range: Range<Int64>, _ number: UInt64, _ progress: QueueProgress) -> Bool {
         var at = range.lowerBound
-        var index = leases.index(above: at)
-        while at < range.upperBound {
-            if let settled = progress.settledRange(at: at) {
-                at = settled.upperBound
-                continue
+        var isHeld = true
+        leases.visit(range) { lease in
+            // What is settled is in no lease.
+            if lease.range.lowerBound > at {
+                at = progress.settledRange(at: at)?.upperBound ?? at
             }
-            while index < leases.count, leases[index].range.upperBound <= at { index += 1 }
-            guard index < leases.count, leases[index].range.contains(at),
-                leases[index].number == number
-            else { return false }
-            at = leases[index].range.upperBound
+            isHeld = lease.range.lowerBound <= at && lease.number == number
+            at = lease.range.upperBound
+            return isHeld
         }
-        return true
+        guard isHeld, at < range.upperBound else { return isHeld }
+        return (progress.settledRange(at: at)?.upperBound ?? at) >= range.upperBound
     }
 
     /// They are settled: nothing is left to do for them.
     mutating func settle(_ range: Range<Int64>) {
-        takeOut(range)
+        change(range) { _ in false }
         returned.remove(contentsOf: range)
+        for range in delaying.pieces(in: range) {
+            delayed -= range.count
+            delaying.remove(contentsOf: range)
+        }
     }
 
     /// What lies below is gone.
     mutating func forget(below offset: Int64) {
         settle(0..<max(0, offset))
-        delays.removeAll { $0.offset < offset }
+        cursor = max(cursor, offset)
     }
 
     /// They are ready again at once.
     mutating func giveBack(_ range: Range<Int64>) {
-        takeOut(range)
+        settle(range)
         returned.insert(contentsOf: range)
     }
 
     /// They are ready again at `due`, on the monotonic clock.
     mutating func delay(_ range: Range<Int64>, until due: Int64) {
         settle(range)
-        for offset in range { delay(offset, until: due) }
-    }
-
-    private mutating func delay(_ offset: Int64, until due: Int64) {
-        var low = 0
-        var high = delays.count
-        while low < high {
-            let middle = low + (high - low) / 2
-            if delays[middle].due > due { low = middle + 1 } else { high = middle }
-        }
-        delays.insert((due, offset), at: low)
+        delaying.insert(contentsOf: range)
+        delayed += range.count
+        timers.add(QueueTimer(due: due, range: range, isDelay: true))
     }
 
     mutating func extend(_ range: Range<Int64>, to deadline: Int64) {
         var held: [Range<Int64>] = []
         change(range) { lease in
             lease.deadline = deadline
+            if lease.hasLapsed { held.append(lease.range) }
             lease.hasLapsed = false
-            held.append(lease.range)
+            return true
         }
         for range in held { returned.remove(contentsOf: range) }
+        time(range, until: deadline)
     }
 
     /// Handlers began with them.
     mutating func begin(_ range: Range<Int64>) {
-        change(range) { $0.hasBegun = true }
+        change(range) { lease in
+            lease.hasBegun = true
+            return true
+        }
     }
 
     /// What of `range` is with a member whose handler has not begun with it.
-    func notBegun(_ range: Range<Int64>) -> [Range<Int64>] {
-        overlapping(range).filter { !$0.hasBegun }.map { $0.range.clamped(to: range) }
+    func notBegun(_ range: Range<Int64>) -> RangeSet<Int64> {
+        var notBegun = RangeSet<Int64>()
+        leases.visit(range) { lease in
+            if !lease.hasBegun { notBegun.insert(contentsOf: lease.range.clamped(to: range)) }
+            return true
+        }
+        return notBegun
     }
 
     /// Who `range` was handed to last, of what is not settled.
     func holders(of range: Range<Int64>) -> Set<MemberID> {
-        Set(overlapping(range).map(\.member))
+        var holders: Set<MemberID> = []
+        leases.visit(range) { lease in
+            holders.insert(lease.member)
+            return true
+        }
+        return holders
     }
 
-    private func overlapping(_ range: Range<Int64>) -> some Sequence<QueueLease> {
-        leases[leases.index(above: range.lowerBound)...]
-            .prefix { $0.range.lowerBound < range.upperBound }
-    }
+    func held(by member: MemberID) -> Int64 { held[member] ?? 0 }
+
+    // MARK: - Time and members
 
     /// Leases that ran out and delays that are over. True when something is ready by it.
     mutating func expire(at now: Int64) -> Bool {
-        var isReady = lapse { $0.deadline <= now }
-        while let last = delays.last, last.due <= now {
-            delays.removeLast()
-            returned.insert(contentsOf: last.offset..<(last.offset + 1))
-            isReady = true
+        var isReady = false
+        while let timer = timers.popFirst(by: now) {
+            if timer.isDelay {
+                for range in delaying.pieces(in: timer.range) {
+                    giveBack(range)
+                    isReady = true
+                }
+            } else if lapse(timer.range, where: { $0.deadline <= now }) {
+                isReady = true
+            }
         }
+        // Leases that are settled or extended need nobody to look at them.
+        while let next = timers.first, !next.isDelay, !isUnder(next) { timers.removeFirst() }
         return isReady
     }
 
-    /// Makes the leases that `isOver` says yes to ready for others.
-    mutating func lapse(_ isOver: (QueueLease) -> Bool) -> Bool {
-        var hasLapsed = false
-        for index in leases.indices where !leases[index].hasLapsed && isOver(leases[index]) {
-            leases[index].hasLapsed = true
-            returned.insert(contentsOf: leases[index].range)
-            hasLapsed = true
+    private func isUnder(_ timer: QueueTimer) -> Bool {
+        var isUnder = false
+        leases.visit(timer.range) { lease in
+            isUnder = !lease.hasLapsed && lease.deadline == timer.due
+            return !isUnder
         }
-        return hasLapsed
+        return isUnder
     }
 
-    /// How many records are held by members now.
-    var inFlight: Int64 {
-        leases.reduce(0) { $0 + ($1.hasLapsed ? 0 : Int64($1.range.count)) }
+    /// Makes what members hold that are gone ready for others.
+    mutating func lapse(of isGone: (MemberID) -> Bool) -> Bool {
+        let gone = Set(held.keys.filter(isGone))
+        if gone.isEmpty { return false }
+        return lapse(0..<Int64.max) { gone.contains($0.member) }
     }
 
-    /// How many wait for their time.
-    var delayed: Int { delays.count }
+    private mutating func lapse(
+        _ range: Range<Int64>, where isOver: (QueueLease) -> Bool
+    ) -> Bool {
+        var lapsed: [Range<Int64>] = []
+        leases.visit(range) { lease in
+            if !lease.hasLapsed, isOver(lease) { lapsed.append(lease.range) }
+            return true
+        }
+        for range in lapsed {
+            change(range) { lease in
+                lease.hasLapsed = true
+                return true
+            }
+            returned.insert(contentsOf: range)
+        }
+        return !lapsed.isEmpty
+    }
 
-    func held(by member: MemberID) -> Int64 {
-        leases.reduce(0) {
-            $0 + ($1.member == member && !$1.hasLapsed ? Int64($1.range.count) : 0)
+    private mutating func time(_ range: Range<Int64>, until deadline: Int64) {
+        timers.add(QueueTimer(due: deadline, range: range, isDelay: false))
+        // Of leases that are settled long before they run out, no more are kept than there are.
+        guard timers.count > 2 * (leases.count + delayed) + 64 else { return }
+        timers.removeAll { !$0.isDelay }
+        leases.visit(0..<Int64.max) { lease in
+            if !lease.hasLapsed {
+                timers.add(QueueTimer(due: lease.deadline, range: lease.range, isDelay: false))
+            }
+            return true
         }
     }
 
-    // MARK: - Pieces
+    // MARK: - Accounts
 
-    /// Leaves no lease over any of `range`; what is outside of it stays.
-    private mutating func takeOut(_ range: Range<Int64>) {
-        let first = split(at: range.lowerBound)
-        let end = split(at: range.upperBound)
-        if first < end { leases.removeSubrange(first..<end) }
+    /// Leases of exactly `range`, split where they cross its borders; those that `change` says false
+    /// of are taken out.
+    private mutating func change(
+        _ range: Range<Int64>, _ change: (inout QueueLease) -> Bool
+    ) {
+        var counts: [MemberID: Int64] = [:]
+        leases.update(range) { lease in
+            let before = lease.hasLapsed ? 0 : Int64(lease.range.count)
+            let isKept = change(&lease)
+            let after = isKept && !lease.hasLapsed ? Int64(lease.range.count) : 0
+            if before != after { counts[lease.member, default: 0] += after - before }
+            return isKept
+        }
+        for (member, records) in counts { count(member, records) }
     }
 
-    private mutating func change(_ range: Range<Int64>, _ change: (inout QueueLease) -> Void) {
-        let first = split(at: range.lowerBound)
-        for index in first..<max(first, split(at: range.upperBound)) { change(&leases[index]) }
-    }
-
-    /// Makes `offset` the border of a lease if it lies in one; returns the index of the first that
-    /// begins there or above.
-    private mutating func split(at offset: Int64) -> Int {
-        let index = leases.index(above: offset)
-        guard index < leases.count, leases[index].range.lowerBound < offset else { return index }
-        var upper = leases[index]
-        upper.range = offset..<upper.range.upperBound
-        leases[index].range = leases[index].range.lowerBound..<offset
-        leases.insert(upper, at: index + 1)
-        return index + 1
+    private mutating func count(_ member: MemberID, _ records: Int64) {
+        inFlight += records
+        let sum = (held[member] ?? 0) + records
+        held[member] = sum == 0 ? nil : sum
     }
 }
 
-extension [QueueLease] {
-    /// The first that ends above `offset`.
-    fileprivate func index(above offset: Int64) -> Int {
-        lazy.map(\.range).firstIndex(above: offset)
+extension RangeSet<Int64> {
+    /// What of it lies in `range`.
+    func pieces(in range: Range<Int64>) -> [Range<Int64>] {
+        let first = ranges.firstIndex(above: range.lowerBound)
+        return ranges[first...].prefix { $0.lowerBound < range.upperBound }
+            .map { $0.clamped(to: range) }
     }
 }
 

@@ -109,7 +109,7 @@ package struct QueueProgress: Equatable, Sendable {
     }
 
     /// How many records a snapshot of it takes, about.
-    var changeCount: Int { 2 + (settled.ranges.count + attempts.count + delays.count) / 100 }
+    var changeCount: Int { 2 + (settled.ranges.count + attempts.count) / 100 + delays.count }
 }
 
 /// Something that happened to a partition of a queue group, and holds.
