@@ -17,6 +17,8 @@ final class ParkedReceive: AdvanceWaiter, ParkedRequest, @unchecked Sendable {
     private let askAgain: @Sendable (ParkedReceive) -> Void
     private var waitingFor: [PartitionLog] = []
     private var isParked = false
+    /// Woken before it was parked.
+    private var isEarly = false
     private let isPosted = Atomic<Bool>(false)
 
     init(
@@ -31,7 +33,6 @@ final class ParkedReceive: AdvanceWaiter, ParkedRequest, @unchecked Sendable {
 
     /// On any thread, once the shard knows it. `ends`: what the partitions had to give so far.
     func park(_ ends: [(log: PartitionLog, end: Int64)]) {
-        isPosted.store(false, ordering: .relaxed)
         request.connection.loop.post(.run { self.parkOnLoop(ends) })
     }
 
@@ -44,18 +45,28 @@ final class ParkedReceive: AdvanceWaiter, ParkedRequest, @unchecked Sendable {
             guard log.waitForAdvance(above: end, self) else { return again() }
             waitingFor.append(log)
         }
+        if isEarly { again() }
     }
 
     /// Records are ready. Any thread.
     func wake() {
-        guard !isPosted.exchange(true, ordering: .relaxed) else { return }
-        request.connection.loop.post(.run { self.again() })
+        guard !isPosted.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        request.connection.loop.post(
+            .run {
+                // Who wakes it from here on is heard by another look.
+                _ = self.isPosted.exchange(false, ordering: .acquiringAndReleasing)
+                self.again()
+            })
     }
 
     func highWatermarkAdvanced(_ log: PartitionLog) { wake() }
 
     private func again() {
-        guard isParked else { return }
+        guard isParked else {
+            isEarly = true
+            return
+        }
+        isEarly = false
         leaveParking()
         askAgain(self)
     }
