@@ -43,6 +43,8 @@ final class QueueLedger: Sendable {
         var spoken: [UInt64: DeliveredRange] = [:]
         var speaker: Promise<Void>?
         var taker: Promise<Void>?
+        /// No handler begins any more.
+        var isDraining = false
         var isClosed = false
     }
 
@@ -56,7 +58,7 @@ final class QueueLedger: Sendable {
         while true {
             let promise = Promise<Void>()
             let (room, isClosed) = state.withLock { state -> (Int?, Bool) in
-                if state.isClosed { return (nil, true) }
+                if state.isDraining || state.isClosed { return (nil, true) }
                 if state.count <= window / 2 { return (window - state.count, false) }
                 state.taker = promise
                 return (nil, false)
@@ -118,6 +120,10 @@ final class QueueLedger: Sendable {
             var speaker: Promise<Void>?
             for held in state.held.values {
                 var kept = held.open
+                if state.isDraining {
+                    // What nobody begins with any more is not kept from others.
+                    kept = RangeSet(held.running.keys.map { $0..<($0 + 1) }).intersection(kept)
+                }
                 for (offset, since) in held.running where now - since > limit {
                     kept.remove(contentsOf: offset..<(offset + 1))
                 }
@@ -150,6 +156,16 @@ final class QueueLedger: Sendable {
             if !sayings.isEmpty { return sayings }
             await promise.settled()
         }
+    }
+
+    /// No handler begins any more; those that have may end.
+    func drain() {
+        let taker = state.withLock { state in
+            state.isDraining = true
+            defer { state.taker = nil }
+            return state.taker
+        }
+        taker?.succeed(())
     }
 
     /// Nothing more is taken; what is to be said is said.

@@ -55,7 +55,9 @@ final class QueueMember: Sendable {
             throw error
         }
         // Not cancelled with this one: what handlers have begun they may end.
-        let taking = [task(take), task(beat), task(extend)]
+        let taking = task(take)
+        // Handlers that may end are this member's until they have: it lives, and so do their leases.
+        let living = [task(beat), task(extend)]
         let handling = Task { await TaskPool.use { await self.handle() } }
         let saying = task(say)
         await withTaskCancellationHandler {
@@ -63,16 +65,18 @@ final class QueueMember: Sendable {
         } onCancel: {
             stop(CancellationError())
         }
-        for task in taking { task.cancel() }
+        taking.cancel()
+        ledger.drain()
         let limit = Task {
             try await Task.sleep(for: configuration.drainTimeout)
             handling.cancel()
         }
         await handling.value
         limit.cancel()
+        for task in living { task.cancel() }
         ledger.close()
         await saying.value
-        for task in taking { await task.value }
+        for task in [taking] + living { await task.value }
         await leave()
         await port.close()
         if let error = end.withLock({ $0.error }) { throw error }
@@ -213,6 +217,9 @@ final class QueueMember: Sendable {
 
     // MARK: - Handling
 
+    /// What the broker takes at most: 30 days, in milliseconds.
+    private static let pauseMax: Int64 = 30 * 86_400_000
+
     private func handle() async {
         await withTaskGroup(of: Void.self) { tasks in
             for _ in 0..<configuration.concurrency {
@@ -238,7 +245,7 @@ final class QueueMember: Sendable {
             switch try await handler(record) {
             case .done: verb = .done
             case .again(let pause):
-                verb = .again(milliseconds: Int64(pause.millisecondsClamped))
+                verb = .again(milliseconds: min(Int64(pause.millisecondsClamped), Self.pauseMax))
             }
         } catch is CancellationError where Task.isCancelled {
             verb = .again(milliseconds: 0)
@@ -247,7 +254,8 @@ final class QueueMember: Sendable {
             let pause = Duration.nanoseconds(
                 configuration.retry.delay(attempt: record.attempt - 1, using: &random))
             configuration.onFailure?(record, error, pause)
-            verb = .again(milliseconds: max(1, Int64(pause.millisecondsClamped)))
+            verb = .again(
+                milliseconds: min(max(1, Int64(pause.millisecondsClamped)), Self.pauseMax))
         }
         ledger.end(offset..<(offset + 1), of: delivery, verb)
     }

@@ -128,6 +128,42 @@ import Testing
         }
     }
 
+    @Test
+    func `a handler that may end after the cancel keeps its record for longer than a session`()
+        async throws
+    {
+        try await Self.with { _, client in
+            let (begun, seen) = (Sightings(), Sightings())
+            let door = Promise<Void>()
+            try await GroupTest.fill(client, 0..<2)
+            var configuration = Self.queue(1, prefetch: 0)
+            configuration.lease = .milliseconds(300)
+            configuration.sessionTimeout = .seconds(1)
+            let first = Task { [configuration] in
+                try await client.consumeQueue(configuration) { record in
+                    begun.add(GroupTest.number(record.record), by: "first")
+                    await door.settled()
+                    return .done
+                }
+            }
+            try await begun.wait(for: 1)
+            first.cancel()
+            try await Self.members(1, client, configuration) { _, record in
+                // The other record comes back when a session and some leases would be over.
+                if record.attempt == 1 { return .again(after: .milliseconds(2_500)) }
+                seen.add(GroupTest.number(record.record), by: "second")
+                return .done
+            } _: {
+                try await seen.wait(for: 1)
+                door.succeed(())
+                await #expect(throws: CancellationError.self) { try await first.value }
+                try await Self.drained(client)
+            }
+            #expect(begun.numbers.count == 1)
+            #expect(Set(begun.numbers + seen.numbers) == [0, 1] && seen.numbers.count == 1)
+        }
+    }
+
     @Test func `over a restart of the broker nothing is left out, and what was done stays done`()
         async throws
     {
