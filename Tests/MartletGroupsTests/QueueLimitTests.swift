@@ -121,6 +121,28 @@ import Testing
         #expect(progress?.attempts == [0: 1, 1: 1])
     }
 
+    @Test func `no request makes the broker look at each record a thousand times`() throws {
+        var harness = try harness()
+        let number = try #require(try receive(&harness, 100_000, end: 100_000).first).number
+        let words = Array(repeating: word(0..<100_000, number, .begin), count: 11)
+        #expect(throws: GroupRefusal.self) {
+            try harness.coordinator.settle("g", words, at: harness.now)
+        }
+        #expect(try settle(&harness, Array(words.prefix(10))).isEmpty)
+    }
+
+    @Test func `records that no broker writes trap nowhere`() throws {
+        var harness = try harness()
+        for change in [
+            QueueChange.began(at: .min), .restored([], acked: .max, expired: .max),
+            .delayed([Int64.max - 1..<Int64.max], due: .min), .attempted([0..<1], times: .max),
+            .acked([1..<Int64.max - 1]), .expired(below: .min),
+        ] { harness.take([.queue(group: "g", key, change)]) }
+        _ = try receive(&harness, 10, end: .max)
+        _ = try counts(harness).ready(below: .max)
+        _ = harness.coordinator.snapshot()
+    }
+
     @Test func `nothing is kept of a topic that is gone`() throws {
         var harness = try harness()
         _ = try receive(&harness, 2, end: 2)

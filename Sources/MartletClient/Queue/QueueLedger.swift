@@ -215,9 +215,12 @@ extension QueueLedger.State {
 
     fileprivate mutating func takeWords(max: Int) -> [QueueLedger.Saying] {
         var sayings: [QueueLedger.Saying] = []
+        // The broker takes a million offsets in one request.
+        var offsets = 0
         for (word, ranges) in words {
             guard let delivered = spoken[word.delivery] else { continue }
-            for range in ranges.ranges where sayings.count < max {
+            for range in ranges.ranges where sayings.count < max && offsets < 500_000 {
+                offsets += range.count
                 sayings.append(
                     QueueLedger.Saying(delivered: delivered, verb: word.verb, range: range))
                 words[word]?.remove(contentsOf: range)

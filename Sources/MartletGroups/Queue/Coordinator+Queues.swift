@@ -134,6 +134,14 @@ extension Coordinator {
         _ name: String, _ settlements: [Settlement], at now: Now
     ) throws(GroupRefusal) -> (records: [GroupRecord], refusals: [Int: GroupRefusal]) {
         _ = try queueStart(of: name)
+        // Each look at a record is paid under a lock: no more of them than one may hold.
+        let looks = settlements.reduce(0) {
+            $0 + min(max($1.range.count, 0), limits.leaseRecordsMax)
+        }
+        guard looks <= limits.heldRecordsMax else {
+            throw .invalid(
+                field: "entries", reason: "\(looks) offsets are more than \(limits.heldRecordsMax)")
+        }
         var records: [GroupRecord] = []
         var refusals: [Int: GroupRefusal] = [:]
         // Who begins and gives back in one request has begun once, and each record has one end.

@@ -25,12 +25,12 @@ package struct QueueCounts: Equatable, Sendable {
 
     /// Visible, and with nobody.
     package func ready(below end: Int64) -> Int64 {
-        max(0, waiting(below: end) - inFlight - delayed)
+        max(0, waiting(below: end) &- inFlight &- delayed)
     }
 
     /// Visible, and neither acked nor expired: the lag.
     package func waiting(below end: Int64) -> Int64 {
-        max(0, max(end, start) - start - acked - expired)
+        max(0, max(end, start) &- start &- acked &- expired)
     }
 }
 

@@ -36,7 +36,7 @@ struct QueueLeases: Sendable {
     /// After a restart, or for a partition that is new to the group.
     init(_ progress: QueueProgress, at now: Now) {
         // Whatever is delayed, leased, returned or settled lies below the cursor.
-        let delayEnd = (progress.delays.keys.max() ?? progress.start - 1) + 1
+        let delayEnd = progress.delays.keys.max().map { $0 + 1 } ?? 0
         cursor = max(progress.start, delayEnd, progress.settled.ranges.last?.upperBound ?? 0)
         for range in progress.open(in: progress.start..<cursor) {
             returned.insert(contentsOf: range)
@@ -54,7 +54,7 @@ struct QueueLeases: Sendable {
 
     /// Records below the cursor that are not settled: what memory is spent on.
     func open(_ progress: QueueProgress) -> Int64 {
-        max(0, cursor - progress.start - progress.acked - progress.expired)
+        max(0, cursor &- progress.start &- progress.acked &- progress.expired)
     }
 
     // MARK: - Handing out

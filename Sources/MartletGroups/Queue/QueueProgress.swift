@@ -15,7 +15,7 @@ package struct QueueProgress: Equatable, Sendable {
     private(set) var expired: Int64 = 0
 
     init(start: Int64) {
-        self.start = start
+        self.start = max(0, start)
     }
 
     /// Everything below is settled.
@@ -46,13 +46,13 @@ package struct QueueProgress: Equatable, Sendable {
         switch change {
         case .began: break  // Made with it.
         case .acked(let ranges):
-            for range in ranges { acked += settle(range) }
+            for range in ranges { acked &+= settle(range) }
         case .expired(let below):
-            if below > start { expired += settle(start..<below) }
+            if below > start { expired &+= settle(start..<below) }
         case .restored(let ranges, let acked, let expired):
             for range in ranges { _ = settle(range) }
-            self.acked += acked
-            self.expired += expired
+            self.acked &+= acked
+            self.expired &+= expired
         case .delayed(let ranges, let due):
             for offset in ranges.lazy.joined() where !settled.contains(offset) {
                 delays[offset] = due
