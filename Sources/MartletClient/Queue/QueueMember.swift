@@ -157,23 +157,24 @@ final class QueueMember: Sendable {
 
     // MARK: - Taking
 
-    private static let waitMilliseconds: UInt32 = 5_000
+    private static let waitMax = Duration.seconds(5)
 
     private func take() async throws {
         var topics: [TopicID: TopicMetadata] = [:]
+        // A lease counts from before the wait: most of it must be left behind that.
+        let wait = min(Self.waitMax, configuration.lease / 3)
         while let room = await ledger.room(of: configuration.window) {
             var request = ReceiveRequest()
             request.group = configuration.group
             request.member = member
             request.maxRecords = UInt32(clamping: room)
             request.leaseMilliseconds = configuration.lease.wire
-            request.maxWaitMilliseconds = Self.waitMilliseconds
+            request.maxWaitMilliseconds = wait.millisecondsClamped
             let asked = now
             let reply: ReceiveReply
             do {
                 reply = try await port.call(
-                    request, isRepeatable: true,
-                    extraTime: .milliseconds(Int64(Self.waitMilliseconds)), facts: facts)
+                    request, isRepeatable: true, extraTime: wait, facts: facts)
             } catch let error as MartletError where error.code == .fencedMember {
                 try await join()
                 continue
