@@ -19,6 +19,10 @@ extension Coordinator {
             let isFree =
                 partition.owner == nil
                 || (limits.plantedBug == .grantBeforeRelease && partition.owner != id)
+            if !isFree, partition.owner != id, group.isUntold(key, partition) {
+                // It was the owner's for a moment, and the owner never knew.
+                records.append(.freed(group: name, key))
+            }
             guard isFree, partition.epoch < Int32.max else { continue }
             let keepsEpoch = limits.plantedBug == .keepEpoch && partition.epoch > 0
             records.append(
@@ -62,6 +66,11 @@ extension Coordinator {
             return []
         }
         activity.sessions = activity.sessions.filter { state.members[$0.key] != nil }
+        activity.told = activity.told.filter { state.members[$0.key] != nil }
+        for id in state.members.keys
+        where fresh.remove(MemberKey(group: name, member: id)) != nil {
+            activity.told[id] = [:]
+        }
         var views: [MemberID: [TopicPartition: Int32]] = [:]
         var handovers: [TopicPartition: Int64] = [:]
         for (key, partition) in state.partitions {
@@ -89,6 +98,20 @@ extension Coordinator {
         }
         groups[name]?.activity = activity
         return changed
+    }
+
+    /// What a member is about to be told.
+    package mutating func tell(_ name: String, _ id: MemberID) throws(GroupRefusal) -> MemberView {
+        let view = try view(name, id)
+        if let group = groups[name], var told = group.activity.told[id] {
+            told = told.filter { key, epoch in
+                let partition = group.state.partitions[key]
+                return partition?.owner == id && partition?.epoch == epoch
+            }
+            for owned in view.owned { told[owned.partition] = owned.epoch }
+            groups[name]?.activity.told[id] = told
+        }
+        return view
     }
 
     /// Members of a queue see all partitions of the topics that they want.
@@ -131,6 +154,14 @@ extension Coordinator {
         guard let partition = group.state.partitions[key], partition.owner == id,
             partition.epoch == epoch
         else { throw group.state.isPaused(key) ? .paused : .staleEpoch }
+    }
+}
+
+extension Group {
+    /// Whether the owner of a partition cannot know that it is.
+    fileprivate func isUntold(_ key: TopicPartition, _ partition: PartitionState) -> Bool {
+        guard let owner = partition.owner, let told = activity.told[owner] else { return false }
+        return told[key] != partition.epoch
     }
 }
 

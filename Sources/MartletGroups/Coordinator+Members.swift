@@ -1,7 +1,7 @@
 /// How members come, stay and go.
 extension Coordinator {
     /// A member joins, or says anew what it wants. The first member makes the group.
-    package func join(
+    package mutating func join(
         _ name: String, _ id: MemberID, _ member: Member, _ kind: GroupKind = .stream, at now: Now
     ) throws(GroupRefusal) -> [GroupRecord] {
         try check(member)
@@ -19,6 +19,7 @@ extension Coordinator {
             throw .limitReached("the group has \(members.count) members: no more are taken")
         }
         try checkRoom(for: member, beside: members.filter { $0.key != id && $0.key != former })
+        if members[id] == nil { fresh.insert(MemberKey(group: name, member: id)) }
         records.append(.joined(group: name, id, member, replaces: former))
         return records
     }

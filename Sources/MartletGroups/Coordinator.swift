@@ -12,6 +12,8 @@ package struct Coordinator: Sendable {
     var topics: [TopicID: TopicShape] = [:]
     /// Groups with something to settle.
     var unsettled: Set<String> = []
+    /// Members that joined just now.
+    var fresh: Set<MemberKey> = []
     /// Queue groups in which records became ready.
     var readyQueues: Set<String> = []
     /// The number of the last delivery of any queue. As those of views, none of an earlier start

@@ -23,6 +23,8 @@ import Testing
         var commits: [TopicPartition: Int64] = [:]
         /// The owner that the last check saw, with its epoch.
         var held: [TopicPartition: (owner: MemberID, epoch: Int32)] = [:]
+        /// What members have heard is theirs, ever.
+        var heard: [MemberID: [TopicPartition: Int32]] = [:]
         /// What the last step's member gave up.
         var released: [TopicPartition: Int32] = [:]
         var hasTimePassed = false
@@ -105,6 +107,7 @@ extension CoordinatorModelTests.Model {
     private mutating func heartbeat() {
         guard let id = someone(), var believer = believers[id] else { return }
         let view = harness.owned(id)
+        heard[id, default: [:]].merge(view) { max($0, $1) }
         let gone = believer.owned.filter { view[$0.key] != $0.value }
         released = random.chance(1, in: 3) ? [:] : gone
         if harness.heartbeat(id, released: released.map { ($0.key, $0.value) }) != nil {
@@ -112,7 +115,10 @@ extension CoordinatorModelTests.Model {
             return
         }
         for key in released.keys { believer.owned[key] = nil }
-        for (key, epoch) in harness.owned(id) { believer.owned[key] = epoch }
+        for (key, epoch) in harness.owned(id) {
+            believer.owned[key] = epoch
+            heard[id, default: [:]][key] = epoch
+        }
         believers[id] = believer
     }
 
@@ -205,7 +211,7 @@ extension CoordinatorModelTests.Model {
         _ key: TopicPartition, _ partition: PartitionState, _ state: GroupState
     ) {
         if let before = held[key], !hasTimePassed, state.members[before.owner] != nil,
-            released[key] != before.epoch
+            released[key] != before.epoch, heard[before.owner]?[key] == before.epoch
         {
             #expect(partition.owner == before.owner, "taken from who did not give it up")
         }

@@ -146,9 +146,10 @@ struct GroupHarness {
         }
     }
 
-    func owned(_ id: MemberID, group: String = "g") -> [TopicPartition: Int32] {
+    /// What the member hears.
+    mutating func owned(_ id: MemberID, group: String = "g") -> [TopicPartition: Int32] {
         do throws(GroupRefusal) {
-            let view = try coordinator.view(group, id)
+            let view = try coordinator.tell(group, id)
             return Dictionary(uniqueKeysWithValues: view.owned.map { ($0.partition, $0.epoch) })
         } catch {
             return [:]

@@ -19,6 +19,7 @@ import Testing
     private func joined() -> GroupHarness {
         var harness = harness()
         harness.join(first, .wanting())
+        _ = harness.owned(first)
         harness.join(second, .wanting())
         return harness
     }
@@ -188,5 +189,20 @@ import Testing
         member.sessionMilliseconds = 999
         #expect(harness.join(first, member) != nil)
         #expect(harness.join(first, .wanting([])) != nil)
+    }
+
+    @Test func `what a member never heard of it need not give up`() {
+        var harness = GroupHarness()
+        harness.topics([TopicShape("orders", 4)])
+        let (first, second) = (MemberID(1), MemberID(2))
+        harness.join(first, .wanting())
+        harness.join(second, .wanting())
+        #expect(harness.owned(first).count == 2 && harness.owned(second).count == 2)
+        // What it heard it has to give up, and after a restart nobody knows what it heard.
+        harness.join(MemberID(3), .wanting())
+        #expect(harness.owned(MemberID(3)).isEmpty)
+        harness.restart([TopicShape("orders", 4)])
+        harness.join(MemberID(4), .wanting())
+        #expect(harness.owned(MemberID(4)).isEmpty)
     }
 }

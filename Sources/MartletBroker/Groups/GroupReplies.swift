@@ -6,10 +6,10 @@ import MartletWire
 /// What the coordinator knows, as it is told on the wire.
 extension HeartbeatReply {
     /// What a member owns.
-    static func view(_ coordinator: Coordinator, _ key: MemberKey) -> HeartbeatReply {
+    static func view(_ coordinator: inout Coordinator, _ key: MemberKey) -> HeartbeatReply {
         do throws(GroupRefusal) {
             return HeartbeatReply(
-                try coordinator.view(key.group, key.member), coordinator.topicName)
+                try coordinator.tell(key.group, key.member), coordinator.topicName)
         } catch {
             return HeartbeatReply(error: error.code, message: error.text)
         }

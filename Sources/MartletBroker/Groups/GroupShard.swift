@@ -276,7 +276,7 @@ final class GroupShard: AppendRetry, Sendable {
             effects.woken +=
                 state.receivers.removeValue(forKey: key.group)?.values.map(\.self) ?? []
             guard let heartbeat = state.parked.removeValue(forKey: key) else { continue }
-            let reply = HeartbeatReply.view(state.coordinator, key)
+            let reply = HeartbeatReply.view(&state.coordinator, key)
             effects.told.append { failure in heartbeat.answer(reply, failure) }
         }
         effects.end = state.end

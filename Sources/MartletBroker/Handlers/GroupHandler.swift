@@ -83,7 +83,7 @@ struct GroupHandler: Sendable {
             // Only its last heartbeat waits.
             if let earlier = state.parked.removeValue(forKey: key) { earlier.supersede() }
             guard view.revision == message.revision, wait > 0 else {
-                return HeartbeatReply.view(state.coordinator, key)
+                return HeartbeatReply.view(&state.coordinator, key)
             }
             let parked = ParkedHeartbeat(request, key, shard, deadline: deadline)
             state.parked[key] = parked

@@ -50,9 +50,15 @@ enum BenchClientCommands {
                 FlagSpec(
                     "api", value: "WHICH", choices: BenchPlan.Interface.allCases.map(\.rawValue),
                     "batch (default) or record."),
+                FlagSpec("group", value: "NAME", "Read as this group, made for each pass."),
+                FlagSpec("queue", "The group is a queue: each record is acked by itself."),
+                FlagSpec("members", value: "N", "Members of the group; 1."),
             ],
             examples: [
-                ExampleSpec("martlet bench consume --size 100 --api record", "Record by record")
+                ExampleSpec(
+                    "martlet bench consume --size 100 --bytes 200MiB --group q --queue --members 8",
+                    "Acks of a queue"),
+                ExampleSpec("martlet bench consume --size 100 --api record", "Record by record"),
             ])
     ) { context in
         let plan = try BenchPlan(.consume, context)

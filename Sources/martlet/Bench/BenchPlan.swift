@@ -19,6 +19,13 @@ struct BenchPlan: Sendable {
         case batch, record
     }
 
+    /// Members of a group instead of a plain consumer.
+    struct Sharing: Sendable {
+        let group: String
+        let isQueue: Bool
+        let members: Int
+    }
+
     var kind: Kind
     /// Bytes of a value.
     var size = 1024
@@ -39,6 +46,7 @@ struct BenchPlan: Sendable {
     var bufferBytes = 64 << 20
     var spread = Spread.even
     var interface = Interface.batch
+    var sharing: Sharing?
     var keepsTopic = false
 
     init(_ kind: Kind) {
@@ -64,6 +72,11 @@ struct BenchPlan: Sendable {
             "bufferBytes": JSONValue(bufferBytes), "spread": .string(spread.rawValue),
         ]
         if kind == .consume { object["api"] = .string(interface.rawValue) }
+        if let sharing {
+            object["group"] = .string(sharing.group)
+            object["queue"] = .boolean(sharing.isQueue)
+            object["members"] = JSONValue(sharing.members)
+        }
         return .object(object)
     }
 }
@@ -103,6 +116,12 @@ extension BenchPlan {
         spread = flags.value("spread").flatMap { Spread(rawValue: $0) } ?? .even
         interface = flags.value("api").flatMap { Interface(rawValue: $0) } ?? .batch
         keepsTopic = flags.has("keep")
+        let members = Int(try integer("members", 1...1_000, 1))
+        if let group = flags.value("group") {
+            sharing = Sharing(group: group, isQueue: flags.has("queue"), members: members)
+        } else if flags.has("queue") || flags.has("members") {
+            throw ToolError.usage("--queue and --members need --group NAME")
+        }
         // One at a time, or paced, would take for ever to move gigabytes.
         let isThroughput = rate == nil && inFlight == nil
         bytes = try flags.bytes("bytes") ?? (isThroughput ? 2 << 30 : 0)

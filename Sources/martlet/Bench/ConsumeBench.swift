@@ -13,13 +13,6 @@ struct ConsumeBench: Sendable {
         self.client = client
     }
 
-    /// What reading every record comes to; the sums keep the loop honest.
-    private struct Sums {
-        var records: Int64 = 0
-        var bytes: Int64 = 0
-        var lastBytes: UInt64 = 0
-    }
-
     func run() async throws -> BenchResult {
         try await BenchTopic.with(plan, client) { topic in
             let records = try await client.withProducer(plan.producerConfiguration) { producer in
@@ -60,7 +53,11 @@ struct ConsumeBench: Sendable {
     /// From the making of a consumer to the last record.
     private func pass(
         _ topic: String, _ records: Int64, _ latency: inout LatencyHistogram
-    ) async throws -> Sums {
+    ) async throws -> RecordSums {
+        if let sharing = plan.sharing {
+            return try await GroupBench(plan: plan, client: client, sharing: sharing)
+                .pass(topic, records)
+        }
         let configuration = ConsumerConfiguration(topic: topic, start: .earliest)
         return try await client.withConsumer(configuration) { consumer in
             switch plan.interface {
@@ -72,37 +69,24 @@ struct ConsumeBench: Sendable {
 
     private func readBatches(
         _ consumer: Consumer, _ records: Int64, _ latency: inout LatencyHistogram
-    ) async throws -> Sums {
-        var sums = Sums()
+    ) async throws -> RecordSums {
+        var sums = RecordSums()
         var asked = clock.monotonicNanoseconds()
         for try await batch in consumer.batches {
             latency.record(nanoseconds: clock.monotonicNanoseconds() - asked)
-            for record in batch { Self.add(record, &sums) }
+            for record in batch { sums.add(record) }
             if sums.records >= records { break }
             asked = clock.monotonicNanoseconds()
         }
         return sums
     }
 
-    private func readRecords(_ consumer: Consumer, _ records: Int64) async throws -> Sums {
-        var sums = Sums()
+    private func readRecords(_ consumer: Consumer, _ records: Int64) async throws -> RecordSums {
+        var sums = RecordSums()
         for try await record in consumer.records {
-            Self.add(record, &sums)
+            sums.add(record)
             if sums.records >= records { break }
         }
         return sums
-    }
-
-    @inline(__always)
-    private static func add(_ record: borrowing ConsumedRecord, _ sums: inout Sums) {
-        sums.records &+= 1
-        if let key = record.key {
-            sums.bytes &+= Int64(key.byteCount)
-            sums.lastBytes &+= key.lastByte
-        }
-        if let value = record.value {
-            sums.bytes &+= Int64(value.byteCount)
-            sums.lastBytes &+= value.lastByte
-        }
     }
 }
