@@ -18,6 +18,7 @@ need_for_tests() {
     need promtool prometheus
     need strace strace
     need mkfs.ext4 e2fsprogs
+    need mkfs.xfs xfsprogs
     need gcc gcc
     need python3 python3
     need ip iproute2

@@ -18,10 +18,22 @@ import Testing
             "/usr/bin/gcc", ["-O1", "-o", Programs.powerCut, Programs.powerCutSource])
         try #require(compiled.ending == .exited(0), "\(compiled.errors)")
         try Self.run("power-cut", kills: 10)
+        guard Self.knowsXFS else {
+            Console.skipped("power-cut-xfs", "the kernel has no XFS")
+            return
+        }
+        try Self.run("power-cut-xfs", kills: 5)
     }
 
     @Test func `members killed over and over lose nothing, or handle nothing twice`() throws {
         try Self.run("member-kills", kills: 50)
+    }
+
+    private static var knowsXFS: Bool {
+        guard let systems = try? Programs.run("/bin/cat", ["/proc/filesystems"]) else {
+            return false
+        }
+        return systems.output.split(separator: "\n").contains("\txfs")
     }
 
     private static var hasLoopDevices: Bool { unsafe access("/dev/loop-control", F_OK) == 0 }

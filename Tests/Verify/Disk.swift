@@ -20,20 +20,29 @@ struct PlainDisk: Disk {
     func remove() {}
 }
 
-/// An ext4 file system in an image, mounted by loop device. `EXT4_IOC_SHUTDOWN` without a log flush
-/// drops everything that was not synced, and the broker does nothing more, as in a power cut.
+/// A file system in an image, mounted by loop device. `EXT4_IOC_SHUTDOWN`, which XFS knows by the same
+/// number, without a log flush drops everything that was not synced, and the broker does nothing more,
+/// as in a power cut.
 struct LoopDisk: Disk {
+    enum Kind {
+        case ext4
+        case xfs
+    }
+
     let image: String
     let mount: String
     let tool: String
 
-    init(work: String, tool: String) throws {
+    init(_ kind: Kind, work: String, tool: String) throws {
         image = "\(work)/disk.img"
         mount = "\(work)/disk"
         self.tool = tool
         try Self.run("/bin/mkdir", ["-p", mount])
         try Self.run("/usr/bin/truncate", ["-s", "4G", image])
-        try Self.run("/sbin/mkfs.ext4", ["-q", "-F", image])
+        switch kind {
+        case .ext4: try Self.run("/sbin/mkfs.ext4", ["-q", "-F", image])
+        case .xfs: try Self.run("/sbin/mkfs.xfs", ["-q", "-f", image])
+        }
         try attach()
     }
 

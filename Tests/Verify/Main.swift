@@ -3,7 +3,7 @@ import MartletClient
 import MartletSystem
 import MartletTestSupport
 
-/// `martlet-verify crash-loop|power-cut|member-kills [--kills N] [--seed N] [--bin DIR] [--work DIR]`
+/// `martlet-verify crash-loop|power-cut|power-cut-xfs|member-kills [--kills N] [--seed N] [--bin DIR] [--work DIR]`
 ///
 /// Drives a real `martletd` with idempotent producers, takes it down at random moments, brings it
 /// back, and holds everything that readers see against everything that was acknowledged. The
@@ -61,6 +61,8 @@ struct Options: Sendable {
         case crashLoop = "crash-loop"
         /// The file system is shut down without its journal: what was not synced is gone.
         case powerCut = "power-cut"
+        /// The same on XFS.
+        case powerCutXFS = "power-cut-xfs"
         /// `kill -9` of members of a group; the broker stays.
         case memberKills = "member-kills"
     }
@@ -76,7 +78,7 @@ struct Options: Sendable {
     init(_ arguments: [String]) throws {
         guard arguments.count >= 2, let fault = Fault(rawValue: arguments[1]) else {
             throw VerifyError(
-                "usage: martlet-verify crash-loop|power-cut|member-kills [--kills N] [--seed N] [--bin DIR] [--work DIR] [--lanes N]"
+                "usage: martlet-verify crash-loop|power-cut|power-cut-xfs|member-kills [--kills N] [--seed N] [--bin DIR] [--work DIR] [--lanes N]"
             )
         }
         self.fault = fault
