@@ -67,9 +67,9 @@ extension Coordinator {
         }
         activity.sessions = activity.sessions.filter { state.members[$0.key] != nil }
         activity.told = activity.told.filter { state.members[$0.key] != nil }
-        for id in state.members.keys
-        where fresh.remove(MemberKey(group: name, member: id)) != nil {
-            activity.told[id] = [:]
+        if let key = fresh, key.group == name, state.members[key.member] != nil {
+            activity.told[key.member] = [:]
+            fresh = nil
         }
         var views: [MemberID: [TopicPartition: Int32]] = [:]
         var handovers: [TopicPartition: Int64] = [:]

@@ -19,7 +19,7 @@ extension Coordinator {
             throw .limitReached("the group has \(members.count) members: no more are taken")
         }
         try checkRoom(for: member, beside: members.filter { $0.key != id && $0.key != former })
-        if members[id] == nil { fresh.insert(MemberKey(group: name, member: id)) }
+        if members[id] == nil { fresh = MemberKey(group: name, member: id) }
         records.append(.joined(group: name, id, member, replaces: former))
         return records
     }

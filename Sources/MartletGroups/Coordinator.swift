@@ -12,8 +12,9 @@ package struct Coordinator: Sendable {
     var topics: [TopicID: TopicShape] = [:]
     /// Groups with something to settle.
     var unsettled: Set<String> = []
-    /// Members that joined just now.
-    var fresh: Set<MemberKey> = []
+    /// Who joined with the last join; views take note of it. One is enough: what is refused or cut
+    /// short only leaves somebody of whom nobody knows.
+    var fresh: MemberKey?
     /// Queue groups in which records became ready.
     var readyQueues: Set<String> = []
     /// The number of the last delivery of any queue. As those of views, none of an earlier start

@@ -81,6 +81,16 @@ extension QueuePartitionLine {
     }
 }
 
+extension CommitResult {
+    /// nil: it was taken.
+    init(_ refusal: GroupRefusal?) {
+        self.init()
+        guard let refusal else { return }
+        error = refusal.code
+        message = WireLimits.clip(refusal.text)
+    }
+}
+
 extension GroupRefusal {
     var code: ErrorCode {
         switch self {

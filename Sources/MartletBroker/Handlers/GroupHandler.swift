@@ -107,28 +107,26 @@ struct GroupHandler: Sendable {
         let message = request.message
         let member = message.member == .zero ? nil : MemberID(message.member)
         let at = services.clock.wallMilliseconds()
-        let results = CommitResults()
+        let results = Carried<[CommitResult]>([])
         run(request, message.group) { coordinator, _ throws(GroupRefusal) in
             if let member {
                 try coordinator.takeCommit(message.group, member, number: message.number)
             }
-            results.values = []
+            results.value = []
             var records: [GroupRecord] = []
             for entry in message.entries {
-                var result = CommitResult()
                 do throws(GroupRefusal) {
                     records.append(
                         try coordinator.commit(message.group, member, entry.commit(at: at)))
+                    results.value.append(CommitResult())
                 } catch {
-                    result.error = error.code
-                    result.message = WireLimits.clip(error.text)
+                    results.value.append(CommitResult(error))
                 }
-                results.values.append(result)
             }
             return records
         } _: {
             var reply = CommitOffsetsReply()
-            reply.results = results.values
+            reply.results = results.value
             return reply
         }
     }
@@ -239,13 +237,6 @@ struct GroupHandler: Sendable {
     private func isAllowed(_ name: String) -> Bool {
         TopicMetadata.problem(withName: name, isInternal: false) == nil
     }
-}
-
-/// The results of a commit's entries, made under the shard's lock and read there.
-// Sendable: touched only by the two steps of one command, which run one after the other under the
-// lock of their shard.
-private final class CommitResults: @unchecked Sendable {
-    var values: [CommitResult] = []
 }
 
 extension CommitEntry {

@@ -31,7 +31,7 @@ struct QueueHandler: Sendable {
         let id = MemberID(message.member)
         let wanted = Coordinator.Wanted(
             records: Int(message.maxRecords), leaseMilliseconds: message.leaseMilliseconds)
-        let bounds = bounds(for: id)
+        let bounds = self.bounds
         shard.run(receive.request) { coordinator, _ throws(GroupRefusal) in
             try coordinator.receive(message.group, id, wanted, bounds: bounds)
         } _: { state, now throws(GroupRefusal) in
@@ -51,7 +51,7 @@ struct QueueHandler: Sendable {
         }
     }
 
-    private func bounds(for id: MemberID) -> @Sendable (TopicPartition) -> Range<Int64>? {
+    private var bounds: @Sendable (TopicPartition) -> Range<Int64>? {
         { key in
             guard let view = log(of: key)?.view else { return nil }
             return view.logStart..<max(view.logStart, view.highWatermark)
@@ -77,27 +77,19 @@ struct QueueHandler: Sendable {
         } catch {
             return request.reply(error.code, error.text)
         }
-        let refusals = Refusals()
+        let refusals = Carried<[Int: GroupRefusal]>([:])
         shard.run(request) { coordinator, now throws(GroupRefusal) in
             let outcome = try coordinator.settle(message.group, settlements, at: now)
-            refusals.values = outcome.refusals
+            refusals.value = outcome.refusals
             return outcome.records
         } _: { state, now throws(GroupRefusal) in
-            let taken = settlements.indices.filter { refusals.values[$0] == nil }
+            let taken = settlements.indices.filter { refusals.value[$0] == nil }
             state.coordinator.follow(message.group, taken.map { settlements[$0] }, at: now)
             var reply = SettleReply()
-            reply.results = settlements.indices.map { CommitResult(refusals.values[$0]) }
+            reply.results = settlements.indices.map { CommitResult(refusals.value[$0]) }
             return reply
         }
     }
-}
-
-/// Which settlements of a request are refused, by their place; made under the shard's lock and read
-/// there.
-// Sendable: touched only by the two steps of one command, which run one after the other under the
-// lock of their shard.
-private final class Refusals: @unchecked Sendable {
-    var values: [Int: GroupRefusal] = [:]
 }
 
 extension Coordinator.Settlement {
@@ -115,15 +107,6 @@ extension Coordinator.Settlement {
             partition: TopicPartition(entry.topic, entry.partition),
             range: entry.range.from..<max(entry.range.from, entry.range.to),
             number: entry.delivery, verb: verb)
-    }
-}
-
-extension CommitResult {
-    init(_ refusal: GroupRefusal?) {
-        self.init()
-        guard let refusal else { return }
-        error = refusal.code
-        message = WireLimits.clip(refusal.text)
     }
 }
 

@@ -1,6 +1,3 @@
-import MartletSystem
-import Synchronization
-
 /// Calls an application's handler with the records of a member.
 final class GroupHandlers: Sendable {
     typealias Handler = @Sendable (ConsumedRecord) async throws -> Void
@@ -17,18 +14,11 @@ final class GroupHandlers: Sendable {
         case dropped
     }
 
-    private struct End {
-        var hasCome = false
-        var error: (any Error)?
-    }
-
     private let feed: GroupFeed
     private let handling: GroupHandling
     private let handler: Handler
     private let lanes: HandlerLanes<Item>
-    private let end = Mutex(End())
-    /// Nothing more is handled, but for what has begun.
-    let stopped = Promise<Void>()
+    let end = HandlersEnd()
 
     init(_ feed: GroupFeed, _ handling: GroupHandling, _ handler: @escaping Handler) {
         self.feed = feed
@@ -37,19 +27,9 @@ final class GroupHandlers: Sendable {
         lanes = HandlerLanes(window: handling.window)
     }
 
-    /// Why it ended; nil: the consumer was closed.
-    var error: (any Error)? { end.withLock { $0.error } }
-
     /// No handler begins any more. The first reason counts.
     func stop(_ error: (any Error)?) {
-        let isFirst = end.withLock { end in
-            if end.hasCome { return false }
-            end = End(hasCome: true, error: error)
-            return true
-        }
-        guard isFirst else { return }
-        lanes.finish()
-        stopped.succeed(())
+        end.come(error) { lanes.finish() }
     }
 
     /// Takes records and has them handled. Returns when it was stopped and no handler runs.

@@ -74,7 +74,7 @@ extension MartletClient {
             // Not cancelled with this one: what handlers have begun they may end.
             let work = Task { await TaskPool.use { await handlers.run() } }
             await withTaskCancellationHandler {
-                await handlers.stopped.settled()
+                await handlers.end.stopped.settled()
             } onCancel: {
                 handlers.stop(CancellationError())
             }
@@ -82,7 +82,7 @@ extension MartletClient {
             await consumer.close()
             work.cancel()
             await work.value
-            if let error = handlers.error { throw error }
+            if let error = handlers.end.error { throw error }
         }
     }
 

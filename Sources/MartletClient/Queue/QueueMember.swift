@@ -1,7 +1,6 @@
 import MartletFormat
 import MartletSystem
 import MartletWire
-import Synchronization
 
 /// A member of a queue group: takes records, has them handled, and says what became of them.
 final class QueueMember: Sendable {
@@ -12,11 +11,6 @@ final class QueueMember: Sendable {
         let delivered: DeliveredRange
     }
 
-    private struct End {
-        var hasCome = false
-        var error: (any Error)?
-    }
-
     private let configuration: QueueConfiguration
     private let context: ConnectionContext
     private let port: RequestPort
@@ -25,8 +19,7 @@ final class QueueMember: Sendable {
     private let member = GroupCore.newMember()
     private let ledger = QueueLedger()
     private let lanes = HandlerLanes<Item>(window: .max)
-    private let end = Mutex(End())
-    private let stopped = Promise<Void>()
+    private let end = HandlersEnd()
     private let finished = Promise<Void>()
 
     init(
@@ -37,7 +30,7 @@ final class QueueMember: Sendable {
         self.context = context
         self.handler = handler
         port = RequestPort(context)
-        reader = QueueReader(port: port, context: context)
+        reader = QueueReader(port: port)
     }
 
     private var now: Int64 { context.clock.monotonicNanoseconds() }
@@ -61,7 +54,7 @@ final class QueueMember: Sendable {
         let handling = Task { await TaskPool.use { await self.handle() } }
         let saying = task(say)
         await withTaskCancellationHandler {
-            await stopped.settled()
+            await end.stopped.settled()
         } onCancel: {
             stop(CancellationError())
         }
@@ -79,20 +72,13 @@ final class QueueMember: Sendable {
         for task in [taking] + living { await task.value }
         await leave()
         await port.close()
-        if let error = end.withLock({ $0.error }) { throw error }
+        if let error = end.error { throw error }
     }
 
     /// Nothing more is taken, and no handler begins. The first reason counts; nil: the client is
     /// closed.
     func stop(_ error: (any Error)?) {
-        let isFirst = end.withLock { end in
-            if end.hasCome { return false }
-            end = End(hasCome: true, error: error)
-            return true
-        }
-        guard isFirst else { return }
-        lanes.finish()
-        stopped.succeed(())
+        end.come(error) { lanes.finish() }
     }
 
     /// For the client's end.

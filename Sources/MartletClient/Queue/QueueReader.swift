@@ -5,7 +5,6 @@ import MartletWire
 /// Reads the records that were handed to a member of a queue, checked as for any consumer.
 struct QueueReader: Sendable {
     let port: RequestPort
-    let context: ConnectionContext
 
     /// Bytes of one fetch; its first batch may be larger.
     private static let bytesMax: UInt32 = 1 << 20
