@@ -272,6 +272,13 @@ extension Broker {
         registry.gauge("martlet_broker_writable", "1 when producers are served.") {
             services.engine.isWritable ? 1 : 0
         }
+        let space = services.engine.space
+        registry.gauges(
+            "martlet_storage_disk_bytes", "Bytes of the file system that holds the data."
+        ) { space.space.map { [([], Double($0.total))] } ?? [] }
+        registry.gauges(
+            "martlet_storage_disk_available_bytes", "Bytes of it that the broker may still take."
+        ) { space.space.map { [([], Double($0.available))] } ?? [] }
         GroupMetrics.register(services.groups, services.lag, registry)
     }
 }

@@ -30,7 +30,7 @@ enum CommandTree {
         commands: [
             TopicCommands.group, GroupCommands.group, ProduceCommand.command, TailCommand.command,
             OffsetsCommand.command, StatusCommand.command, DoctorCommand.command,
-            CheckCommands.group,
+            CheckCommands.group, GenerateCommands.group,
             BackupCommands.backup, BackupCommands.restore, DumpCommands.group, BenchCommands.group,
             CheckConfigCommand.command,
             CompletionCommand.command, HelpCommand.command, VersionCommand.command,
