@@ -54,6 +54,12 @@ int martlet_terminal_width(int fd) {
     return size.ws_col;
 }
 
+int martlet_terminal_height(int fd) {
+    struct winsize size;
+    if (ioctl(fd, TIOCGWINSZ, &size) != 0) return 0;
+    return size.ws_row;
+}
+
 char *const *martlet_environment(void) { return environ; }
 
 void *martlet_allocate(size_t alignment, size_t size) {

@@ -59,6 +59,12 @@ package struct StandardStream: Sendable {
         return columns > 0 ? Int(columns) : nil
     }
 
+    /// Rows of the terminal; nil when there is none.
+    package var terminalHeight: Int? {
+        let rows = martlet_terminal_height(descriptor)
+        return rows > 0 ? Int(rows) : nil
+    }
+
     private func waitUntilWritable() throws(SystemError) {
         var request = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
         try SystemCall.check("poll") { unsafe poll(&request, 1, -1) }

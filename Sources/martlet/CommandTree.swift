@@ -29,7 +29,8 @@ enum CommandTree {
         ],
         commands: [
             TopicCommands.group, GroupCommands.group, ProduceCommand.command, TailCommand.command,
-            OffsetsCommand.command, StatusCommand.command, DoctorCommand.command,
+            OffsetsCommand.command, StatusCommand.command, TopCommand.command,
+            DoctorCommand.command,
             CheckCommands.group, GenerateCommands.group,
             BackupCommands.backup, BackupCommands.restore, DumpCommands.group, BenchCommands.group,
             CheckConfigCommand.command,

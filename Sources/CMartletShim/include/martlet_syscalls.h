@@ -14,8 +14,9 @@ int martlet_write_errors(int fd);
 int martlet_accept4(int fd, void *address, uint32_t *length, int flags);
 int martlet_fcntl_int(int fd, int command, int argument);
 int martlet_getrandom(void *buffer, size_t length);
-// Columns of the terminal behind fd; 0 when it is none or does not tell.
+// Columns and rows of the terminal behind fd; 0 when it is none or does not tell.
 int martlet_terminal_width(int fd);
+int martlet_terminal_height(int fd);
 char *const *martlet_environment(void);
 // Memory that nobody has yet; NULL when the system refuses it. It goes back with martlet_free.
 void *martlet_allocate(size_t alignment, size_t size);

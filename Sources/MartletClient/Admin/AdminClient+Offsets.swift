@@ -47,6 +47,33 @@ extension AdminClient {
         return result
     }
 
+    /// The high watermarks of all partitions of topics, in few requests. What cannot be read now,
+    /// such as a topic that was just deleted, is left out.
+    package func highWatermarks(_ topics: [TopicListing]) async throws -> [TopicPartition: Int64] {
+        let wanted = topics.flatMap { topic in
+            let id = TopicID(topic.id) ?? .zero
+            return (0..<Int32(clamping: topic.partitions)).map { number in
+                (TopicPartition(topic.name, number), ListOffsetsEntry(id, number, .latest))
+            }
+        }
+        var result: [TopicPartition: Int64] = [:]
+        var rest = wanted[...]
+        while !rest.isEmpty {
+            let part = rest.prefix(WireLimits.partitionsPerRequestMax)
+            rest = rest.dropFirst(part.count)
+            var request = ListOffsetsRequest()
+            request.entries = part.map(\.1)
+            let reply = try await port.call(request, isRepeatable: true)
+            guard reply.results.count == part.count else {
+                throw MartletError.protocolError("The offsets reply has another length.")
+            }
+            for (asked, found) in zip(part, reply.results) where found.error == .none {
+                result[asked.0] = found.offset
+            }
+        }
+        return result
+    }
+
     /// Deletes old records: raises the log start of partitions.
     ///
     /// - Parameters:

@@ -88,15 +88,16 @@ struct AlertRules {
                 "The oldest record that it has not handled is at least "
                     + "{{ $value | humanizeDuration }} old, and it gets older.",
                 type: "`martlet group describe {{ $labels.group }}` shows which partitions wait, "
-                    + "and for which member."),
+                    + "and for which member; `martlet top` shows whether it handles anything."),
             AlertRule(
                 "MartletGroupLagGrows", .warning, for: "10m",
                 when: "martlet_group_lag_records > \(thresholds.lagRecords) "
                     + "and delta(martlet_group_lag_records[10m]) > 0",
                 "Group {{ $labels.group }} is slower than topic {{ $labels.topic }}.",
                 "{{ $value | humanize }} records are not handled, and it becomes more.",
-                type: "`martlet group describe {{ $labels.group }}` shows whether all partitions "
-                    + "have a member; when all work at their limit, add some."),
+                type: "`martlet top` shows what comes in and what the group handles: when its "
+                    + "members work at their limit, add some; "
+                    + "`martlet group describe {{ $labels.group }}` shows what each has."),
             AlertRule(
                 "MartletGroupFarBehind", .critical, for: "5m",
                 when: "martlet_group_lag_seconds > \(critical) "

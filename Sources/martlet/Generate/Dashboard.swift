@@ -139,7 +139,7 @@ enum Dashboard {
             [("sum(martlet_group_members\(chosen))", "members")]),
         DashboardPanel(
             "Groups behind",
-            "Groups with records that are not handled. `martlet group list` shows them.",
+            "Groups with records that are not handled. `martlet top` shows them.",
             as: .stat,
             [
                 (
