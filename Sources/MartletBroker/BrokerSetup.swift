@@ -28,6 +28,10 @@ package struct BrokerSetup: Sendable {
 
     package init(_ configuration: BrokerConfiguration) {
         self.configuration = configuration
+        #if DEBUG
+            groupLimits.plantedBug = CurrentProcess.environment["MARTLET_PLANT"]
+                .flatMap { PlantedGroupBug(rawValue: $0) }
+        #endif
     }
 
     /// A clock whose jumps are time that passes, not a process that stood still.

@@ -49,7 +49,9 @@ extension BrokerConfiguration {
     }
 
     /// Variables that begin with `MARTLET_` and are no keys.
-    static let otherVariables = ["MARTLET_SERVER", "MARTLET_FAILPOINT", "MARTLET_SEED"]
+    static let otherVariables = [
+        "MARTLET_SERVER", "MARTLET_FAILPOINT", "MARTLET_SEED", "MARTLET_PLANT",
+    ]
     static let otherVariablePrefixes = ["MARTLET_FUZZ_"]
 
     /// Whether a container platform made the variable, for a service whose name begins with

@@ -29,6 +29,11 @@ import Testing
         try Self.run("member-kills", kills: 50)
     }
 
+    /// And each of the bugs that are planted is found in them.
+    @Test func `histories of groups under kills, pauses and storms hold every invariant`() throws {
+        try Self.run("history", ["--seconds", "15", "--controls", "1"])
+    }
+
     private static var knowsXFS: Bool {
         guard let systems = try? Programs.run("/bin/cat", ["/proc/filesystems"]) else {
             return false
@@ -39,11 +44,15 @@ import Testing
     private static var hasLoopDevices: Bool { unsafe access("/dev/loop-control", F_OK) == 0 }
 
     private static func run(_ fault: String, kills: Int) throws {
+        try run(fault, ["--kills", "\(kills)"])
+    }
+
+    private static func run(_ fault: String, _ arguments: [String]) throws {
         let seed = UInt64.random(in: 0..<1_000_000)
         let finished = try Programs.run(
             Programs.verify,
-            [
-                fault, "--kills", "\(kills)", "--seed", "\(seed)", "--bin", Programs.folder,
+            [fault] + arguments + [
+                "--seed", "\(seed)", "--bin", Programs.folder,
                 "--work", "/tmp/martlet-\(fault)-\(getpid())",
             ], seconds: 900)
         Console.line(finished.output)

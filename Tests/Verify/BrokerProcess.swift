@@ -11,6 +11,8 @@ final class BrokerProcess {
     private var child: ChildProcess?
     private(set) var listen = "127.0.0.1:0"
     private var admin = "127.0.0.1:0"
+    /// A bug that it has on purpose.
+    var plant: String?
 
     init(bin: String, data: String, work: String) {
         self.bin = bin
@@ -22,13 +24,13 @@ final class BrokerProcess {
     func start() throws {
         _ = unsafe unlink(readyFile)
         // Two, also on a small machine: so that connections of different queues meet in one log.
-        let environment = ["MARTLET_STORAGE_IO_QUEUES": "2"]
+        var environment = CurrentProcess.environment
+        environment["MARTLET_STORAGE_IO_QUEUES"] = "2"
+        environment["MARTLET_PLANT"] = plant
         let child = try ChildProcess(
             "\(bin)/martletd",
             ["--data", data, "--listen", listen, "--admin", admin, "--ready-file", readyFile],
-            // A bug that is planted is the client's: the broker takes no name that it does not know.
-            environment: CurrentProcess.environment.filter { $0.key != "MARTLET_PLANT" }
-                .merging(environment) { $1 })
+            environment: environment)
         self.child = child
         for _ in 0..<6_000 {
             if let text = readReady() {

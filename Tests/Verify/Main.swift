@@ -3,7 +3,8 @@ import MartletClient
 import MartletSystem
 import MartletTestSupport
 
-/// `martlet-verify crash-loop|power-cut|power-cut-xfs|member-kills [--kills N] [--seed N] [--bin DIR] [--work DIR]`
+/// `martlet-verify crash-loop|power-cut|power-cut-xfs|member-kills|history
+/// [--kills N] [--seconds N] [--controls 1] [--plant BUG] [--keep 1] [--seed N] [--bin DIR] [--work DIR]`
 ///
 /// Drives a real `martletd` with idempotent producers, takes it down at random moments, brings it
 /// back, and holds everything that readers see against everything that was acknowledged. The
@@ -21,6 +22,10 @@ struct Main {
                 try await Member(Array(CommandLine.arguments.dropFirst(2))).run()
                 exit(0)
             }
+            if CommandLine.arguments.dropFirst().first == "history-worker" {
+                try await HistoryWorker(Array(CommandLine.arguments.dropFirst(2))).run()
+                exit(0)
+            }
             options = try Options(CommandLine.arguments)
         } catch {
             Console.write("\(error)")
@@ -31,6 +36,12 @@ struct Main {
                 let verdict = try await MemberKills(options).run()
                 Console.write(verdict.summary)
                 exit(verdict.exitCode)
+            }
+            if options.fault == .history {
+                let verdict = try await History(options, plant: options.plant).run()
+                Console.write(verdict.summary)
+                guard options.hasControls, verdict.exitCode == 0 else { exit(verdict.exitCode) }
+                exit(try await HistoryControls(options: options).run() ? 0 : 1)
             }
             let verdict = try await Campaign(options).run()
             Console.write(verdict.summary)
@@ -65,10 +76,19 @@ struct Options: Sendable {
         case powerCutXFS = "power-cut-xfs"
         /// `kill -9` of members of a group; the broker stays.
         case memberKills = "member-kills"
+        /// All of it against groups, with a history of each process.
+        case history
     }
 
     var fault = Fault.crashLoop
     var kills = 30
+    var seconds = 15
+    /// A bug that broker or members have on purpose; debug builds only.
+    var plant: String?
+    /// Whether bugs are planted, too, each of which must be found.
+    var hasControls = false
+    /// The histories stay.
+    var keeps = false
     var seed: UInt64 = 1
     var bin = ".build/debug"
     var work = "/tmp/martlet-verify"
@@ -78,7 +98,7 @@ struct Options: Sendable {
     init(_ arguments: [String]) throws {
         guard arguments.count >= 2, let fault = Fault(rawValue: arguments[1]) else {
             throw VerifyError(
-                "usage: martlet-verify crash-loop|power-cut|power-cut-xfs|member-kills [--kills N] [--seed N] [--bin DIR] [--work DIR] [--lanes N]"
+                "usage: martlet-verify crash-loop|power-cut|power-cut-xfs|member-kills|history [--kills N] [--seconds N] [--controls 1] [--plant BUG] [--keep 1] [--seed N] [--bin DIR] [--work DIR] [--lanes N]"
             )
         }
         self.fault = fault
@@ -87,6 +107,10 @@ struct Options: Sendable {
             guard let value = rest.popFirst() else { throw VerifyError("\(flag) needs a value") }
             switch flag {
             case "--kills": kills = try Self.number(flag, value)
+            case "--seconds": seconds = try Self.number(flag, value)
+            case "--plant": plant = value
+            case "--controls": hasControls = try Self.number(flag, value) > 0
+            case "--keep": keeps = try Self.number(flag, value) > 0
             case "--seed": seed = UInt64(try Self.number(flag, value))
             case "--lanes": lanes = try Self.number(flag, value)
             case "--bin": bin = value

@@ -72,6 +72,7 @@ public struct GroupConsumerConfiguration: Sendable {
     /// handed, and may still commit. When they are lost (its last argument), others may have them
     /// already.
     public var onRevoke: RevokeHook?
+    package var trace: MemberTracer?
 
     /// - Parameters:
     ///   - group: the group's name.

@@ -32,6 +32,8 @@ struct CommitLine {
 
     var jobs = Fifo<Job>()
     var isSending = false
+    /// How many were sent.
+    var sent = 0
 }
 
 // How a member says how far it is.
@@ -112,11 +114,14 @@ extension GroupCore {
             return entry
         }
         commits.isSending = true
-        let incarnation = incarnation
+        commits.sent += 1
+        let (incarnation, number) = (incarnation, commits.sent)
+        traceSent(entries, number)
         connection.send(request, timeout: context.configuration.requestTimeout) {
             [weak self] outcome in
             guard let self else { return job.end(.closed("consumer")) }
             self.commits.isSending = false
+            self.traceAnswered(entries, number, outcome)
             if incarnation == self.incarnation {
                 self.commitAnswered(job, entries, outcome)
             } else {

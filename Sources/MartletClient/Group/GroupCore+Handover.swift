@@ -34,7 +34,13 @@ extension GroupCore {
         }
         // What is being given up is given up, also when it is the member's again: it comes back.
         let new = wanted.filter { held[$0.key] == nil }
-        for (key, committed) in new { held[key] = Held(key, committed) }
+        for (key, committed) in new {
+            held[key] = Held(key, committed)
+            trace(
+                .assigned(
+                    member: member.description, key.part, offset: committed.offset,
+                    finished: committed.finished.compactMap(\.range)))
+        }
         if !new.isEmpty {
             let keys = new.keys.sorted { $0.name < $1.name }
             steward.add { [weak self] in await self?.open(keys) }
@@ -336,6 +342,7 @@ extension GroupCore {
             var request = LeaveGroupRequest()
             request.group = core.configuration.group
             request.member = core.member
+            core.trace(.leaving(member: core.member.description))
             connection.send(request, timeout: core.context.configuration.requestTimeout) { _ in
                 done.succeed(())
             }

@@ -34,6 +34,7 @@ extension GroupCore {
         request.progressMilliseconds = configuration.progressTimeout.wire
         request.drainMilliseconds = (configuration.drainTimeout + Self.drainMargin).wire
         request.topics = configuration.topics.map { TopicNameItem($0) }
+        trace(.joining(member: member.description))
         let (sentAt, incarnation) = (bootNow, incarnation)
         connection.send(request, timeout: context.configuration.requestTimeout) {
             [weak self] outcome in
@@ -59,6 +60,7 @@ extension GroupCore {
             heartbeats = HeartbeatState()
             heartbeats.progress = UInt64(incarnation)
             hear(sentAt)
+            trace(.heard(member: member.description, asked: sentAt))
             watchSession(incarnation)
             events.post(.joined(member: member.description))
             joined.succeed(())
@@ -89,6 +91,9 @@ extension GroupCore {
         request.maxWaitMilliseconds = wait.millisecondsClamped
         let released = held.values.filter { $0.phase == .released }.map(\.key)
             .prefix(WireLimits.partitionsPerRequestMax)
+        for key in released {
+            trace(.releasing(member: member.description, key.part))
+        }
         request.released = released.map {
             OwnedPartition(topic: $0.topic, partition: $0.name.partition, epoch: $0.epoch)
         }
@@ -130,6 +135,7 @@ extension GroupCore {
             guard reply.error == .none else { return isRefused(reply) }
             attempts = 0
             hear(max(heartbeats.heardAt, beat.at))
+            trace(.heard(member: member.description, asked: beat.at))
             for key in beat.released where held[key]?.phase == .released { held[key] = nil }
             // One that left later knew at least as much.
             if beat.number > heartbeats.answered {

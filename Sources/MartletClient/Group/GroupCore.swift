@@ -105,6 +105,10 @@ final class GroupCore: @unchecked Sendable {
 
     var now: Int64 { context.clock.monotonicNanoseconds() }
 
+    func trace(_ event: @autoclosure () -> MemberTrace) {
+        if let trace = configuration.trace { trace(event()) }
+    }
+
     /// How long a broker that is away is waited for.
     var patience: Int64 {
         (configuration.deadline ?? context.configuration.deadline).nanosecondsClamped

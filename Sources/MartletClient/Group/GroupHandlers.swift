@@ -74,7 +74,9 @@ final class GroupHandlers: Sendable {
 
     /// Two keys may share a lane: that costs time, not order.
     private func lane(of record: ConsumedRecord) -> Int? {
-        guard case .perKey = handling, let key = record.keyBytes else { return nil }
+        guard case .perKey = handling, let key = record.keyBytes,
+            !PlantedBug.mixKeys.isOn
+        else { return nil }
         var hasher = Hasher()
         hasher.combine(record.run.partition)
         hasher.combine(key)

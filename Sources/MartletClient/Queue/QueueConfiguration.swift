@@ -64,6 +64,7 @@ public struct QueueConfiguration: Sendable {
     public var onLost: LostHook?
     /// Called when a handler threw.
     public var onFailure: FailureHook?
+    package var trace: MemberTracer?
 
     /// - Parameters:
     ///   - group: the group's name.

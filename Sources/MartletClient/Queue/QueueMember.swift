@@ -36,6 +36,10 @@ final class QueueMember: Sendable {
     private var now: Int64 { context.clock.monotonicNanoseconds() }
     private var facts: [String: String] { ["group": configuration.group] }
 
+    private func trace(_ event: @autoclosure () -> MemberTrace) {
+        if let trace = configuration.trace { trace(event()) }
+    }
+
     // MARK: - From beginning to end
 
     /// Returns when it was stopped, and what its handlers have begun is over and said.
@@ -108,10 +112,12 @@ final class QueueMember: Sendable {
         request.sessionMilliseconds = configuration.sessionTimeout.wire
         request.drainMilliseconds = configuration.drainTimeout.wire
         request.topics = configuration.topics.map { TopicNameItem($0) }
+        trace(.joining(member: member.description))
         _ = try await port.call(request, isRepeatable: true, facts: facts)
     }
 
     private func leave() async {
+        trace(.leaving(member: member.description))
         var request = LeaveGroupRequest()
         request.group = configuration.group
         request.member = member
@@ -156,7 +162,7 @@ final class QueueMember: Sendable {
             request.maxRecords = UInt32(clamping: room)
             request.leaseMilliseconds = configuration.lease.wire
             request.maxWaitMilliseconds = wait.millisecondsClamped
-            let asked = now
+            let (asked, askedOnBootClock) = (now, context.clock.bootNanoseconds())
             let reply: ReceiveReply
             do {
                 reply = try await port.call(
@@ -167,7 +173,10 @@ final class QueueMember: Sendable {
             }
             // From before the answer on: the broker's own time began later.
             let until = asked.addingClamped(configuration.lease.nanosecondsClamped)
-            for delivered in reply.delivered { ledger.take(delivered, until: until) }
+            for delivered in reply.delivered {
+                trace(.delivered(MemberTrace.Delivered(delivered), asked: askedOnBootClock))
+                ledger.take(delivered, until: until)
+            }
             for delivered in reply.delivered {
                 if topics[delivered.topic] == nil {
                     topics[delivered.topic] = try await reader.topic(delivered.topic)
@@ -258,7 +267,12 @@ final class QueueMember: Sendable {
     }
 
     private func say() async throws {
+        var number = 0
         while let sayings = await ledger.next(max: WireLimits.deliveriesMax) {
+            number += 1
+            for saying in sayings {
+                trace(.settling(number: number, .init(saying), .init(saying.verb)))
+            }
             var request = SettleRequest()
             request.group = configuration.group
             request.entries = sayings.map { SettleEntry($0, lease: configuration.lease) }
@@ -269,6 +283,10 @@ final class QueueMember: Sendable {
             }
             let until = asked.addingClamped(configuration.lease.nanosecondsClamped)
             for (saying, result) in zip(sayings, reply.results) {
+                trace(
+                    .settled(
+                        number: number, .init(saying), .init(saying.verb),
+                        MemberTrace.Outcome(result)))
                 try hear(result, saying, until: until)
             }
         }

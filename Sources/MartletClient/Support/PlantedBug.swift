@@ -11,6 +11,8 @@ enum PlantedBug: String {
     case commitTaken
     /// At most once, records are handed out before they are committed.
     case handOutUncommitted
+    /// Records of one key are handled in any order.
+    case mixKeys
 
     #if DEBUG
         private static let asked = CurrentProcess.environment["MARTLET_PLANT"]

@@ -1,0 +1,97 @@
+import MartletClient
+import MartletJSON
+import MartletSystem
+import MartletTestSupport
+
+/// Producers, a stream group and a queue group in processes of their own, a broker and members that
+/// are killed, stopped and sent away, and a checker that reads what all of them wrote down.
+struct History {
+    let options: Options
+    /// A bug that broker or members have on purpose.
+    let plant: String?
+    private static let partitions = 8
+    private static let producers = 2
+
+    init(_ options: Options, plant: String? = nil) {
+        self.options = options
+        self.plant = plant
+    }
+
+    func run() async throws -> HistoryVerdict {
+        let work = "\(options.work)-\(plant ?? "none")-\(SystemClock().bootNanoseconds())"
+        try? FileTree.remove(work)
+        try FileTree.make(work)
+        try FileTree.make("\(work)/history")
+        defer { if !options.keeps { try? FileTree.remove(work) } }
+        let driver = "\(work)/history/driver.jsonl"
+        let history = try HistoryWriter(driver)
+        let broker = BrokerProcess(bin: options.bin, data: "\(work)/data", work: work)
+        broker.plant = plant
+        var environment = CurrentProcess.environment
+        environment["MARTLET_PLANT"] = plant
+        let crew = HistoryCrew(
+            program: "\(options.bin)/martlet-verify", folder: "\(work)/history",
+            environment: environment, history)
+        try broker.start()
+        crew.server = broker.listen
+        history.write(.start, nil, ["f": "driver", "seed": JSONValue(options.seed)])
+        let configuration = ClientConfiguration(server: broker.listen, deadline: .seconds(120))
+        let isQuiet = try await Martlet.withClient(configuration) { client in
+            try await drive(client, broker, crew, history)
+        }
+        try broker.kill()
+        var verdict = try HistoryVerdict(
+            files: [driver] + crew.files, seconds: options.seconds, seed: options.seed)
+        verdict.findings.check(.groupProgress, isQuiet, "the groups are not done and quiet")
+        for words in crew.lastWords { verdict.findings.check(.memberEnded, false, words) }
+        return verdict
+    }
+
+    private func drive(
+        _ client: MartletClient, _ broker: BrokerProcess, _ crew: HistoryCrew,
+        _ history: HistoryWriter
+    ) async throws -> Bool {
+        try await client.admin.createTopic(
+            HistoryWorker.topic, partitions: Self.partitions,
+            settings: ["segment.bytes": "1048576"])
+        try await client.admin.createGroup(HistoryWorker.streamGroup)
+        try await client.admin.createGroup(HistoryWorker.queueGroup, .queue(.earliest))
+        for number in 0..<HistoryWorker.crew {
+            try crew.start(HistoryCrew.Place(kind: .stream, number: number))
+            try crew.start(HistoryCrew.Place(kind: .queue, number: number))
+        }
+        for number in 0..<Self.producers {
+            try crew.start(HistoryCrew.Place(kind: .producer, number: number))
+        }
+        var nemesis = HistoryNemesis(
+            client, broker, crew, history, SeededRandom(seed: options.seed))
+        try await nemesis.rage(seconds: options.seconds)
+        // With a bug nothing need come to rest.
+        let patience = plant == nil ? 60 : 2
+        var isQuiet = crew.end([.producer], seconds: patience)
+        var left: Int64 = -1
+        for _ in 0..<(patience * 10) where left != 0 {
+            try crew.revive()
+            pause(milliseconds: 100)
+            left = try await nemesis.look()
+        }
+        isQuiet = isQuiet && left == 0
+        try await drain(client, history)
+        return crew.end([.stream, .queue], seconds: patience) && isQuiet
+    }
+
+    /// Reads everything once more, from the beginning.
+    private func drain(_ client: MartletClient, _ history: HistoryWriter) async throws {
+        let reading = Reading(client: client, topic: HistoryWorker.topic, ledger: Ledger())
+        for (partition, records) in try await reading.drain() {
+            for (offset, payload) in records {
+                history.write(
+                    .drain, nil,
+                    [
+                        "k": JSONValue(partition), "off": .integer(offset),
+                        "v": .string(payload.name),
+                    ])
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+import MartletClient
+import MartletJSON
+import MartletSystem
+import MartletTestSupport
+
+/// What happens to the broker and the members, by seed.
+struct HistoryNemesis {
+    enum Deed: CaseIterable {
+        case killBroker
+        case killMember
+        case stopMember
+        case leave
+        case storm
+        case pauseGroup
+    }
+
+    /// How often each comes in a round.
+    private static let round: [Deed] = [
+        .killBroker, .killBroker, .killMember, .killMember, .killMember, .stopMember, .stopMember,
+        .leave, .leave, .storm, .pauseGroup,
+    ]
+
+    let client: MartletClient
+    let broker: BrokerProcess
+    let crew: HistoryCrew
+    let history: HistoryWriter
+    private var random: SeededRandom
+    private var deck: [Deed] = []
+    /// Beyond the crew.
+    private var guests: [HistoryCrew.Place] = []
+    private var nextGuest = HistoryWorker.crew
+    private var looks: Int64 = 0
+
+    init(
+        _ client: MartletClient, _ broker: BrokerProcess, _ crew: HistoryCrew,
+        _ history: HistoryWriter, _ random: SeededRandom
+    ) {
+        self.client = client
+        self.broker = broker
+        self.crew = crew
+        self.history = history
+        self.random = random
+    }
+
+    private var now: Int64 { SystemClock().bootNanoseconds() }
+
+    mutating func rage(seconds: Int) async throws {
+        let end = now + Int64(seconds) * 1_000_000_000
+        while now < end {
+            if deck.isEmpty { deck = Self.round.shuffled(using: &random) }
+            if let deed = deck.popLast() { try await act(deed) }
+            pause(milliseconds: random.within(50...400))
+            crew.wake(at: now)
+            try crew.revive()
+            if broker.hasEnded {
+                throw VerifyError("martletd ended by itself: \(broker.lastWords)")
+            }
+            try await look()
+        }
+        crew.wake(at: .max)
+        for guest in guests { crew.leave(guest) }
+        guests = []
+    }
+
+    private mutating func act(_ deed: Deed) async throws {
+        let victim = crew.members.randomElement(using: &random)
+        switch deed {
+        case .killBroker:
+            history.write(.nemesis, nil, ["f": "kill-broker"])
+            try broker.kill()
+            try broker.start()
+        case .killMember:
+            guard let victim else { return }
+            try crew.kill(victim)
+            guests.removeAll { $0 == victim }
+            // Some members are missing for longer than their session.
+            pause(milliseconds: random.within(0...1_500))
+            if victim.number < HistoryWorker.crew { try crew.start(victim) }
+        case .stopMember:
+            guard let victim else { return }
+            crew.stop(victim, until: now + Int64(random.within(1_200...2_200)) * 1_000_000)
+        case .leave:
+            guard let victim else { return }
+            crew.leave(victim)
+            guests.removeAll { $0 == victim }
+            pause(milliseconds: random.within(0...300))
+            if victim.number < HistoryWorker.crew { try crew.start(victim) }
+        case .storm: try storm()
+        case .pauseGroup:
+            let group =
+                random.chance(1, in: 2) ? HistoryWorker.streamGroup : HistoryWorker.queueGroup
+            history.write(.nemesis, nil, ["f": "pause", "m": .string(group)])
+            try await client.admin.pauseGroup(group)
+            pause(milliseconds: random.within(100...700))
+            try await client.admin.resumeGroup(group)
+            history.write(.nemesis, nil, ["f": "resume", "m": .string(group)])
+        }
+    }
+
+    /// Guests come and go: those of before leave or are killed.
+    private mutating func storm() throws {
+        history.write(.nemesis, nil, ["f": "storm"])
+        for guest in guests {
+            if random.chance(1, in: 3) { try crew.kill(guest) } else { crew.leave(guest) }
+        }
+        guests = []
+        for kind in [HistoryWorker.Kind.stream, .stream, .queue] {
+            let guest = HistoryCrew.Place(kind: kind, number: nextGuest)
+            nextGuest += 1
+            guests.append(guest)
+            try crew.start(guest)
+            pause(milliseconds: random.within(0...100))
+        }
+    }
+
+    /// Writes down what the broker says of the groups, and returns how much they have left.
+    @discardableResult
+    mutating func look() async throws -> Int64 {
+        looks += 1
+        history.write(.committed, .invoke, ["n": .integer(looks)])
+        let stream = try await client.admin.describeGroup(HistoryWorker.streamGroup)
+        for line in stream.partitions {
+            history.write(
+                .committed, .ok,
+                [
+                    "n": .integer(looks), "k": JSONValue(line.partition.partition),
+                    "off": .integer(line.committed ?? -1), "lag": .integer(line.lag ?? -1),
+                    "m": .string(line.owner ?? ""),
+                ])
+        }
+        let queue = try await client.admin.describeGroup(HistoryWorker.queueGroup)
+        for line in queue.queues {
+            guard let end = line.highWatermark else { continue }
+            let sum = line.acked + line.inFlight + line.ready + line.delayed + line.expired
+            history.write(
+                .accounts, nil,
+                [
+                    "n": .integer(looks), "k": JSONValue(line.partition.partition),
+                    "off": .integer(line.start), "to": .integer(end), "sum": .integer(sum),
+                    "acked": .integer(line.acked), "in-flight": .integer(line.inFlight),
+                    "ready": .integer(line.ready), "delayed": .integer(line.delayed),
+                    "expired": .integer(line.expired), "lag": .integer(line.lag),
+                ])
+        }
+        let isOwned = stream.partitions.allSatisfy { $0.owner != nil && !$0.isLeaving }
+        return stream.lag + queue.lag + (isOwned ? 0 : 1)
+    }
+}
