@@ -37,13 +37,38 @@ struct InternalLog {
         )
     }
 
+    /// A record as it lies in a slab.
+    struct Place {
+        let slab: ByteSlab
+        /// Its batch; the fields' places count from there.
+        let batch: Range<Int>
+        let header: RecordBatchHeader
+        let fields: RecordFields
+
+        var offset: Int64 { header.baseOffset + Int64(fields.offsetDelta) }
+        var timestamp: Int64 { header.baseTimestamp &+ fields.timestampDelta }
+    }
+
     /// Hands every value to `take`, in order: the place where it lies, and its offset. Blocks.
     ///
     /// - Parameter start: where to begin; lower values than that are left out. nil: at the start.
     func readAll(
         from start: Int64? = nil, _ take: (ByteSlab, Range<Int>, Int64) throws(WireError) -> Void
     ) throws(StorageError) {
-        let start = max(start ?? 0, log.view.logStart)
+        try readRecords(from: start ?? 0) { place throws(WireError) in
+            guard let value = place.fields.value else { return true }
+            let start = place.batch.lowerBound
+            try take(
+                place.slab, (start + value.lowerBound)..<(start + value.upperBound), place.offset)
+            return true
+        }
+    }
+
+    /// Hands every record from `start` on to `take`, in order, until it says false. Blocks.
+    func readRecords(
+        from start: Int64, _ take: (Place) throws(WireError) -> Bool
+    ) throws(StorageError) {
+        let start = max(start, log.view.logStart)
         var offset = start
         // Whether a plain read at `offset` was in vain.
         var isChecking = false
@@ -55,9 +80,10 @@ struct InternalLog {
             switch outcome {
             case .data(let plan):
                 do throws(StorageError) {
-                    try read(plan) { slab, place, offset throws(WireError) in
-                        if offset >= start { try take(slab, place, offset) }
+                    let isOver = try read(plan) { place throws(WireError) in
+                        place.offset < start ? true : try take(place)
                     }
+                    if isOver { return }
                 } catch {
                     // Rot: a read with every check quarantines it and gives what is whole.
                     guard error.code == .corrupt, !isChecking else { throw error }
@@ -87,11 +113,12 @@ struct InternalLog {
         }
     }
 
+    /// Returns whether `take` has enough.
     private func read(
-        _ plan: ReadPlan, _ take: (ByteSlab, Range<Int>, Int64) throws(WireError) -> Void
-    ) throws(StorageError) {
+        _ plan: ReadPlan, _ take: (Place) throws(WireError) -> Bool
+    ) throws(StorageError) -> Bool {
         if let slab = plan.slab { return try read(slab, take) }
-        guard let file = plan.file else { return }
+        guard let file = plan.file else { return false }
         let part = FilePart(
             file: file, position: plan.position, count: plan.length, isResident: false)
         let slab = pool.take(atLeast: plan.length)
@@ -101,12 +128,12 @@ struct InternalLog {
         } catch {
             throw StorageError(error, "reading \(name)")
         }
-        try read(slab, take)
+        return try read(slab, take)
     }
 
     private func read(
-        _ slab: ByteSlab, _ take: (ByteSlab, Range<Int>, Int64) throws(WireError) -> Void
-    ) throws(StorageError) {
+        _ slab: ByteSlab, _ take: (Place) throws(WireError) -> Bool
+    ) throws(StorageError) -> Bool {
         do {
             var position = 0
             while position < slab.count {
@@ -116,9 +143,11 @@ struct InternalLog {
                         field: "record batch", at: position, need: header.byteCount,
                         have: slab.count - position)
                 }
-                try read(slab, position..<(position + header.byteCount), header, take)
-                position += header.byteCount
+                let range = position..<(position + header.byteCount)
+                if try read(slab, range, header, take) { return true }
+                position = range.upperBound
             }
+            return false
         } catch {
             throw StorageError(.corrupt, "\(name): \(error)")
         }
@@ -126,17 +155,16 @@ struct InternalLog {
 
     private func read(
         _ slab: ByteSlab, _ range: Range<Int>, _ header: RecordBatchHeader,
-        _ take: (ByteSlab, Range<Int>, Int64) throws(WireError) -> Void
-    ) throws {
+        _ take: (Place) throws(WireError) -> Bool
+    ) throws -> Bool {
         let batch = slab.span(range)
         try RecordBatch.checkChecksum(batch, header)
         var cursor = RecordCursor(header)
         while let fields = try cursor.next(in: batch) {
-            guard let value = fields.value else { continue }
-            let place =
-                (range.lowerBound + value.lowerBound)..<(range.lowerBound + value.upperBound)
-            try take(slab, place, header.baseOffset + Int64(fields.offsetDelta))
+            let place = Place(slab: slab, batch: range, header: header, fields: fields)
+            guard try take(place) else { return true }
         }
+        return false
     }
 }
 

@@ -14,6 +14,7 @@ final class RequestRouter: Sendable {
     private let status: StatusHandler
     private let groups: GroupHandler
     private let queueGroups: QueueHandler
+    private let letters: DeadLetterHandler
 
     init(_ services: BrokerServices, facts: BrokerFacts) {
         self.services = services
@@ -26,6 +27,7 @@ final class RequestRouter: Sendable {
         status = StatusHandler(services, facts: facts)
         groups = GroupHandler(services)
         queueGroups = QueueHandler(services)
+        letters = DeadLetterHandler(services)
     }
 
     /// A frame of a connection that has not said hello: a hello, or the end.
@@ -116,6 +118,11 @@ final class RequestRouter: Sendable {
         case .resetGroup: groups.reset(try request(ResetGroupRequest.self))
         case .receive: queueGroups.receive(try request(ReceiveRequest.self))
         case .settle: queueGroups.settle(try request(SettleRequest.self))
+        case .setFailurePolicy: letters.setPolicy(try request(SetFailurePolicyRequest.self))
+        case .listDeadLetters: letters.list(try request(ListDeadLettersRequest.self))
+        case .replayDeadLetters: letters.replay(try request(ReplayDeadLettersRequest.self))
+        case .resolveDeadLetters: letters.resolve(try request(ResolveDeadLettersRequest.self))
+        case .editDeadLetter: letters.edit(try request(EditDeadLetterRequest.self))
         }
         return .taken
     }

@@ -69,6 +69,11 @@ struct TopicCatalog: Sendable {
             throw Refusal(
                 .notAuthorized, "\(session.principal) may not \(operation.name) \(topic.name)")
         }
+        // What died is not made up, and not thrown away record by record.
+        let isOfLetters = topic.name.hasSuffix(TopicMetadata.reservedSuffix)
+        if isOfLetters, operation == .produce || operation == .deleteRecords {
+            throw Refusal(.notAuthorized, "\(topic.name) holds dead letters: see martlet dlq")
+        }
         // The broker's own topics can be looked at and never changed from outside.
         guard topic.isInternal else { return }
         switch access.action {

@@ -71,17 +71,25 @@ package struct Coordinator: Sendable {
             makeIfLost(record)
             groups[name]?.state.apply(record)
             follow(name, key, change)
+        case .policy:
+            makeIfLost(record)
+            groups[name]?.state.apply(record)
+        case .letter(_, let change):
+            makeIfLost(record)
+            let place = groups[name]?.state.lanePlace(of: change)
+            groups[name]?.state.apply(record)
+            follow(name, change, leaving: place)
         }
     }
 
     /// Damage may have taken the record that made a group: what came after it counts all the same.
     private mutating func makeIfLost(_ record: GroupRecord) {
         switch record {
-        case .joined, .granted, .committed, .paused, .reset:
+        case .joined, .granted, .committed, .paused, .reset, .policy:
             if groups[record.group] == nil {
                 groups[record.group] = Group(state: GroupState(createdAt: 0, kind: .stream))
             }
-        case .queue:
+        case .queue, .letter:
             if groups[record.group] == nil {
                 let kind = GroupKind.queue(from: .earliest)
                 groups[record.group] = Group(state: GroupState(createdAt: 0, kind: kind))
@@ -147,6 +155,10 @@ package struct Coordinator: Sendable {
         guard group.state.members.isEmpty else {
             throw .groupNotEmpty(members: group.state.members.count)
         }
+        let letters = group.state.letters
+        guard letters.letters.isEmpty, letters.waiting.isEmpty else {
+            throw .lettersLeft(max(letters.letters.count, letters.waiting.count))
+        }
         return [.deleted(group: name)]
     }
 
@@ -180,6 +192,10 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case grantWhilePaused
     /// A reset leaves the owner what it has.
     case resetKeepsOwner
+    /// What died stays in `$groups` alone.
+    case loseDeadLetters
+    /// What nobody can handle is passed over.
+    case dropDead
 }
 
 /// What a broker allows its groups.
@@ -212,6 +228,10 @@ package struct GroupLimits: Sendable {
     package var delayMillisecondsMax: Int64 = 30 * 86_400_000
     /// In one partition at once.
     package var delayedRecordsMax = 100_000
+    /// Of a group, neither handled nor resolved.
+    package var lettersMax = 100_000
+    /// Of entries that a dead letter topic does not have yet, in a group. One is taken always.
+    package var waitingLetterBytesMax = 16 << 20
     package var snapshotRecordsMin = 10_000
     package var plantedBug: PlantedGroupBug?
 
@@ -223,6 +243,7 @@ extension GroupState {
     fileprivate var recordCount: Int {
         1 + members.count + paused.count + 2 * partitions.count
             + queues.values.reduce(0) { $0 + $1.changeCount }
+            + letters.letters.count + letters.waiting.count
     }
 
     fileprivate func records(of name: String) -> [GroupRecord] {
@@ -245,9 +266,14 @@ extension GroupState {
                 records.append(.committed(group: name, key, committed))
             }
         }
-        for (key, queue) in queues.sorted(by: { $0.key < $1.key }) {
+        for (key, queue) in queues.sorted(by: { $0.key < $1.key }) where key != letters.lane {
             records += queue.changes.map { .queue(group: name, key, $0) }
         }
+        records += letters.changes.map { .letter(group: name, $0) }
+        if let lane = letters.lane, let queue = queues[lane] {
+            records += queue.changes.map { .queue(group: name, lane, $0) }
+        }
+        if policy != FailurePolicy() { records.append(.policy(group: name, policy)) }
         return records
     }
 }

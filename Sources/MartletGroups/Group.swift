@@ -15,8 +15,10 @@ struct GroupState: Equatable, Sendable {
     private(set) var detailBytes = 0
     /// What stands still, and since when, in milliseconds since 1970 UTC.
     var paused: [PausePlace: Int64] = [:]
-    /// Of a queue group.
-    private(set) var queues: [TopicPartition: QueueProgress] = [:]
+    /// Of a queue group, and the lane of its dead letters.
+    var queues: [TopicPartition: QueueProgress] = [:]
+    private(set) var policy = FailurePolicy()
+    var letters = DeadLetters()
 
     init(createdAt: Int64, kind: GroupKind) {
         self.createdAt = createdAt
@@ -68,7 +70,11 @@ struct GroupState: Equatable, Sendable {
             if queues[key] == nil { queues[key] = QueueProgress(start: start) }
         case .queue(_, let key, let change):
             // Damage may have taken where it began; nothing of it is skipped then.
-            queues[key, default: QueueProgress(start: 0)].apply(change)
+            if key == letters.lane { endOnLane(change) }
+            let empty = key == letters.lane ? QueueProgress.lane : QueueProgress(start: 0)
+            queues[key, default: empty].apply(change)
+        case .policy(_, let policy): self.policy = policy
+        case .letter(_, let change): apply(change)
         }
     }
 

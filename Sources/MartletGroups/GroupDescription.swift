@@ -36,6 +36,8 @@ package struct GroupDescription: Equatable, Sendable {
     package let kind: GroupKind
     /// Of a queue: the partitions that it has begun, in order.
     package let queues: [QueueCounts]
+    package let policy: FailurePolicy
+    package let letters: LetterCounts
 }
 
 extension Coordinator {
@@ -67,15 +69,17 @@ extension Coordinator {
         }
         let pauses = group.state.paused.sorted { $0.key < $1.key }
             .map { GroupDescription.PauseLine(place: $0, at: $1) }
-        let queues = group.state.queues.sorted { $0.key < $1.key }.map { key, progress in
+        let lane = group.state.letters.lane
+        let progresses = group.state.queues.filter { $0.key != lane }.sorted { $0.key < $1.key }
+        let queues = progresses.map { key, progress in
             QueueCounts(key, progress, group.activity.queues[key])
         }
         return GroupDescription(
             name: name, createdAt: group.state.createdAt, members: members,
             partitions: partitions
-                + group.state.queues.sorted { $0.key < $1.key }
-                .map { line($0, $1, group.state) },
-            pauses: pauses, kind: group.state.kind, queues: queues)
+                + progresses.map { line($0, $1, group.state) },
+            pauses: pauses, kind: group.state.kind, queues: queues,
+            policy: group.state.policy, letters: LetterCounts(group.state.letters))
     }
 
     /// A queue's partition as if it were a stream's: its floor, and what is settled above.

@@ -23,13 +23,24 @@ package enum GroupRecord: Equatable, Sendable {
     case reset(group: String, TopicPartition, CommittedOffset, epoch: Int32)
     /// Something happened to a partition of a queue group.
     case queue(group: String, TopicPartition, QueueChange)
+    /// What is to become of records whose handlers fail.
+    case policy(group: String, FailurePolicy)
+    /// Something happened to its dead letters.
+    case letter(group: String, LetterChange)
+
+    /// Whether something is to be written to a dead letter topic by it.
+    package var isLetterEntry: Bool {
+        if case .letter(_, .entry) = self { return true }
+        return false
+    }
 
     package var group: String {
         switch self {
         case .created(let group, _, _), .deleted(let group), .joined(let group, _, _, _),
             .left(let group, _), .granted(let group, _, _, _), .freed(let group, _),
             .committed(let group, _, _), .forgotten(let group, _), .paused(let group, _, _),
-            .resumed(let group, _), .reset(let group, _, _, _), .queue(let group, _, _):
+            .resumed(let group, _), .reset(let group, _, _, _), .queue(let group, _, _),
+            .policy(let group, _), .letter(let group, _):
             group
         }
     }

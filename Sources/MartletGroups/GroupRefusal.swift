@@ -18,6 +18,15 @@ package enum GroupRefusal: Error, Equatable, Sendable {
     case wrongKind(GroupKind)
     /// The records are not with whom this delivery was made to any more.
     case leaseLost
+    /// A group that has so many dead letters is not deleted.
+    case lettersLeft(Int)
+    case unknownLetter
+    /// The dead letter is with the group again.
+    case replaying
+    /// It was sent again too often.
+    case quarantined(replays: UInt16)
+    /// The dead letter topic does not have it yet.
+    case notStored
     case unknownTopic
     case unknownPartition
     case limitReached(String)

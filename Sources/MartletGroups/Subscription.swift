@@ -1,7 +1,7 @@
 /// The topics that a member wants: names, and patterns in which `*` stands for any characters.
 ///
 /// No topic has a `*` in its name, so the two cannot be confused. Topics of the broker itself
-/// (names that begin with `$`) match no pattern.
+/// (names that begin with `$`) match no pattern, and dead letter topics only one that says so.
 package struct Subscription: Hashable, Sendable {
     /// Sorted, each once.
     package let terms: [String]
@@ -15,7 +15,13 @@ package struct Subscription: Hashable, Sendable {
     func matches(_ topic: String) -> Bool {
         terms.contains { term in
             guard term.utf8.contains(Self.star) else { return term == topic }
-            return !topic.hasPrefix("$") && Self.matches(Array(term.utf8), Array(topic.utf8))
+            if topic.hasPrefix("$") { return false }
+            if topic.hasSuffix(Coordinator.reservedSuffix),
+                !term.hasSuffix(Coordinator.reservedSuffix)
+            {
+                return false
+            }
+            return Self.matches(Array(term.utf8), Array(topic.utf8))
         }
     }
 

@@ -17,7 +17,7 @@ struct BatchScanner {
     }
 
     /// Longest batch that is believed: the largest limit a topic can have, and its header.
-    static let batchBytesMax = (8 << 20) + 4096
+    static let batchBytesMax = (8 << 20) + (64 << 10)
     private static let chunkBytes = 1 << 20
 
     private let file: any File

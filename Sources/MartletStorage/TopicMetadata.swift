@@ -14,6 +14,7 @@ package struct TopicMetadata: Equatable, Sendable {
 
     package static let nameBytesMax = 249
     package static let reservedPrefix = "$"
+    /// Of dead letter topics, which the broker makes and anybody may read.
     package static let reservedSuffix = ".dlq"
 
     /// The rule for names: 1 to 249 of `A-Z a-z 0-9 . _ -`, not `.` or `..`. Only the broker makes
@@ -51,6 +52,12 @@ package struct TopicMetadata: Equatable, Sendable {
         if result.retentionMode == .untilConsumed {
             if overrides["retention.ms"] == nil { result.retentionMilliseconds = -1 }
             if overrides["retention.bytes"] == nil { result.retentionBytes = -1 }
+        }
+        // What the broker keeps of a record has more to it than the record, and its time was
+        // judged before.
+        if isInternal || name.hasSuffix(Self.reservedSuffix) {
+            result.batchBytesMax = Int64(BatchScanner.batchBytesMax)
+            result.eventTimeFutureMaxMilliseconds = .max
         }
         return result
     }

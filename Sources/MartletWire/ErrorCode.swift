@@ -55,6 +55,9 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     case resetOutdated = 1020
     case wrongGroupKind = 1021
     case leaseLost = 1022
+    case unknownDeadLetter = 1023
+    case deadLetterQuarantined = 1024
+    case deadLetterBusy = 1025
 }
 
 extension ErrorCode {
@@ -104,6 +107,9 @@ extension ErrorCode {
         case .resetOutdated: "RESET_OUTDATED"
         case .wrongGroupKind: "WRONG_GROUP_KIND"
         case .leaseLost: "LEASE_LOST"
+        case .unknownDeadLetter: "UNKNOWN_DEAD_LETTER"
+        case .deadLetterQuarantined: "DEAD_LETTER_QUARANTINED"
+        case .deadLetterBusy: "DEAD_LETTER_BUSY"
         }
     }
 
@@ -111,7 +117,7 @@ extension ErrorCode {
     package var isRetriable: Bool {
         switch self {
         case .requestTimedOut, .loading, .diskFull, .storageFailed, .tooManyRequests,
-            .shuttingDown:
+            .shuttingDown, .deadLetterBusy:
             true
         case .none, .offsetOutOfRange, .corruptMessage, .unknownTopic, .messageTooLarge,
             .invalidTopicName, .notAuthorized, .invalidTimestamp, .unsupportedVersion,
@@ -121,7 +127,8 @@ extension ErrorCode {
             .unknownPartition, .offsetsLost, .unknownOperation, .helloRequired,
             .frameTooLarge, .limitReached, .internalError,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
-            .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost:
+            .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost, .unknownDeadLetter,
+            .deadLetterQuarantined:
             false
         }
     }
@@ -134,7 +141,8 @@ extension ErrorCode {
         case .none, .offsetOutOfRange, .offsetsLost, .topicExists, .invalidTopicName,
             .invalidPartitions, .invalidConfig,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
-            .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost:
+            .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost, .unknownDeadLetter,
+            .deadLetterQuarantined, .deadLetterBusy:
             .notApplicable
         case .corruptMessage, .unknownTopic, .messageTooLarge, .loading, .notAuthorized,
             .invalidTimestamp, .unsupportedVersion, .invalidRequest, .outOfOrderSequence,
@@ -158,7 +166,8 @@ extension ErrorCode {
             .unknownTopicID, .unknownPartition, .offsetsLost, .unknownOperation, .diskFull,
             .storageFailed, .tooManyRequests, .shuttingDown, .limitReached, .internalError,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
-            .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost:
+            .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost, .unknownDeadLetter,
+            .deadLetterQuarantined, .deadLetterBusy:
             false
         }
     }
@@ -210,6 +219,9 @@ extension ErrorCode {
         case .resetOutdated: "How far the group is has changed since the reset was planned."
         case .wrongGroupKind: "The group is of the other kind: a stream or a queue."
         case .leaseLost: "The records were handed to another since, or the broker has restarted."
+        case .unknownDeadLetter: "The group has no dead letter of this number, or not any more."
+        case .deadLetterQuarantined: "The dead letter was sent to its group too often."
+        case .deadLetterBusy: "The dead letter is with its group, or not in its topic yet."
         }
     }
 

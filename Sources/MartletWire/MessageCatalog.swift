@@ -36,6 +36,16 @@ package enum MessageCatalog {
         case .resetGroup: (ResetGroupRequest.self, ResetGroupReply.self)
         case .receive: (ReceiveRequest.self, ReceiveReply.self)
         case .settle: (SettleRequest.self, SettleReply.self)
+        case .setFailurePolicy:
+            (SetFailurePolicyRequest.self, SetFailurePolicyReply.self)
+        case .listDeadLetters:
+            (ListDeadLettersRequest.self, ListDeadLettersReply.self)
+        case .replayDeadLetters:
+            (ReplayDeadLettersRequest.self, ReplayDeadLettersReply.self)
+        case .resolveDeadLetters:
+            (ResolveDeadLettersRequest.self, ResolveDeadLettersReply.self)
+        case .editDeadLetter:
+            (EditDeadLetterRequest.self, EditDeadLetterReply.self)
         }
     }
 

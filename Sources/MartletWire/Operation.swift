@@ -33,6 +33,11 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     case resetGroup = 39
     case receive = 40
     case settle = 41
+    case setFailurePolicy = 42
+    case listDeadLetters = 43
+    case replayDeadLetters = 44
+    case resolveDeadLetters = 45
+    case editDeadLetter = 46
 
     /// Name in Protocol.md, in logs and in metrics.
     package var name: String {
@@ -66,6 +71,11 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .resetGroup: "reset-group"
         case .receive: "receive"
         case .settle: "settle"
+        case .setFailurePolicy: "set-failure-policy"
+        case .listDeadLetters: "list-dead-letters"
+        case .replayDeadLetters: "replay-dead-letters"
+        case .resolveDeadLetters: "resolve-dead-letters"
+        case .editDeadLetter: "edit-dead-letter"
         }
     }
 
@@ -76,7 +86,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
-            .pauseGroup, .resetGroup, .receive, .settle:
+            .pauseGroup, .resetGroup, .receive, .settle, .setFailurePolicy, .listDeadLetters,
+            .replayDeadLetters, .resolveDeadLetters, .editDeadLetter:
             1...1
         }
     }
@@ -125,6 +136,11 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .resetGroup: OperationAccess(.alter, .group)
         case .receive: OperationAccess(.read, .group)
         case .settle: OperationAccess(.read, .group)
+        case .setFailurePolicy: OperationAccess(.alter, .group)
+        case .listDeadLetters: OperationAccess(.describe, .group)
+        case .replayDeadLetters: OperationAccess(.alter, .group)
+        case .resolveDeadLetters: OperationAccess(.alter, .group)
+        case .editDeadLetter: OperationAccess(.alter, .group)
         }
     }
 }

@@ -10,6 +10,8 @@ final class FaultyFileSystem: ForwardingFileSystem {
         var syncCode: CInt = 0
         /// `errno` of writes to log files; 0: none.
         var writeCode: CInt = 0
+        /// Only files whose paths have this in them cannot be written.
+        var writePath = ""
         /// `errno` of reads of log files, which then are never in the page cache; 0: none.
         var readCode: CInt = 0
         /// Log files are never in the page cache.
@@ -77,7 +79,9 @@ private final class FaultyFile: ForwardingFile {
     }
 
     func write(_ bytes: UnsafeRawBufferPointer, at position: Int64) throws(SystemError) {
-        let code = system.faults.withLock { $0.writeCode }
+        let code = system.faults.withLock { faults in
+            faults.writePath.isEmpty || path.contains(faults.writePath) ? faults.writeCode : 0
+        }
         guard code == 0 else { throw SystemError(call: "pwrite", code: code, subject: path) }
         try unsafe base.write(bytes, at: position)
     }

@@ -19,11 +19,14 @@ import Testing
         model.drain()
         model.check()
         model.checkReplay()
+        #expect(model.died > 20 && model.diedAgain > 0 && model.handledLetters > 20)
         #expect(model.granted > 2_000 && model.taken > 200 && model.refused > 20)
         #expect(model.again > 50 && model.crashes > 20)
         print(
             "queue: \(model.granted) handed out, \(model.again) of them again, \(model.taken) "
-                + "settlements, \(model.refused) refused, \(model.crashes) crashes, seed \(seed)")
+                + "settlements, \(model.refused) refused, \(model.crashes) crashes, "
+                + "\(model.died) died, \(model.diedAgain) again, \(model.handledLetters) "
+                + "handled after, seed \(seed)")
     }
 }
 
@@ -82,6 +85,8 @@ private struct QueueModel {
     struct Entry {
         var isSettled = false
         var isAcked = false
+        /// Of the dead letter that it became.
+        var letter: UInt64?
         /// The newest delivery, and until when its member has it alone.
         var number: UInt64?
         var heldUntil: Int64 = 0
@@ -91,8 +96,17 @@ private struct QueueModel {
         var delayedUntil: Int64?
     }
 
+    /// A record that died, and was not handled or resolved since.
+    struct Dead {
+        let origin: RecordPlace
+        var place: Int64?
+        var isReplaying = false
+    }
+
     typealias Settlement = Coordinator.Settlement
 
+    /// Where dead letters come back from.
+    static let lane = TopicPartition(TopicShape("g.dlq", 1).id, 0)
     static let keys = (0..<2).map { TopicPartition(TopicShape("orders", 2).id, Int32($0)) }
     static let start: Int64 = 100
     let shapes = [TopicShape("orders", 2)]
@@ -108,6 +122,13 @@ private struct QueueModel {
     var taken = 0
     var refused = 0
     var crashes = 0
+    var letters: [UInt64: Dead] = [:]
+    /// The numbers of entries that the dead letter topic has, by place.
+    var stored: [UInt64] = []
+    var lastNumber: UInt64 = 0
+    var died = 0
+    var diedAgain = 0
+    var handledLetters = 0
 
     init(seed: UInt64) {
         random = SeededRandom(seed: seed)
@@ -119,7 +140,7 @@ private struct QueueModel {
     // MARK: - Steps
 
     mutating func step() {
-        switch random.below(24) {
+        switch random.below(28) {
         case 0: join()
         case 1: leave()
         case 2...4: append()
@@ -127,6 +148,9 @@ private struct QueueModel {
         case 12...18: settle()
         case 19: crash()
         case 20: retain()
+        case 24: store()
+        case 25, 26: replayLetters()
+        case 27: resolve()
         default: pass(milliseconds: Int64(random.below(2_000)))
         }
     }
@@ -168,7 +192,7 @@ private struct QueueModel {
         crashes += 1
         harness.restart(shapes)
         release { _ in true }
-        for key in Self.keys {
+        for key in Self.keys + [Self.lane] {
             for offset in (entries[key] ?? [:]).keys {
                 entries[key]?[offset]?.number = nil
                 entries[key]?[offset]?.hasBegun = false
@@ -185,7 +209,7 @@ private struct QueueModel {
 
     /// Whoever held them holds them no more.
     private mutating func release(_ isGone: (Entry) -> Bool) {
-        for key in Self.keys {
+        for key in Self.keys + [Self.lane] {
             for (offset, entry) in entries[key] ?? [:] where isGone(entry) {
                 entries[key]?[offset]?.heldUntil = 0
             }
@@ -197,6 +221,8 @@ private struct QueueModel {
         let wanted = Coordinator.Wanted(
             records: wanted, leaseMilliseconds: Int32(100 + random.below(3_000)))
         let found: [QueueGrant]
+        bounds[Self.lane] = 0..<Int64(stored.count)
+        defer { bounds[Self.lane] = nil }
         do throws(GroupRefusal) {
             harness.take(
                 try harness.coordinator.receive("g", id, wanted) { bounds[$0] })
@@ -211,7 +237,7 @@ private struct QueueModel {
         let deadline = harness.now.plus(milliseconds: wanted.leaseMilliseconds)
         for grant in found { take(grant, id, until: deadline) }
         if found.isEmpty {
-            let ready = Self.keys.contains { key in
+            let ready = (Self.keys + [Self.lane]).contains { key in
                 (entries[key] ?? [:]).values.contains(where: isReady)
             }
             #expect(!ready, "something is ready, and nobody gets it")
@@ -257,9 +283,11 @@ private struct QueueModel {
     private mutating func settle() {
         guard !grants.isEmpty else { return }
         let settlements = (0...random.below(3)).map { _ in settlement() }
+        let contents = read(harness.coordinator.dying("g", settlements, at: harness.now))
         var outcome: (records: [GroupRecord], refusals: [Int: GroupRefusal])
         do throws(GroupRefusal) {
-            outcome = try harness.coordinator.settle("g", settlements, at: harness.now)
+            outcome = try harness.coordinator.settle(
+                "g", settlements, contents: contents, at: harness.now)
         } catch {
             Issue.record("refused: \(error)")
             return
@@ -276,38 +304,57 @@ private struct QueueModel {
             return true
         }
         var begun: [TopicPartition: Set<Int64>] = [:]
-        for (index, settlement) in settlements.enumerated() {
-            #expect((outcome.refusals[index] == nil) == expected[index], "\(settlement)")
-            if expected[index] {
-                taken += 1
-                apply(settlement, &begun)
-            } else {
-                refused += 1
-            }
-        }
         harness.take(outcome.records)
         let accepted = settlements.indices.filter { outcome.refusals[$0] == nil }
             .map { settlements[$0] }
         harness.coordinator.follow("g", accepted, at: harness.now)
+        for (index, settlement) in settlements.enumerated() {
+            #expect((outcome.refusals[index] == nil) == expected[index], "\(settlement)")
+            if expected[index] {
+                taken += 1
+                apply(settlement, &begun, contents)
+            } else {
+                refused += 1
+            }
+        }
+    }
+
+    private mutating func read(_ places: [RecordPlace]) -> Coordinator.DeadContents {
+        var contents: Coordinator.DeadContents = [:]
+        for place in places {
+            contents[place] =
+                random.chance(1, in: 8) ? .unreadable : .record([1, 2, 3], first: nil)
+        }
+        return contents
     }
 
     private mutating func settlement() -> Settlement {
-        let index = random.below(grants.count)
+        // The newest are most often still somebody's.
+        let newest = max(0, grants.count - (random.chance(1, in: 4) ? grants.count : 8))
+        let onLane = random.chance(1, in: 2) ? grants.lastIndex { $0.partition == Self.lane } : nil
+        let index = onLane ?? newest + random.below(grants.count - newest)
         let grant = grants[index]
         let low = grant.range.lowerBound + Int64(random.below(grant.range.count))
-        let high = low + 1 + Int64(random.below(Int(grant.range.upperBound - low)))
+        var high = low + 1 + Int64(random.below(Int(grant.range.upperBound - low)))
         if random.chance(1, in: 4) { grants.remove(at: index) }
         let verb: Settlement.Verb =
-            switch random.below(8) {
+            switch random.below(12) {
             case 0...3: .ack
             case 4: .nack(delayMilliseconds: 0)
             case 5: .nack(delayMilliseconds: Int64(random.below(3_000)) + 1)
             case 6: .extend(milliseconds: 2_000)
-            default: .begin
+            case 7: .begin
+            case 8, 9: .fail(failure(.permanent))
+            default: .fail(failure(.transient))
             }
+        if case .fail = verb { high = low + 1 }
         if grants.isEmpty { grants = [grant] }
         return Settlement(
             partition: grant.partition, range: low..<high, number: grant.number, verb: verb)
+    }
+
+    private func failure(_ severity: HandlerFailure.Severity) -> HandlerFailure {
+        HandlerFailure(severity, kind: "Broken", text: "it is", at: harness.now.wall)
     }
 
     private func isNewest(_ settlement: Settlement) -> Bool {
@@ -322,7 +369,8 @@ private struct QueueModel {
     }
 
     private mutating func apply(
-        _ settlement: Settlement, _ begun: inout [TopicPartition: Set<Int64>]
+        _ settlement: Settlement, _ begun: inout [TopicPartition: Set<Int64>],
+        _ contents: Coordinator.DeadContents = [:]
     ) {
         let key = settlement.partition
         let now = harness.now
@@ -330,15 +378,21 @@ private struct QueueModel {
             guard var entry = entries[key]?[offset] else { continue }
             switch settlement.verb {
             case .ack:
-                if !entry.isSettled { entry.isAcked = true }
+                if !entry.isSettled {
+                    entry.isAcked = true
+                    end(entry.letter, isAcked: true)
+                }
                 entry.isSettled = true
-            case .begin, .nack:
+            case .begin, .nack, .fail:
                 let isNew = begun[key, default: []].insert(offset).inserted
                 // Of what is settled nobody counts any more.
                 if !entry.isSettled, !entry.hasBegun, isNew, entry.number != nil {
                     entry.attempts += 1
                 }
                 entry.hasBegun = true
+                if case .fail(let failure) = settlement.verb, !entry.isSettled {
+                    fail(RecordPlace(key, offset), &entry, failure, contents)
+                }
                 guard case .nack(let delay) = settlement.verb, !entry.isSettled else { break }
                 entry.heldUntil = 0
                 entry.number = nil
@@ -351,9 +405,90 @@ private struct QueueModel {
         }
     }
 
+    // MARK: - Dead letters
+
+    private mutating func fail(
+        _ place: RecordPlace, _ entry: inout Entry, _ failure: HandlerFailure,
+        _ contents: Coordinator.DeadContents
+    ) {
+        let isDead = failure.severity == .permanent || entry.attempts >= 3
+        entry.heldUntil = 0
+        entry.number = nil
+        if isDead, case .record = contents[place] {
+            entry.isSettled = true
+            lastNumber += 1
+            if let number = entry.letter {
+                letters[number]?.isReplaying = false
+                letters[number]?.place = nil
+                diedAgain += 1
+            } else {
+                letters[lastNumber] = Dead(origin: place)
+                died += 1
+            }
+            return
+        }
+        // 2 s, 4 s, shortened by up to a fifth; what cannot be copied waits for five minutes.
+        let longest: Int64 = isDead ? 300_000 : entry.attempts < 2 ? 2_000 : 4_000
+        let due = harness.coordinator.groups["g"]?.state.queues[place.partition]?
+            .delays[place.offset]
+        let pause = (due ?? 0) - harness.now.wall
+        #expect((isDead ? longest : longest * 4 / 5)...longest ~= pause, "paused for \(pause)")
+        entry.delayedUntil = harness.now.monotonic + pause * 1_000_000
+    }
+
+    private mutating func end(_ number: UInt64?, isAcked: Bool) {
+        guard let number, let letter = letters.removeValue(forKey: number) else { return }
+        handledLetters += 1
+        entries[letter.origin.partition]?[letter.origin.offset]?.isAcked = isAcked
+    }
+
+    /// The broker writes what waits to the dead letter topic, and says so; or dies in between.
+    private mutating func store() {
+        guard let waiting = harness.coordinator.waitingEntries(of: "g", bytesMax: 2_000) else {
+            return
+        }
+        #expect(waiting.lastPlace == Int64(stored.count) - 1)
+        var places: [(number: UInt64, place: Int64)] = []
+        for entry in waiting.entries {
+            let place = Int64(stored.count)
+            stored.append(entry.number)
+            places.append((entry.number, place))
+            letters[entry.letter]?.place = place
+        }
+        harness.take(harness.coordinator.store("g", places, in: Self.lane))
+    }
+
+    private mutating func replayLetters() {
+        let numbers = letters.keys.sorted().filter { _ in random.chance(1, in: 3) }
+        guard
+            let outcome = try? harness.coordinator.replayLetters("g", numbers, replaysMax: 0)
+        else { return }
+        for (index, number) in numbers.enumerated() {
+            guard let letter = letters[number], !letter.isReplaying else { continue }
+            #expect((outcome.refusals[index] == nil) == (letter.place != nil))
+            guard let place = letter.place else { continue }
+            letters[number]?.isReplaying = true
+            entries[Self.lane, default: [:]][place] = Entry(letter: number)
+        }
+        harness.take(outcome.records)
+    }
+
+    private mutating func resolve() {
+        guard let number = letters.keys.sorted().randomElement(using: &random) else { return }
+        let outcome = try? harness.coordinator.resolveLetters(
+            "g", [number], author: "ann", note: "fine", at: harness.now)
+        #expect(outcome?.refusals.isEmpty == true)
+        if let letter = letters[number], letter.isReplaying, let place = letter.place {
+            entries[Self.lane]?[place]?.isSettled = true
+        }
+        lastNumber += 1
+        end(number, isAcked: true)
+        harness.take(outcome?.records ?? [])
+    }
+
     /// Everything is handed out and acked in the end.
     mutating func drain() {
-        pass(milliseconds: 60_000)
+        pass(milliseconds: 600_000)
         for _ in 0..<10_000 {
             grants = []
             receive(1_000)
@@ -383,12 +518,15 @@ private struct QueueModel {
             let all = (entries[counts.partition] ?? [:])
             let end = bounds[counts.partition]?.upperBound ?? 0
             let acked = Int64(all.values.count(where: \.isAcked))
+            let dead = letters.values.filter { $0.origin.partition == counts.partition }
             let expired = Int64(all.values.count { $0.isSettled && !$0.isAcked })
-            #expect(counts.acked == acked && counts.expired == expired)
+            #expect(counts.acked == acked)
+            #expect(counts.expired == expired - Int64(dead.count))
+            #expect(counts.dead == Int64(dead.count { !$0.isReplaying }))
             let ready = counts.ready(below: end)
             #expect(
                 counts.acked + counts.expired + counts.inFlight + counts.delayed + ready
-                    == end - counts.start)
+                    + counts.dead == end - counts.start)
             let attempts = state.queues[counts.partition]?.attempts ?? [:]
             for (offset, entry) in all where !entry.isSettled {
                 #expect((attempts[offset] ?? 0) == entry.attempts, "attempts of \(offset)")

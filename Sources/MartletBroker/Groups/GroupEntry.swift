@@ -28,6 +28,14 @@ struct GroupEntry: WireItem {
         case attempted = 34
         case expired = 35
         case restored = 36
+        case failed = 37
+        // Of records that handlers failed with.
+        case policy = 40
+        case letterEntry = 41
+        case letterStored = 42
+        case lettersReplayed = 43
+        case letterRestored = 44
+        case letterWaiting = 45
         // Of `$group-snapshots` alone.
         case snapshotBegins = 20
         case snapshotEnds = 21
@@ -43,6 +51,7 @@ struct GroupEntry: WireItem {
     var position = CommittedPosition()
     var covers: Int64 = 0
     var queue = QueueEntry()
+    var letters = LetterFields()
 
     init() {}
 
@@ -63,8 +72,13 @@ struct GroupEntry: WireItem {
         case .createdQueue:
             try c.int64("at", &at, "milliseconds since 1970 UTC")
             try c.uint8("start", &queue.start, "where it begins: 0 earliest, 1 latest")
-        case .queueBegan, .acked, .delayed, .attempted, .expired, .restored:
+        case .queueBegan, .acked, .delayed, .attempted, .expired, .restored, .failed:
             try queue.fields(kind, &c)
+        case .policy: try letters.policyFields(&c)
+        case .letterEntry, .letterWaiting: try letters.entryFields(&c)
+        case .letterStored: try letters.storedFields(&c)
+        case .lettersReplayed: try letters.replayedFields(&c)
+        case .letterRestored: try letters.letterFields(&c)
         case .deleted, .snapshotBegins: break
         case .snapshotEnds: try c.int64("covers", &covers, "offset of `$groups` to go on at")
         case .joined:
@@ -124,6 +138,12 @@ extension GroupEntry {
         case .queue(_, let key, let change):
             queue = QueueEntry(key, change)
             kind = QueueEntry.kind(of: change).rawValue
+        case .policy(_, let policy):
+            letters = LetterFields(policy)
+            kind = Kind.policy.rawValue
+        case .letter(_, let change):
+            letters = LetterFields(change)
+            kind = LetterFields.kind(of: change).rawValue
         case .deleted: kind = Kind.deleted.rawValue
         case .joined(_, let id, let joined, let former):
             kind = Kind.joined.rawValue
@@ -167,7 +187,8 @@ extension GroupEntry {
     var record: GroupRecord? {
         let key = TopicPartition(owned.topic, owned.partition)
         let place = PausePlace(topic: owned.topic, partition: owned.partition)
-        switch Kind(rawValue: kind) {
+        let kind = Kind(rawValue: kind)
+        switch kind {
         case .created: return .created(group: group, at: at)
         case .deleted: return .deleted(group: group)
         case .joined:
@@ -192,6 +213,10 @@ extension GroupEntry {
         case .attempted:
             let times = UInt16(clamping: queue.offset)
             return queue.record(group, .attempted(queue.offsets, times: times))
+        case .failed: return queue.record(group, .failed(queue.offset, queue.trail))
+        case .policy: return letters.policy.policy.map { .policy(group: group, $0) }
+        case .letterEntry, .letterStored, .lettersReplayed, .letterRestored, .letterWaiting:
+            return kind.flatMap { letters.change($0) }.map { .letter(group: group, $0) }
         case .expired: return queue.record(group, .expired(below: queue.offset))
         case .restored:
             return queue.record(

@@ -73,6 +73,7 @@ extension QueuePartitionLine {
         inFlight = counts.inFlight
         delayed = counts.delayed
         expired = counts.expired
+        dead = counts.dead
         let log = engine.topic(id: topic)?.partition(partition)
         guard let end = log?.view.highWatermark else { return }
         highWatermark = end
@@ -98,10 +99,13 @@ extension GroupRefusal {
         case .groupExists: .groupExists
         case .fencedMember: .fencedMember
         case .staleEpoch, .paused: .staleMemberEpoch
-        case .groupNotEmpty, .partitionInUse: .groupNotEmpty
+        case .groupNotEmpty, .partitionInUse, .lettersLeft: .groupNotEmpty
         case .resetOutdated: .resetOutdated
         case .wrongKind: .wrongGroupKind
         case .leaseLost: .leaseLost
+        case .unknownLetter: .unknownDeadLetter
+        case .quarantined: .deadLetterQuarantined
+        case .replaying, .notStored: .deadLetterBusy
         case .unknownTopic: .unknownTopicID
         case .unknownPartition: .unknownPartition
         case .limitReached: .limitReached
@@ -113,8 +117,15 @@ extension GroupRefusal {
         switch self {
         case .wrongKind(.stream): "the group is a stream: its members own partitions"
         case .wrongKind(.queue): "the group is a queue: its members receive and settle records"
-        case .unknownGroup, .groupExists, .staleEpoch, .leaseLost, .unknownTopic, .unknownPartition:
+        case .unknownGroup, .groupExists, .staleEpoch, .leaseLost, .unknownTopic,
+            .unknownPartition, .unknownLetter:
             code.text
+        case .replaying: "the dead letter is with its group again"
+        case .notStored: "the dead letter is not in its topic yet; try again soon"
+        case .quarantined(let replays):
+            "the dead letter was sent to its group \(replays) times: raise the limit to send it again"
+        case .lettersLeft(let count):
+            "the group has \(count) dead letters: replay or resolve them first"
         case .fencedMember(let reason): reason
         case .paused: "the group is paused there: nobody owns the partition until it is resumed"
         case .partitionInUse(let what): "a member owns \(what): pause the group there, or force it"

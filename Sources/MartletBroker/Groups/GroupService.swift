@@ -26,11 +26,16 @@ final class GroupService: Sendable {
     }
 
     private let setup: Setup
+    /// Reads records that die, and fills dead letter topics.
+    let clerk: DeadLetterClerk
     /// Empty while there are no topics.
     private let shards = Mutex<[GroupShard]>([])
 
     init(_ setup: Setup) {
         self.setup = setup
+        let told = Mutex<(@Sendable () -> Void)?>(nil)
+        clerk = DeadLetterClerk(setup) { told.withLock { $0 }?() }
+        told.withLock { $0 = { [weak self] in self?.topicsChanged() } }
     }
 
     /// Reads what the last start left. Blocks.
@@ -41,6 +46,7 @@ final class GroupService: Sendable {
 
     /// Groups change no more. Calls `done` when nothing of them is on its way to the disk.
     func stop(_ done: @escaping @Sendable () -> Void) {
+        clerk.stop()
         for shard in all { shard.stop() }
         setup.disk.execute(done)
     }
@@ -55,6 +61,13 @@ final class GroupService: Sendable {
     }
 
     var all: [GroupShard] { shards.withLock { $0 } }
+
+    /// The group whose dead letters a topic of this name holds; nil: there is none.
+    func ownerOfLetters(_ topic: String) -> String? {
+        guard topic.hasSuffix(Coordinator.reservedSuffix) else { return nil }
+        let group = String(topic.dropLast(Coordinator.reservedSuffix.count))
+        return shard(of: group)?.names.contains(group) == true ? group : nil
+    }
 
     /// Names of all groups, in no order.
     var names: [String] { all.flatMap { $0.names } }
@@ -160,7 +173,7 @@ extension GroupService {
             disk: setup.disk, logger: setup.logger)
         return GroupShard(
             log: groups, coordinator: loaded.coordinator, replayed: replayed, snapshots: saved,
-            clock: setup.clock, executor: setup.executor, logger: setup.logger)
+            clerk: clerk, clock: setup.clock, executor: setup.executor, logger: setup.logger)
     }
 
     private func reader(_ log: PartitionLog, _ name: String) -> InternalLog {

@@ -22,6 +22,19 @@ extension GroupShard {
         }
     }
 
+    /// What its dead letter topic does not have yet.
+    func waitingEntries(
+        of group: String, bytesMax: Int
+    ) -> (entries: [LetterEntry], lastPlace: Int64, createdAt: Int64)? {
+        state.withLock { $0.coordinator.waitingEntries(of: group, bytesMax: bytesMax) }
+    }
+
+    /// Which records would become dead letters by a settlement.
+    func dying(_ group: String, _ settlements: [Coordinator.Settlement]) -> [RecordPlace] {
+        let now = now
+        return state.withLock { $0.coordinator.dying(group, settlements, at: now) }
+    }
+
     /// All groups of the shard.
     func descriptions() -> [GroupDescription] {
         state.withLock { $0.coordinator.descriptions }

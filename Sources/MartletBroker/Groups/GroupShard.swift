@@ -37,6 +37,7 @@ final class GroupShard: AppendRetry, Sendable {
 
     let log: PartitionLog
     private let snapshots: GroupSnapshots
+    private let clerk: DeadLetterClerk
     private let clock: any Clock
     private let executor: any Executor
     private let logger: Logger
@@ -44,10 +45,11 @@ final class GroupShard: AppendRetry, Sendable {
 
     init(
         log: PartitionLog, coordinator: Coordinator, replayed: Int, snapshots: GroupSnapshots,
-        clock: any Clock, executor: any Executor, logger: Logger
+        clerk: DeadLetterClerk, clock: any Clock, executor: any Executor, logger: Logger
     ) {
         self.log = log
         self.snapshots = snapshots
+        self.clerk = clerk
         self.clock = clock
         self.executor = executor
         self.logger = logger
@@ -65,6 +67,8 @@ final class GroupShard: AppendRetry, Sendable {
         var timer: Int64?
         /// Something may be ready for them.
         var woken: [ParkedReceive] = []
+        /// Groups whose dead letter topics lack something.
+        var unfilled: Set<String> = []
         /// A state to be saved, and what it covers.
         var snapshot: (coordinator: Coordinator, end: Int64)?
     }
@@ -72,9 +76,9 @@ final class GroupShard: AppendRetry, Sendable {
     // MARK: - Commands
 
     /// Runs a command. `handle` says what it records; `reply`, once that holds, what is answered,
-    /// or nil when the answer comes later.
+    /// or nil when the answer comes later. `heldBytes`: what it holds beside its request.
     func run<Message: WireRequest>(
-        _ request: Request<Message>,
+        _ request: Request<Message>, heldBytes: Int = 0,
         _ handle:
             @escaping @Sendable (inout Coordinator, Now) throws(GroupRefusal) -> [GroupRecord],
         _ reply: @escaping @Sendable (inout State, Now) throws(GroupRefusal) -> Message.Reply?
@@ -82,8 +86,13 @@ final class GroupShard: AppendRetry, Sendable {
         let now = now
         let effects = state.withLock { state -> Effects in
             var effects = Effects()
+            func putOff() {
+                self.putOff(request, heldBytes, &state, &effects) {
+                    self.run(request, heldBytes: heldBytes, handle, reply)
+                }
+            }
             guard !state.isPutOff else {
-                putOff(request, &state, &effects) { self.run(request, handle, reply) }
+                putOff()
                 return effects
             }
             // Also a refusal comes from what may not be durable yet.
@@ -97,7 +106,7 @@ final class GroupShard: AppendRetry, Sendable {
                 switch append(records, &state, &effects) {
                 case .appended: break
                 case .later:
-                    putOff(request, &state, &effects) { self.run(request, handle, reply) }
+                    putOff()
                     return effects
                 case .refused(let code, let text):
                     effects.told.append { _ in Self.send(request, code, text) }
@@ -157,8 +166,44 @@ final class GroupShard: AppendRetry, Sendable {
         snapshots.stop()
     }
 
-    /// Begins the sessions of members that the last start left behind.
-    func start() { tick() }
+    /// Begins the sessions of members that the last start left behind, and goes on with dead
+    /// letters on their way.
+    func start() {
+        tick()
+        for group in state.withLock({ $0.coordinator.groupsWithWaitingEntries }) {
+            clerk.fill(group, self)
+        }
+    }
+
+    /// Records what `make` says, for the broker itself; calls `then` once that holds. Nothing while
+    /// the shard is stopping.
+    func record(
+        _ make: @escaping @Sendable (Coordinator) -> [GroupRecord],
+        _ then: @escaping @Sendable () -> Void
+    ) {
+        let now = now
+        let effects = state.withLock { state -> Effects in
+            var effects = Effects()
+            guard !state.isPutOff else {
+                state.putOff.append { self.record(make, then) }
+                return effects
+            }
+            switch append(make(state.coordinator), &state, &effects) {
+            case .appended:
+                settle(&state, now, &effects)
+                effects.told.append { failure in if failure == nil { then() } }
+            case .later: state.putOff.append { self.record(make, then) }
+            case .refused:
+                guard !state.isStopped else { break }
+                // Until the disk has room.
+                executor.execute(after: Self.refusedNanoseconds) { self.record(make, then) }
+            }
+            return effects
+        }
+        perform(effects)
+    }
+
+    private static let refusedNanoseconds: Int64 = 1_000_000_000
 
     // MARK: - Under the lock
 
@@ -166,10 +211,10 @@ final class GroupShard: AppendRetry, Sendable {
     private static let putOffBytesMax = 4 << 20
 
     private func putOff<Message: WireRequest>(
-        _ request: Request<Message>, _ state: inout State, _ effects: inout Effects,
-        _ command: @escaping @Sendable () -> Void
+        _ request: Request<Message>, _ heldBytes: Int, _ state: inout State,
+        _ effects: inout Effects, _ command: @escaping @Sendable () -> Void
     ) {
-        let bytes = request.header.frameBytes + 256
+        let bytes = request.header.frameBytes + heldBytes + 256
         guard state.putOff.isEmpty || state.putOffBytes + bytes <= Self.putOffBytesMax else {
             let code = ErrorCode.tooManyRequests
             effects.told.append { _ in Self.send(request, code, code.text) }
@@ -231,6 +276,7 @@ final class GroupShard: AppendRetry, Sendable {
         for record in records {
             state.coordinator.replay(record)
             dismiss(record, &state, &effects)
+            if record.isLetterEntry { effects.unfilled.insert(record.group) }
         }
         state.replayed += records.count
         guard state.replayed > state.snapshotAfter else { return }
@@ -247,7 +293,7 @@ final class GroupShard: AppendRetry, Sendable {
         case .joined(let group, _, _, .some(let former)):
             gone = MemberKey(group: group, member: former)
         case .joined(_, _, _, nil), .created, .deleted, .granted, .freed, .committed,
-            .forgotten, .paused, .resumed, .reset, .queue:
+            .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter:
             return
         }
         // It asks again, and hears it.
@@ -301,7 +347,7 @@ final class GroupShard: AppendRetry, Sendable {
 
     // MARK: - Time
 
-    private var now: Now {
+    var now: Now {
         Now(wall: clock.wallMilliseconds(), monotonic: clock.monotonicNanoseconds())
     }
 
@@ -372,7 +418,14 @@ final class GroupShard: AppendRetry, Sendable {
             executor.execute(after: delay) { [weak self] in self?.tick() }
         }
         for receive in effects.woken { receive.wake() }
-        let told = effects.told
+        let (told, unfilled) = (effects.told, effects.unfilled)
+        if !unfilled.isEmpty {
+            log.whenDurable(
+                effects.end,
+                WhenDurable { [self] failure in
+                    if failure == nil { for group in unfilled { clerk.fill(group, self) } }
+                })
+        }
         guard !told.isEmpty else { return }
         log.whenDurable(effects.end, WhenDurable { failure in for tell in told { tell(failure) } })
     }

@@ -12,6 +12,10 @@ struct QueueEntry: Equatable {
     private(set) var offset: Int64 = 0
     private(set) var acked: Int64 = 0
     private(set) var expired: Int64 = 0
+    private var first = FailureItem()
+    private var last = FailureItem()
+
+    var trail: FailureTrail { FailureTrail(first: first.failure, last: last.failure) }
 
     init() {}
 
@@ -27,6 +31,10 @@ struct QueueEntry: Equatable {
         case .attempted(let ranges, let times):
             self.ranges = ranges.map(OffsetRange.init)
             offset = Int64(times)
+        case .failed(let offset, let trail):
+            self.offset = offset
+            first = FailureItem(trail.first)
+            last = FailureItem(trail.last)
         case .expired(let below): offset = below
         case .restored(let ranges, let acked, let expired):
             self.ranges = ranges.map(OffsetRange.init)
@@ -41,6 +49,7 @@ struct QueueEntry: Equatable {
         case .acked: .acked
         case .delayed: .delayed
         case .attempted: .attempted
+        case .failed: .failed
         case .expired: .expired
         case .restored: .restored
         }
@@ -64,8 +73,14 @@ struct QueueEntry: Equatable {
             try c.int64("acked", &acked, "so many of those settled before")
             try c.int64("expired", &expired, "so many of those settled before")
             try rangeFields(&c)
+        case .failed:
+            try c.int64("offset", &offset, "of the record")
+            try c.item("first", &first)
+            try c.item("last", &last)
         case .created, .createdQueue, .deleted, .joined, .left, .granted, .freed, .committed,
-            .forgotten, .paused, .resumed, .reset, .snapshotBegins, .snapshotEnds:
+            .forgotten, .paused, .resumed, .reset, .snapshotBegins, .snapshotEnds,
+            .policy, .letterEntry, .letterStored, .lettersReplayed, .letterRestored,
+            .letterWaiting:
             break
         }
     }

@@ -213,6 +213,8 @@ struct GroupHandler: Sendable {
         }
         reply.kind = group.kind.number
         reply.queues = group.queues.map { QueuePartitionLine($0, services.engine) }
+        reply.policy = FailurePolicyItem(group.policy)
+        reply.letters = DeadLetterCounts(group.letters)
         let total = GroupLag.total(reply.partitions)
         reply.lag = total.records
         reply.lagMilliseconds = total.milliseconds
@@ -233,9 +235,11 @@ struct GroupHandler: Sendable {
         return reply
     }
 
-    /// Groups are named by the rule of topics.
+    /// Groups are named by the rule of topics, and so are their dead letter topics.
     private func isAllowed(_ name: String) -> Bool {
-        TopicMetadata.problem(withName: name, isInternal: false) == nil
+        let letters = name + TopicMetadata.reservedSuffix
+        return TopicMetadata.problem(withName: name, isInternal: false) == nil
+            && TopicMetadata.problem(withName: letters, isInternal: true) == nil
     }
 }
 

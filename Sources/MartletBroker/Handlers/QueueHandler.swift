@@ -70,43 +70,50 @@ struct QueueHandler: Sendable {
             return request.reply(.unknownGroup)
         }
         let settlements: [Coordinator.Settlement]
+        let time = services.clock.wallMilliseconds()
         do throws(GroupRefusal) {
             settlements = try message.entries.map { entry throws(GroupRefusal) in
-                try Coordinator.Settlement(entry)
+                try Coordinator.Settlement(entry, at: time)
             }
         } catch {
             return request.reply(error.code, error.text)
         }
-        let refusals = Carried<[Int: GroupRefusal]>([:])
-        shard.run(request) { coordinator, now throws(GroupRefusal) in
-            let outcome = try coordinator.settle(message.group, settlements, at: now)
-            refusals.value = outcome.refusals
-            return outcome.records
-        } _: { state, now throws(GroupRefusal) in
-            let taken = settlements.indices.filter { refusals.value[$0] == nil }
-            state.coordinator.follow(message.group, taken.map { settlements[$0] }, at: now)
-            var reply = SettleReply()
-            reply.results = settlements.indices.map { CommitResult(refusals.value[$0]) }
-            return reply
+        let settling = Settling(request, settlements, shard, services.groups.clerk)
+        // Records that are about to die have to be read first, which waits for the disk.
+        if shard.dying(message.group, settlements).isEmpty {
+            settling.takeAll()
+        } else {
+            settling.takeInPieces()
         }
     }
 }
 
 extension Coordinator.Settlement {
-    init(_ entry: SettleEntry) throws(GroupRefusal) {
+    init(_ entry: SettleEntry, at time: Int64) throws(GroupRefusal) {
         let verb: Verb
         switch entry.verb {
         case 1: verb = .ack
         case 2: verb = .nack(delayMilliseconds: entry.milliseconds)
         case 3: verb = .extend(milliseconds: Int32(clamping: entry.milliseconds))
         case 4: verb = .begin
+        case 5: verb = .fail(entry.handlerFailure(.transient, at: time))
+        case 6: verb = .fail(entry.handlerFailure(.permanent, at: time))
+        case 7: verb = .fail(entry.handlerFailure(.rejected, at: time))
         case let other:
-            throw .invalid(field: "verb", reason: "\(other) is not from 1 to 4")
+            throw .invalid(field: "verb", reason: "\(other) is not from 1 to 7")
         }
         self.init(
             partition: TopicPartition(entry.topic, entry.partition),
             range: entry.range.from..<max(entry.range.from, entry.range.to),
             number: entry.delivery, verb: verb)
+    }
+}
+
+extension SettleEntry {
+    fileprivate func handlerFailure(
+        _ severity: HandlerFailure.Severity, at time: Int64
+    ) -> HandlerFailure {
+        HandlerFailure(severity, kind: failure, text: text, at: time)
     }
 }
 

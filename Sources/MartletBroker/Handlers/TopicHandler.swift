@@ -185,6 +185,10 @@ struct TopicHandler: Sendable {
 
     func delete(_ request: Request<DeleteTopicRequest>) {
         change(request, request.message.id, .deleteTopic) { topic throws(StorageError) in
+            if let group = services.groups.ownerOfLetters(topic.name) {
+                throw StorageError(
+                    .invalidName, "\(topic.name) holds dead letters: delete group \(group) first")
+            }
             try services.engine.deleteTopic(topic.id)
             services.groups.topicsChanged(deleted: topic.id)
             return DeleteTopicReply()

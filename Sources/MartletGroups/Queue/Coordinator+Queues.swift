@@ -110,6 +110,8 @@ extension Coordinator {
             case extend(milliseconds: Int32)
             /// The handler begins.
             case begin
+            /// The handler failed, with one record: the group's policy decides.
+            case fail(HandlerFailure)
         }
 
         package let partition: TopicPartition
@@ -130,8 +132,9 @@ extension Coordinator {
     /// What settlements record, and which of them are refused. Only the newest delivery of a record
     /// counts, whoever brings its number, and also late; what is settled already stays so. Changes
     /// nothing: that is for `follow`, once the records hold.
+    /// `contents`: of what `dying` named.
     package func settle(
-        _ name: String, _ settlements: [Settlement], at now: Now
+        _ name: String, _ settlements: [Settlement], contents: DeadContents = [:], at now: Now
     ) throws(GroupRefusal) -> (records: [GroupRecord], refusals: [Int: GroupRefusal]) {
         _ = try queueStart(of: name)
         // Each look at a record is paid under a lock: no more of them than one may hold.
@@ -144,6 +147,7 @@ extension Coordinator {
         }
         var records: [GroupRecord] = []
         var refusals: [Int: GroupRefusal] = [:]
+        var letters: UInt64 = 0
         // Who begins and gives back in one request has begun once, and each record has one end.
         var counted: [TopicPartition: RangeSet<Int64>] = [:]
         var decided: [TopicPartition: RangeSet<Int64>] = [:]
@@ -173,6 +177,12 @@ extension Coordinator {
                     let due = now.wall + delay
                     records.append(
                         .queue(group: name, key, .delayed([settlement.range], due: due)))
+                case .fail(let failure):
+                    let number = (groups[name]?.state.letters.lastNumber ?? 0) + 1 + letters
+                    let failed = fail(
+                        name, settlement, failure, contents, numbered: number, at: now)
+                    letters += UInt64(failed.count(where: \.isLetterEntry))
+                    records += failed
                 case .nack, .begin, .extend: break
                 }
             } catch {
@@ -235,6 +245,11 @@ extension Coordinator {
             }
             // Who gives something back had begun with it.
             return true
+        case .fail:
+            guard range.count == 1 else {
+                throw .invalid(field: "to", reason: "a failure is of one record")
+            }
+            return true
         }
     }
 
@@ -256,6 +271,10 @@ extension Coordinator {
             case .nack:
                 leases.giveBack(range)
                 readyQueues.insert(name)
+            case .fail:
+                groups[name]?.activity.queues[key] = leases
+                followFailure(name, settlement, at: now)
+                continue
             }
             if let deadline = leases.nextDeadline { expect(deadline) }
             groups[name]?.activity.queues[key] = leases
@@ -274,11 +293,11 @@ extension Coordinator {
         case .attempted(let ranges, _):
             // A request that is cut short is run again: what it counted is not counted anew.
             for range in ranges { groups[name]?.activity.queues[key]?.begin(range) }
-        case .began, .delayed, .restored: break
+        case .began, .delayed, .failed, .restored: break
         }
     }
 
-    private mutating func wakeIfFull(_ name: String) {
+    mutating func wakeIfFull(_ name: String) {
         guard groups[name]?.activity.isFull == true else { return }
         groups[name]?.activity.isFull = false
         readyQueues.insert(name)
@@ -331,7 +350,14 @@ extension Coordinator {
         guard group.state.members[id] != nil, let session = group.activity.sessions[id] else {
             throw .fencedMember(reason: Self.gone)
         }
-        return session.view.keys.filter { !group.state.isPaused($0) }.sorted()
+        var keys = session.view.keys.filter { !group.state.isPaused($0) }.sorted()
+        // Dead letters that were sent again are anybody's.
+        if let lane = group.state.letters.lane, !group.state.letters.onLane.isEmpty,
+            !group.state.isPaused(.init(lane.topic, lane.partition))
+        {
+            keys.append(lane)
+        }
+        return keys
     }
 }
 

@@ -8,7 +8,9 @@ package struct QueueCounts: Equatable, Sendable {
     package let acked: Int64
     /// Taken by retention before they were handled.
     package let expired: Int64
-    /// With members now.
+    /// Dead letters that nobody has handled or resolved.
+    package let dead: Int64
+    /// With members now, and dead letters that were sent again.
     package let inFlight: Int64
     /// Given back, and not to be delivered yet.
     package let delayed: Int64
@@ -19,7 +21,8 @@ package struct QueueCounts: Equatable, Sendable {
         floor = progress.floor
         acked = progress.acked
         expired = progress.expired
-        inFlight = leases?.inFlight ?? 0
+        dead = progress.dead - progress.replaying
+        inFlight = (leases?.inFlight ?? 0) + progress.replaying
         delayed = Int64(leases?.delayed ?? progress.delays.count)
     }
 
@@ -28,9 +31,9 @@ package struct QueueCounts: Equatable, Sendable {
         max(0, waiting(below: end) &- inFlight &- delayed)
     }
 
-    /// Visible, and neither acked nor expired: the lag.
+    /// Visible, and neither acked nor expired nor dead: the lag.
     package func waiting(below end: Int64) -> Int64 {
-        max(0, max(end, start) &- start &- acked &- expired)
+        max(0, max(end, start) &- start &- acked &- expired &- dead)
     }
 }
 

@@ -54,7 +54,9 @@ struct QueueLeases: Sendable {
 
     /// Records below the cursor that are not settled: what memory is spent on.
     func open(_ progress: QueueProgress) -> Int64 {
-        max(0, cursor &- progress.start &- progress.acked &- progress.expired)
+        if progress.isLane { return 0 }
+        let over = progress.acked &+ progress.expired &+ progress.dead
+        return max(0, cursor &- progress.start &- over)
     }
 
     // MARK: - Handing out

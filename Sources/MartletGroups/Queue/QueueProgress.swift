@@ -10,13 +10,32 @@ package struct QueueProgress: Equatable, Sendable {
     private(set) var attempts: [Int64: UInt16] = [:]
     /// Not to be delivered before this wall time, in milliseconds since 1970 UTC.
     private(set) var delays: [Int64: Int64] = [:]
-    private(set) var acked: Int64 = 0
+    /// What handlers said of records that are not settled.
+    private(set) var failures: [Int64: FailureTrail] = [:]
+    private var failureBytes = 0
+    var acked: Int64 = 0
     /// Taken by retention or deletion before they were handled.
-    private(set) var expired: Int64 = 0
+    var expired: Int64 = 0
+    /// Settled as dead letters, and neither handled nor resolved since.
+    var dead: Int64 = 0
+    /// How many of them are with the group again.
+    var replaying: Int64 = 0
+    /// Of a dead letter topic: only what was reopened is owed.
+    let isLane: Bool
 
     init(start: Int64) {
         self.start = max(0, start)
+        isLane = false
     }
+
+    private init() {
+        start = 0
+        isLane = true
+        settled.insert(contentsOf: 0..<Int64.max)
+    }
+
+    /// Of a dead letter topic, with nothing open.
+    static let lane = QueueProgress()
 
     /// Everything below is settled.
     var floor: Int64 {
@@ -62,8 +81,33 @@ package struct QueueProgress: Equatable, Sendable {
                 let (sum, overflow) = (attempts[offset] ?? 0).addingReportingOverflow(times)
                 attempts[offset] = overflow ? .max : sum
             }
+        case .failed(let offset, let trail):
+            if !settled.contains(offset) { remember(trail, of: offset) }
         }
     }
+
+    /// Words of failures take at most so much; beyond that they are left out.
+    private static let failureBytesMax = 16 << 20
+
+    private mutating func remember(_ trail: FailureTrail, of offset: Int64) {
+        forgetFailure(of: offset)
+        let isRoom = failureBytes + trail.bytes <= Self.failureBytesMax
+        let kept =
+            isRoom ? trail : FailureTrail(first: trail.first.short, last: trail.last.short)
+        failureBytes += kept.bytes
+        failures[offset] = kept
+    }
+
+    private mutating func forgetFailure(of offset: Int64) {
+        failureBytes -= failures.removeValue(forKey: offset)?.bytes ?? 0
+    }
+
+    /// Owed again.
+    mutating func reopen(_ offset: Int64) { settled.remove(contentsOf: offset..<(offset + 1)) }
+
+    /// Settled, and not by an ack. False: it was.
+    @discardableResult
+    mutating func close(_ offset: Int64) -> Bool { settle(offset..<(offset + 1)) > 0 }
 
     /// Returns how many were not settled before.
     private mutating func settle(_ range: Range<Int64>) -> Int64 {
@@ -73,6 +117,7 @@ package struct QueueProgress: Equatable, Sendable {
         settled.insert(contentsOf: range)
         attempts.forget(range)
         delays.forget(range)
+        for offset in failures.keys where range.contains(offset) { forgetFailure(of: offset) }
         return count
     }
 
@@ -93,11 +138,10 @@ package struct QueueProgress: Equatable, Sendable {
 
     /// Changes that make the same from nothing, each of bounded size: what a snapshot holds.
     var changes: [QueueChange] {
-        var changes: [QueueChange] = [
-            .began(at: start), .restored([], acked: acked, expired: expired),
-        ]
-        for ranges in settled.ranges.chunks {
-            changes.append(.restored(ranges, acked: 0, expired: 0))
+        var changes: [QueueChange] = [.restored([], acked: acked, expired: expired)]
+        if !isLane {
+            changes.insert(.began(at: start), at: 0)
+            changes += settled.ranges.chunks.map { .restored($0, acked: 0, expired: 0) }
         }
         for (times, offsets) in Dictionary(grouping: attempts.keys, by: { attempts[$0] ?? 0 }) {
             changes += offsets.ranges.chunks.map { .attempted($0, times: times) }
@@ -105,11 +149,14 @@ package struct QueueProgress: Equatable, Sendable {
         for (due, offsets) in Dictionary(grouping: delays.keys, by: { delays[$0] ?? 0 }) {
             changes += offsets.ranges.chunks.map { .delayed($0, due: due) }
         }
+        changes += failures.sorted { $0.key < $1.key }.map { .failed($0, $1) }
         return changes
     }
 
     /// How many records a snapshot of it takes, about.
-    var changeCount: Int { 2 + (settled.ranges.count + attempts.count) / 100 + delays.count }
+    var changeCount: Int {
+        2 + (settled.ranges.count + attempts.count) / 100 + delays.count + failures.count
+    }
 }
 
 /// Something that happened to a partition of a queue group, and holds.
@@ -121,6 +168,8 @@ package enum QueueChange: Equatable, Sendable {
     case delayed([Range<Int64>], due: Int64)
     /// Handlers began with them, so many times more.
     case attempted([Range<Int64>], times: UInt16)
+    /// A handler failed with the record.
+    case failed(Int64, FailureTrail)
     /// What was not settled below is gone.
     case expired(below: Int64)
     /// Of a snapshot: settled before, and how many of them were acked and how many expired.

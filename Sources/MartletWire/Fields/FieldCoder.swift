@@ -149,6 +149,11 @@ package enum WireLimits {
     package static let membersMax = 10_000
     package static let assignmentMax = 100_000
     package static let pausesMax = 1_000
+    package static let lettersMax = 1_000
+    package static let failureKindBytesMax = 200
+    package static let failureTextBytesMax = 1_000
+    /// Of `BytesPiece`: more than the largest batch that any topic takes.
+    package static let piecesMax = 2_000
 
     /// Cuts an error text to its limit, at a character.
     package static func clip(_ text: String) -> String {

@@ -211,6 +211,8 @@ package struct DescribeGroupReply: WireReply {
     package var pauses: [GroupPauseLine] = []
     package var kind: UInt8 = 0
     package var queues: [QueuePartitionLine] = []
+    package var policy = FailurePolicyItem()
+    package var letters = DeadLetterCounts()
 
     package init() {}
 
@@ -228,5 +230,7 @@ package struct DescribeGroupReply: WireReply {
         try c.groupKind(&kind)
         try c.array(
             "queues", &queues, max: WireLimits.assignmentMax, "of a queue: its accounts")
+        try c.item("policy", &policy)
+        try c.item("letters", &letters)
     }
 }

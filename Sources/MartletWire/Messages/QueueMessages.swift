@@ -68,13 +68,15 @@ package struct ReceiveReply: WireReply {
 
 /// What becomes of records that were delivered.
 package struct SettleEntry: WireItem {
-    package static let bytesMin = 53
+    package static let bytesMin = 57
     package var topic = TopicID.zero
     package var partition: Int32 = 0
     package var range = OffsetRange()
     package var delivery: UInt64 = 0
     package var verb: UInt8 = 0
     package var milliseconds: Int64 = 0
+    package var failure = ""
+    package var text = ""
 
     package init() {}
 
@@ -84,8 +86,15 @@ package struct SettleEntry: WireItem {
         try c.item("range", &range)
         try c.uint64("delivery", &delivery, "as it was received")
         try c.uint8(
-            "verb", &verb, "1: done; 2: again after a while; 3: lease anew; 4: a handler begins")
+            "verb", &verb,
+            "1: done; 2: again after a while; 3: lease anew; 4: a handler begins; 5: it failed, and "
+                + "may succeed another time; 6: it failed for ever; 7: set it aside")
         try c.int64("milliseconds", &milliseconds, "verb 2: the while; verb 3: the lease; else 0")
+        try c.string(
+            "failure", &failure, max: WireLimits.failureKindBytesMax,
+            "verb 5 to 7: the kind of failure; else empty")
+        try c.string(
+            "text", &text, max: WireLimits.failureTextBytesMax, "verb 5 to 7: its words")
     }
 }
 
@@ -104,7 +113,7 @@ package struct SettleRequest: WireRequest {
         try c.group(&group)
         try c.array(
             "entries", &entries, max: WireLimits.deliveriesMax,
-            "of one record at most one with verb 1 to 3")
+            "of one record at most one, but for verb 4; with verb 5 to 7 of one record each")
     }
 }
 
@@ -125,7 +134,7 @@ package struct SettleReply: WireReply {
 
 /// A queue group's account of a partition.
 package struct QueuePartitionLine: WireItem {
-    package static let bytesMin = 92
+    package static let bytesMin = 100
     package var topic = TopicID.zero
     package var partition: Int32 = 0
     package var start: Int64 = 0
@@ -136,6 +145,7 @@ package struct QueuePartitionLine: WireItem {
     package var ready: Int64 = 0
     package var delayed: Int64 = 0
     package var expired: Int64 = 0
+    package var dead: Int64 = 0
     package var lag: Int64 = 0
 
     package init() {}
@@ -144,13 +154,14 @@ package struct QueuePartitionLine: WireItem {
         try c.identifier("topic", &topic, "topic id")
         try c.int32("partition", &partition, "number, from 0")
         try c.int64("start", &start, "where the group began")
-        try c.int64("floor", &floor, "all below are acked or expired")
+        try c.int64("floor", &floor, "all below are acked, expired or dead")
         try c.int64("highWatermark", &highWatermark, "readers see what lies below; -1: unknown")
         try c.int64("acked", &acked, "handled")
-        try c.int64("inFlight", &inFlight, "with members")
+        try c.int64("inFlight", &inFlight, "with members, and dead letters sent again")
         try c.int64("ready", &ready, "to be handed out")
         try c.int64("delayed", &delayed, "to be handed out later")
         try c.int64("expired", &expired, "taken by retention or deletion before they were handled")
-        try c.int64("lag", &lag, "visible, and neither acked nor expired")
+        try c.int64("dead", &dead, "dead letters, neither handled nor resolved")
+        try c.int64("lag", &lag, "visible, and neither acked nor expired nor dead")
     }
 }

@@ -45,7 +45,9 @@ enum ExampleMessages {
             (ExampleFrame(InitProducerRequest()), ExampleFrame(initProducerReply))
         case .skipDamage: (ExampleFrame(skipDamage), ExampleFrame(skipDamageReply))
         case .createGroup, .deleteGroup, .listGroups, .describeGroup, .joinGroup, .heartbeat,
-            .leaveGroup, .commitOffsets, .pauseGroup, .resetGroup, .receive, .settle:
+            .leaveGroup, .commitOffsets, .pauseGroup, .resetGroup, .receive, .settle,
+            .setFailurePolicy, .listDeadLetters, .replayDeadLetters, .resolveDeadLetters,
+            .editDeadLetter:
             GroupExamples.frames(of: operation)
         }
     }

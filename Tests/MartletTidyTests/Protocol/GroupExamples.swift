@@ -25,9 +25,19 @@ enum GroupExamples {
         case .settle: (ExampleFrame(settle), ExampleFrame(settleReply))
         case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
-            .deleteRecords, .initProducer, .skipDamage, .doctor:
+            .deleteRecords, .initProducer, .skipDamage, .doctor, .setFailurePolicy,
+            .listDeadLetters, .replayDeadLetters, .resolveDeadLetters, .editDeadLetter:
+            other(operation)
+        }
+    }
+
+    private static func other(
+        _ operation: Operation
+    ) -> (request: ExampleFrame, reply: ExampleFrame) {
+        guard let frames = DeadLetterExamples.frames(of: operation) else {
             preconditionFailure("\(operation) is no operation on groups")
         }
+        return frames
     }
 
     private static func named(_ message: CreateGroupRequest) -> CreateGroupRequest {

@@ -1,0 +1,183 @@
+/// What becomes of a record whose handler failed: the group's policy decides, in one place and for
+/// every kind of failure.
+extension Coordinator {
+    /// The record that is to become a dead letter.
+    package enum DeadContent: Equatable, Sendable {
+        /// A batch of one record; of a dead letter that dies again, what it failed with first.
+        case record([UInt8], first: HandlerFailure?)
+        /// Nobody can read it any more: retention or deletion took it.
+        case gone
+        /// It is there, and damaged or offline.
+        case unreadable
+    }
+
+    package typealias DeadContents = [RecordPlace: DeadContent]
+
+    enum FailureDecision: Equatable {
+        case again(milliseconds: Int64)
+        case dead(LetterEntry.Reason)
+        /// The group stands still in the partition.
+        case pause
+    }
+
+    /// Which records would become dead letters by these settlements: what has to be read before
+    /// they can be taken.
+    package func dying(_ name: String, _ settlements: [Settlement], at now: Now) -> [RecordPlace] {
+        settlements.compactMap { settlement in
+            guard case .fail(let failure) = settlement.verb, settlement.range.count == 1,
+                let progress = groups[name]?.state.queues[settlement.partition],
+                !progress.isSettled(settlement.range)
+            else { return nil }
+            let place = RecordPlace(settlement.partition, settlement.range.lowerBound)
+            let decision = decide(name, place, failure, attempts(name, settlement), at: now)
+            guard case .dead = decision else { return nil }
+            return place
+        }
+    }
+
+    /// Handlers that began with the record, with the one that failed.
+    private func attempts(_ name: String, _ settlement: Settlement) -> UInt16 {
+        let (key, offset) = (settlement.partition, settlement.range.lowerBound)
+        let before = groups[name]?.state.queues[key]?.attempts[offset] ?? 0
+        let new = groups[name]?.activity.queues[key]?.notBegun(settlement.range)
+        return new?.isEmpty == false && before < .max ? before + 1 : max(before, 1)
+    }
+
+    private func decide(
+        _ name: String, _ place: RecordPlace, _ failure: HandlerFailure, _ attempts: UInt16,
+        at now: Now
+    ) -> FailureDecision {
+        guard let state = groups[name]?.state else { return .again(milliseconds: 0) }
+        let policy = state.policy
+        let reason: LetterEntry.Reason
+        switch failure.severity {
+        case .permanent: reason = .permanent
+        case .rejected: reason = .rejected
+        case .transient:
+            guard policy.attemptsMax > 0, attempts >= policy.attemptsMax else {
+                let noise =
+                    UInt64(bitPattern: place.offset) &* 0x9E37_79B9_7F4A_7C15
+                    ^ UInt64(bitPattern: now.monotonic) &* 0xBF58_476D_1CE4_E5B9
+                return .again(
+                    milliseconds: policy.pauseMilliseconds(after: attempts, noise: noise >> 11))
+            }
+            reason = .attempts
+        }
+        if place.partition == state.letters.lane { return .dead(reason) }
+        // What fails among dead letters has no further place to go.
+        let isLetter = topics[place.partition.topic]?.name.hasSuffix(Self.reservedSuffix) == true
+        if policy.last == .pause || isLetter { return .pause }
+        guard state.letters.hasRoom(limits) else {
+            return .again(milliseconds: policy.backoffMaxMilliseconds)
+        }
+        return .dead(reason)
+    }
+
+    package static let reservedSuffix = ".dlq"
+
+    /// What a failed handler records. What cannot be copied now waits: it is not given up.
+    func fail(
+        _ name: String, _ settlement: Settlement, _ failure: HandlerFailure,
+        _ contents: DeadContents, numbered number: UInt64, at now: Now
+    ) -> [GroupRecord] {
+        let (key, offset) = (settlement.partition, settlement.range.lowerBound)
+        guard let state = groups[name]?.state, let progress = state.queues[key],
+            !progress.isSettled(settlement.range)
+        else { return [] }
+        let place = RecordPlace(key, offset)
+        let count = attempts(name, settlement)
+        let trail = FailureTrail(
+            first: progress.failures[offset]?.first ?? failure, last: failure)
+        let failed = GroupRecord.queue(group: name, key, .failed(offset, trail))
+        func again(_ milliseconds: Int64) -> [GroupRecord] {
+            let delayed = groups[name]?.activity.queues[key]?.delayed ?? 0
+            guard milliseconds > 0, delayed < limits.delayedRecordsMax else { return [failed] }
+            let (due, overflow) = now.wall.addingReportingOverflow(milliseconds)
+            let until = overflow ? Int64.max : due
+            return [
+                failed, .queue(group: name, key, .delayed([settlement.range], due: until)),
+            ]
+        }
+        switch decide(name, place, failure, count, at: now) {
+        case .again(let milliseconds): return again(milliseconds)
+        case .pause:
+            let pause = PausePlace(topic: key.topic, partition: key.partition)
+            return [failed, .paused(group: name, pause, at: now.wall)]
+        case .dead(let reason):
+            switch contents[place] {
+            case .record where limits.plantedBug == .dropDead:
+                return [.queue(group: name, key, .acked([settlement.range]))]
+            case .record(let body, let first):
+                let whole = FailureTrail(first: first ?? trail.first, last: trail.last)
+                var entry = entry(
+                    name, settlement, reason, whole, attempts: count, number: number, at: now)
+                entry.body = body
+                return [.letter(group: name, .entry(entry))]
+            case .gone: return [.queue(group: name, key, .acked([settlement.range]))]
+            case .unreadable, nil: return again(max(1, state.policy.backoffMaxMilliseconds))
+            }
+        }
+    }
+
+    private func entry(
+        _ name: String, _ settlement: Settlement, _ reason: LetterEntry.Reason,
+        _ trail: FailureTrail, attempts: UInt16, number: UInt64, at now: Now
+    ) -> LetterEntry {
+        let place = RecordPlace(settlement.partition, settlement.range.lowerBound)
+        let letters = groups[name]?.state.letters ?? DeadLetters()
+        let former = letters.letter(onLaneAt: place)
+        var entry = LetterEntry(
+            .died, number: number, letter: former?.number ?? number,
+            origin: former?.origin ?? place, trail: trail, at: now.wall)
+        entry.topicName = topics[entry.origin.partition.topic]?.name ?? ""
+        let holders = groups[name]?.activity.queues[place.partition]?.holders(of: settlement.range)
+        if let holder = holders?.min() {
+            entry.member = holder
+            entry.client = groups[name]?.state.members[holder]?.client ?? ""
+        }
+        entry.attempts = UInt32(attempts) + (former?.attempts ?? 0)
+        let deaths = former?.deaths ?? 0
+        entry.deaths = deaths == .max ? .max : deaths + 1
+        entry.reason = reason
+        return entry
+    }
+
+    /// What follows, in memory, once that holds.
+    mutating func followFailure(_ name: String, _ settlement: Settlement, at now: Now) {
+        let (key, range) = (settlement.partition, settlement.range)
+        guard let progress = groups[name]?.state.queues[key], !progress.isSettled(range) else {
+            return
+        }
+        guard let due = progress.delays[range.lowerBound] else {
+            groups[name]?.activity.queues[key]?.giveBack(range)
+            readyQueues.insert(name)
+            return
+        }
+        let wait = max(0, due.subtracting(now.wall))
+        let (nanoseconds, overflow) = wait.multipliedReportingOverflow(by: 1_000_000)
+        groups[name]?.activity.queues[key]?.delay(
+            range, until: overflow ? .max : now.monotonic.adding(nanoseconds))
+        if let deadline = groups[name]?.activity.queues[key]?.nextDeadline { expect(deadline) }
+    }
+}
+
+extension DeadLetters {
+    /// Whether one more may die.
+    func hasRoom(_ limits: GroupLimits) -> Bool {
+        letters.count < limits.lettersMax && waitingBytes < limits.waitingLetterBytesMax
+    }
+
+    /// The letter that is at this place, if it is on the lane.
+    func letter(onLaneAt place: RecordPlace) -> Letter? {
+        guard place.partition == lane else { return nil }
+        return onLane[place.offset].flatMap { letters[$0] }
+    }
+}
+
+extension Int64 {
+    /// As far as can be said when it overflows.
+    fileprivate func subtracting(_ other: Int64) -> Int64 {
+        let (difference, overflow) = subtractingReportingOverflow(other)
+        return overflow ? (self < 0 ? .min : .max) : difference
+    }
+}

@@ -1,0 +1,171 @@
+/// The dead letters of a group: what survives a restart. Changed by `replay` alone.
+///
+/// They go back to the group on a lane of their own: a queue over the dead letter topic in which
+/// only those are open that somebody sent again. So a replay has leases, attempts and pauses as any
+/// record has, and never touches the offsets of the group.
+struct DeadLetters: Equatable, Sendable {
+    /// Those that are neither handled nor resolved, by number.
+    private(set) var letters: [UInt64: Letter] = [:]
+    /// What the topic does not have yet, by number.
+    private(set) var waiting: [UInt64: LetterEntry] = [:]
+    private(set) var waitingBytes = 0
+    /// The partition of the dead letter topic, once something is in it.
+    private(set) var lane: TopicPartition?
+    /// The highest number that any entry had.
+    private(set) var lastNumber: UInt64 = 0
+    /// Where the newest entry lies that is known to be in the topic.
+    private(set) var lastPlace: Int64 = -1
+    /// Letters on the lane, by their places.
+    private(set) var onLane: [Int64: UInt64] = [:]
+
+    /// Takes an entry. Returns the place on the lane that it leaves, if it was there.
+    mutating func take(_ entry: LetterEntry) -> Int64? {
+        wait(for: entry)
+        let lanePlace = letters[entry.letter].flatMap { $0.isReplaying ? $0.place : nil }
+        if let lanePlace { onLane[lanePlace] = nil }
+        switch entry.kind {
+        case .died:
+            var letter = Letter(
+                number: entry.letter, origin: entry.origin, reason: entry.reason,
+                attempts: entry.attempts, deaths: entry.deaths, diedAt: entry.at)
+            letter.replays = letters[entry.letter]?.replays ?? 0
+            letter.newest = entry.number
+            letters[entry.letter] = letter
+        case .edited:
+            letters[entry.letter]?.newest = entry.number
+            letters[entry.letter]?.place = nil
+        case .resolved: letters[entry.letter] = nil
+        }
+        return lanePlace
+    }
+
+    /// The same of a snapshot, which has its letter as well.
+    mutating func wait(for entry: LetterEntry) {
+        lastNumber = max(lastNumber, entry.number)
+        waitingBytes += entry.bytes - (waiting[entry.number]?.bytes ?? 0)
+        waiting[entry.number] = entry
+    }
+
+    mutating func restore(_ letter: Letter) {
+        lastNumber = max(lastNumber, letter.number)
+        letters[letter.number] = letter
+        if letter.isReplaying, let place = letter.place { onLane[place] = letter.number }
+    }
+
+    /// The topic has the entry.
+    mutating func store(_ number: UInt64, in lane: TopicPartition, at place: Int64) {
+        self.lane = lane
+        lastNumber = max(lastNumber, number)
+        lastPlace = max(lastPlace, place)
+        guard let entry = waiting.removeValue(forKey: number) else { return }
+        waitingBytes -= entry.bytes
+        guard letters[entry.letter]?.newest == number else { return }
+        letters[entry.letter]?.place = place
+    }
+
+    /// Sends it to the group again. Returns its place on the lane.
+    mutating func replay(_ number: UInt64) -> Int64? {
+        guard let letter = letters[number], !letter.isReplaying, let place = letter.place else {
+            return nil
+        }
+        letters[number]?.isReplaying = true
+        letters[number]?.replays = letter.replays == .max ? .max : letter.replays + 1
+        onLane[place] = number
+        return place
+    }
+
+    /// Changes that make the same from nothing: what a snapshot holds.
+    var changes: [LetterChange] {
+        var changes: [LetterChange] = []
+        if let lane { changes.append(.stored(lastNumber, in: lane, at: lastPlace)) }
+        changes += letters.values.sorted { $0.number < $1.number }.map { .restored($0) }
+        changes += waiting.values.sorted { $0.number < $1.number }.map { .waiting($0) }
+        return changes
+    }
+
+    /// What lay there on the lane is handled or gone. Returns the letter.
+    mutating func end(at place: Int64) -> Letter? {
+        guard let number = onLane.removeValue(forKey: place) else { return nil }
+        return letters.removeValue(forKey: number)
+    }
+}
+
+extension GroupState {
+    /// Applies what happens to dead letters, and keeps the accounts of where they came from.
+    mutating func apply(_ change: LetterChange) {
+        switch change {
+        case .entry(let entry): apply(entry)
+        case .stored(let number, let lane, let place):
+            letters.store(number, in: lane, at: place)
+        case .replayed(let numbers):
+            for number in numbers {
+                guard let place = letters.replay(number), let lane = letters.lane else { continue }
+                queues[lane, default: .lane].reopen(place)
+                letters.letters[number].map { queues[$0.origin.partition]?.replaying += 1 }
+            }
+        case .restored(let letter):
+            letters.restore(letter)
+            queues[letter.origin.partition]?.dead += 1
+            guard letter.isReplaying else { return }
+            queues[letter.origin.partition]?.replaying += 1
+            if let place = letter.place, let lane = letters.lane {
+                queues[lane, default: .lane].reopen(place)
+            }
+        case .waiting(let entry): letters.wait(for: entry)
+        }
+    }
+
+    private mutating func apply(_ entry: LetterEntry) {
+        let (key, offset) = (entry.origin.partition, entry.origin.offset)
+        let former = letters.letters[entry.letter]
+        if let place = letters.take(entry) {
+            if let lane = letters.lane { queues[lane]?.close(place) }
+            queues[key]?.replaying -= 1
+        }
+        switch entry.kind {
+        case .died:
+            if former == nil, queues[key]?.close(offset) == true { queues[key]?.dead += 1 }
+        case .edited: break
+        case .resolved:
+            guard former != nil else { return }
+            queues[key]?.dead -= 1
+            queues[key]?.acked += 1
+        }
+    }
+
+    /// To be called before the lane has the change.
+    mutating func endOnLane(_ change: QueueChange) {
+        switch change {
+        case .acked(let ranges): end(ranges, asAcked: true)
+        case .expired(let below): end([0..<max(0, below)], asAcked: false)
+        case .began, .delayed, .attempted, .failed, .restored: break
+        }
+    }
+
+    /// What was handled on the lane was dead, and is handled now; what is gone there is gone.
+    private mutating func end(_ ranges: [Range<Int64>], asAcked isAcked: Bool) {
+        guard let lane = letters.lane, let progress = queues[lane] else { return }
+        let places = ranges.flatMap { progress.open(in: $0) }
+        for place in places.lazy.joined() {
+            guard let letter = letters.end(at: place) else { continue }
+            let key = letter.origin.partition
+            queues[key]?.dead -= 1
+            queues[key]?.replaying -= 1
+            if isAcked { queues[key]?.acked += 1 } else { queues[key]?.expired += 1 }
+        }
+    }
+}
+
+/// Something that happened to the dead letters of a group, and holds.
+package enum LetterChange: Equatable, Sendable {
+    /// What it says is done from now on, and is to be written to the topic.
+    case entry(LetterEntry)
+    /// The topic has the entry of this number.
+    case stored(UInt64, in: TopicPartition, at: Int64)
+    /// Sent to the group again.
+    case replayed([UInt64])
+    /// Of a snapshot.
+    case restored(Letter)
+    /// Of a snapshot: an entry that the topic does not have yet.
+    case waiting(LetterEntry)
+}

@@ -1,0 +1,114 @@
+import MartletFormat
+
+/// Something that is written to a group's dead letter topic: a record that died, or what was done to
+/// it later. In `$groups` first, whole: what is there cannot be lost, and the topic is filled from
+/// it.
+package struct LetterEntry: Hashable, Sendable {
+    package enum Kind: UInt8, Sendable {
+        case died = 1
+        /// Somebody changed it; what died is still there.
+        case edited = 2
+        /// Somebody says that it needs no handling any more.
+        case resolved = 3
+    }
+
+    /// Why nobody tries it any more.
+    package enum Reason: UInt8, Sendable {
+        case permanent = 1
+        case attempts = 2
+        case rejected = 3
+    }
+
+    package var kind: Kind
+    /// One row for all entries of a group, from 1.
+    package var number: UInt64
+    /// The number of the entry that its record died with first: the dead letter's own.
+    package var letter: UInt64
+    package var origin: RecordPlace
+    /// Of the origin, at that time.
+    package var topicName = ""
+    /// Who had it, as the member called itself.
+    package var member = MemberID(.zero)
+    package var client = ""
+    /// Handlers that began with it, in all.
+    package var attempts: UInt32 = 0
+    /// How often it died.
+    package var deaths: UInt16 = 0
+    package var reason = Reason.permanent
+    package var trail: FailureTrail
+    /// In milliseconds since 1970 UTC.
+    package var at: Int64
+    /// Who edited or resolved it, and why.
+    package var author = ""
+    package var note = ""
+    /// A batch of one record (RecordBatch v2): the record with its key, headers and time. Empty
+    /// when it is resolved.
+    package var body: [UInt8] = []
+
+    package init(
+        _ kind: Kind, number: UInt64, letter: UInt64, origin: RecordPlace, trail: FailureTrail,
+        at: Int64
+    ) {
+        self.kind = kind
+        self.number = number
+        self.letter = letter
+        self.origin = origin
+        self.trail = trail
+        self.at = at
+    }
+
+    /// About what it takes in memory.
+    var bytes: Int {
+        body.count + trail.bytes + topicName.utf8.count + client.utf8.count + author.utf8.count
+            + note.utf8.count + 256
+    }
+}
+
+/// A record by where it lies.
+package struct RecordPlace: Hashable, Sendable, Comparable {
+    package let partition: TopicPartition
+    package let offset: Int64
+
+    package init(_ partition: TopicPartition, _ offset: Int64) {
+        self.partition = partition
+        self.offset = offset
+    }
+
+    package static func < (left: RecordPlace, right: RecordPlace) -> Bool {
+        left.partition == right.partition
+            ? left.offset < right.offset : left.partition < right.partition
+    }
+}
+
+/// A dead letter, as the broker keeps it in mind; the record itself is in the topic.
+package struct Letter: Hashable, Sendable {
+    package let number: UInt64
+    package let origin: RecordPlace
+    package var reason: LetterEntry.Reason
+    /// Handlers that began with it, in all.
+    package var attempts: UInt32
+    package var deaths: UInt16
+    /// How often it was sent to the group again.
+    package var replays: UInt16 = 0
+    /// When it died last, in milliseconds since 1970 UTC.
+    package var diedAt: Int64
+    /// With the group again, and not handled yet.
+    package var isReplaying = false
+    /// The number of its newest entry.
+    package var newest: UInt64
+    /// Where that lies in the dead letter topic; nil: only in `$groups` so far.
+    package var place: Int64?
+
+    package init(
+        number: UInt64, origin: RecordPlace, reason: LetterEntry.Reason, attempts: UInt32,
+        deaths: UInt16, diedAt: Int64
+    ) {
+        self.number = number
+        self.origin = origin
+        self.reason = reason
+        self.attempts = attempts
+        self.deaths = deaths
+        self.diedAt = diedAt
+        newest = number
+    }
+}

@@ -1,0 +1,96 @@
+import MartletFormat
+import MartletWire
+
+/// The examples of the operations on dead letters: those of the group `notify`.
+enum DeadLetterExamples {
+    private static let group = "notify"
+
+    static func frames(of operation: Operation) -> (request: ExampleFrame, reply: ExampleFrame)? {
+        switch operation {
+        case .setFailurePolicy:
+            (ExampleFrame(policy), ExampleFrame(SetFailurePolicyReply()))
+        case .listDeadLetters: (ExampleFrame(list), ExampleFrame(listReply))
+        case .replayDeadLetters: (ExampleFrame(replay), ExampleFrame(replayReply))
+        case .resolveDeadLetters: (ExampleFrame(resolve), ExampleFrame(resolveReply))
+        case .editDeadLetter: (ExampleFrame(edit), ExampleFrame(EditDeadLetterReply()))
+        case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
+            .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
+            .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
+            .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
+            .pauseGroup, .resetGroup, .receive, .settle:
+            nil
+        }
+    }
+
+    private static var policy: SetFailurePolicyRequest {
+        var message = SetFailurePolicyRequest()
+        message.group = group
+        message.policy.attemptsMax = 3
+        message.policy.backoffMilliseconds = 2_000
+        message.policy.backoffFactorPercent = 200
+        message.policy.backoffMaxMilliseconds = 300_000
+        message.policy.jitterPercent = 20
+        return message
+    }
+
+    private static var list: ListDeadLettersRequest {
+        var message = ListDeadLettersRequest()
+        message.group = group
+        return message
+    }
+
+    private static var listReply: ListDeadLettersReply {
+        var line = DeadLetterLine()
+        line.number = 1
+        line.topic = ExampleMessages.flights
+        line.partition = 2
+        line.offset = 1_042
+        line.reason = 2
+        line.attempts = 3
+        line.deaths = 1
+        line.diedAt = 1_767_225_600_000
+        line.place = 0
+        var reply = ListDeadLettersReply()
+        reply.letters = [line]
+        return reply
+    }
+
+    private static var replay: ReplayDeadLettersRequest {
+        var message = ReplayDeadLettersRequest()
+        message.group = group
+        message.replaysMax = 3
+        message.letters = [DeadLetterNumber(1)]
+        return message
+    }
+
+    private static var replayReply: ReplayDeadLettersReply {
+        var reply = ReplayDeadLettersReply()
+        reply.results = [CommitResult()]
+        return reply
+    }
+
+    private static var resolve: ResolveDeadLettersRequest {
+        var message = ResolveDeadLettersRequest()
+        message.group = group
+        message.author = "ann"
+        message.note = "refunded by hand"
+        message.letters = [DeadLetterNumber(1)]
+        return message
+    }
+
+    private static var resolveReply: ResolveDeadLettersReply {
+        var reply = ResolveDeadLettersReply()
+        reply.results = [CommitResult()]
+        return reply
+    }
+
+    private static var edit: EditDeadLetterRequest {
+        var message = EditDeadLetterRequest()
+        message.group = group
+        message.number = 1
+        message.author = "ann"
+        message.note = "tail number added"
+        message.record = BytesPiece.pieces(ExampleBatches.first)
+        return message
+    }
+}
