@@ -63,7 +63,7 @@ let package = Package(
         ),
         library(
             "MartletClient",
-            ["MartletFormat", "MartletSystem", "MartletTelemetry", "MartletWire"]
+            ["MartletFormat", "MartletSystem", "MartletTelemetry", "MartletJSON", "MartletWire"]
         ),
         library(
             "MartletTesting",

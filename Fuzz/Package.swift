@@ -37,7 +37,7 @@ let package = Package(
         module("MartletStorage", ["MartletFormat", "MartletSystem", "MartletTelemetry"]),
         module(
             "MartletClient",
-            ["MartletFormat", "MartletSystem", "MartletTelemetry", "MartletWire"]),
+            ["MartletFormat", "MartletSystem", "MartletTelemetry", "MartletJSON", "MartletWire"]),
         module(
             "MartletBroker",
             [

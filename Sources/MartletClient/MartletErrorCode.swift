@@ -118,6 +118,12 @@ public struct MartletErrorCode: Hashable, Sendable, CustomStringConvertible {
     public static let wrongGroupKind = MartletErrorCode(.wrongGroupKind)
     /// Somebody else has the record by now, or the broker has restarted since.
     public static let leaseLost = MartletErrorCode(.leaseLost)
+    /// The group has no dead letter of this number, or not any more.
+    public static let unknownDeadLetter = MartletErrorCode(.unknownDeadLetter)
+    /// The dead letter was sent to its group as often as the caller allows.
+    public static let deadLetterQuarantined = MartletErrorCode(.deadLetterQuarantined)
+    /// The dead letter is with its group now, or not in its topic yet.
+    public static let deadLetterBusy = MartletErrorCode(.deadLetterBusy)
     /// A limit of the broker's configuration is reached.
     public static let limitReached = MartletErrorCode(.limitReached)
     /// The broker failed; its log says more.

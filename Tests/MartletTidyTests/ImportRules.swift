@@ -22,8 +22,8 @@ import Testing
             "MartletJSON", "MartletWire", "MartletStorage", "Dispatch", "Synchronization",
         ],
         "MartletClient": [
-            "MartletWire", "MartletFormat", "MartletSystem", "MartletTelemetry", "Dispatch",
-            "Synchronization",
+            "MartletWire", "MartletFormat", "MartletSystem", "MartletTelemetry", "MartletJSON",
+            "Dispatch", "Synchronization",
         ],
         "MartletTesting": [
             "MartletBroker", "MartletClient", "MartletConfiguration", "MartletSystem",

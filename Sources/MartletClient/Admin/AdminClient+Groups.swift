@@ -71,7 +71,8 @@ extension AdminClient {
                 let (topic, number) = ($0.place.topic, $0.place.partition)
                 let part = GroupPart(names[topic] ?? "", number < 0 ? nil : number)
                 return GroupPause(part: topic == .zero ? nil : part, since: $0.since)
-            })
+            }, policy: try FailurePolicy(reply.policy),
+            deadLetters: DeadLetterCounts(reply.letters))
     }
 
     /// Sets how far a group without members is: members that join later begin there.
@@ -136,7 +137,8 @@ extension QueuePartitionInfo {
         self.init(
             partition: TopicPartition(topic, line.partition), start: line.start, floor: line.floor,
             highWatermark: line.highWatermark.known, acked: line.acked, inFlight: line.inFlight,
-            ready: line.ready, delayed: line.delayed, expired: line.expired, lag: line.lag)
+            ready: line.ready, delayed: line.delayed, expired: line.expired, dead: line.dead,
+            lag: line.lag)
     }
 }
 

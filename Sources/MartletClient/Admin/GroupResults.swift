@@ -20,20 +20,20 @@ public enum GroupKind: Sendable, Equatable {
 
 /// A queue group's account of a partition.
 ///
-/// At every moment `acked + expired + inFlight + delayed + ready` is the number of offsets from
-/// `start` to the high watermark.
+/// At every moment `acked + expired + dead + inFlight + delayed + ready` is the number of offsets
+/// from `start` to the high watermark.
 public struct QueuePartitionInfo: Sendable, Equatable {
     /// Which one. Of a topic that was deleted, the name is empty.
     public let partition: TopicPartition
     /// Where the group began.
     public let start: Int64
-    /// Everything below is acked or expired.
+    /// Everything below is acked, expired or dead.
     public let floor: Int64
     /// Readers see what lies below; nil: not known.
     public let highWatermark: Int64?
     /// Records that are done.
     public let acked: Int64
-    /// Records that members have now.
+    /// Records that members have now, and dead letters that were sent to the group again.
     public let inFlight: Int64
     /// Records that wait for a member.
     public let ready: Int64
@@ -41,7 +41,9 @@ public struct QueuePartitionInfo: Sendable, Equatable {
     public let delayed: Int64
     /// Records that retention or deletion took before they were done.
     public let expired: Int64
-    /// Visible, and neither acked nor expired.
+    /// Dead letters that are neither handled nor resolved, and not with the group.
+    public let dead: Int64
+    /// Visible, and neither acked nor expired nor dead.
     public let lag: Int64
 }
 
@@ -71,6 +73,10 @@ public struct GroupDescription: Sendable, Equatable {
     public let queues: [QueuePartitionInfo]
     /// What stands still.
     public let pauses: [GroupPause]
+    /// What becomes of records whose handlers fail.
+    public let policy: FailurePolicy
+    /// How many dead letters it has.
+    public let deadLetters: DeadLetterCounts
 }
 
 /// A member of a group.

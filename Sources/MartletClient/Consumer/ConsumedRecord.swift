@@ -78,6 +78,40 @@ public struct ConsumedRecord: Sendable {
         }
         return headers
     }
+
+    /// A copy of the last header, and where its bytes begin; nil: there is none that can be read.
+    var lastHeader: (header: RecordHeader, start: Int)? {
+        guard fields.headerCount > 0 else { return nil }
+        var cursor = HeaderCursor(fields)
+        let slab = run.slab
+        do {
+            var last: (HeaderFields, start: Int)?
+            for _ in 0..<fields.headerCount {
+                let start = cursor.position
+                guard let header = try cursor.next(in: slab.bytes) else { return nil }
+                last = (header, start)
+            }
+            return last.flatMap { header, start in
+                run.string(header.key).map { name in
+                    (RecordHeader(name, header.value.map { run.array($0) }), start)
+                }
+            }
+        } catch {
+            return nil
+        }
+    }
+
+    /// The same record at another place, with one header less, which begins at `end`.
+    func moved(
+        to partition: TopicPartition, _ offset: Int64, headersBefore end: Int
+    ) -> ConsumedRecord {
+        var fields = fields
+        fields.headers = fields.headers.lowerBound..<end
+        fields.headerCount -= 1
+        return ConsumedRecord(
+            run: FetchedRun(run, shownAs: partition), offset: offset, timestamp: timestamp,
+            fields: fields)
+    }
 }
 
 /// Batches of one partition that came with one fetch.
@@ -126,6 +160,20 @@ final class FetchedRun: Sendable {
         shelf = other.shelf
         delivery = rest
         skipped = other.skipped
+    }
+
+    /// The same memory as that of another partition, for single records of it.
+    init(_ other: FetchedRun, shownAs partition: TopicPartition) {
+        self.partition = partition
+        slab = other.slab
+        lease = other.lease
+        range = other.range
+        from = other.from
+        nextOffset = other.nextOffset
+        highWatermark = other.highWatermark
+        shelf = other.shelf
+        delivery = nil
+        skipped = []
     }
 
     /// A copy of some bytes.

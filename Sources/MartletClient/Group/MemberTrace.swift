@@ -23,6 +23,7 @@ package enum MemberTrace: Sendable {
         case again
         case extend
         case begin
+        case failed
     }
 
     /// Of one delivery of a queue.
@@ -135,6 +136,7 @@ extension MemberTrace.Verb {
         case .again: self = .again
         case .extend: self = .extend
         case .begin: self = .begin
+        case .failed: self = .failed
         }
     }
 }

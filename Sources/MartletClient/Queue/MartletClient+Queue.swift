@@ -19,8 +19,10 @@ extension MartletClient {
     ///
     /// - Parameters:
     ///   - configuration: which group, what to read, and how.
-    ///   - handler: what to do with a record. When it throws, the record comes again after a pause
-    ///     that grows with its attempts, and `onFailure` is told.
+    ///   - handler: what to do with a record. When it throws, `onFailure` is told, and the broker
+    ///     does what the group's `FailurePolicy` says: the record comes again after a pause that
+    ///     grows with its attempts, until they are used up; after a `PermanentFailure` it does not
+    ///     come again by itself.
     /// - Throws: `CancellationError`; `INVALID_ARGUMENT`, `WRONG_GROUP_KIND`, `CONNECTION_FAILED`;
     ///   `CORRUPT_MESSAGE` for a record that cannot be read.
     public func consumeQueue(

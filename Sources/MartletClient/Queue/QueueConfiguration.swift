@@ -20,6 +20,9 @@ public struct QueueRecord: Sendable {
     /// The how manieth time a handler begins with it: 1 for the first. Counted by the broker, also
     /// over restarts.
     public let attempt: Int
+    /// What happened to it, when it was a dead letter and somebody sent it to the group again; then
+    /// `attempt` counts from that. Nil for all others.
+    public let deadLetter: DeadLetterEntry?
 }
 
 /// What became of a record of a queue.
@@ -28,6 +31,9 @@ public enum QueueOutcome: Sendable, Equatable {
     case done
     /// It is not: somebody gets it again after so long, up to 30 days.
     case again(after: Duration)
+    /// Somebody has to look at it: it is set aside, by the group's policy as a dead letter. The
+    /// reason is kept with it, up to 1,000 bytes of UTF-8.
+    case reject(_ reason: String)
 }
 
 /// What a member of a queue group reads, and how.
@@ -36,8 +42,8 @@ public enum QueueOutcome: Sendable, Equatable {
 public struct QueueConfiguration: Sendable {
     /// Is told of offsets that others have by now: what this member did with them may be done twice.
     public typealias LostHook = @Sendable (TopicPartition, Range<Int64>) -> Void
-    /// Is told of a record whose handler threw, and when it comes again.
-    public typealias FailureHook = @Sendable (QueueRecord, any Error, Duration) -> Void
+    /// Is told of a record whose handler threw.
+    public typealias FailureHook = @Sendable (QueueRecord, any Error) -> Void
 
     /// The group's name.
     public var group: String
@@ -58,8 +64,6 @@ public struct QueueConfiguration: Sendable {
     public var sessionTimeout: Duration
     /// How long handlers that have begun may take when the member ends; then they are cancelled.
     public var drainTimeout: Duration
-    /// When a record comes again whose handler threw; the pause grows with its attempts.
-    public var retry: RetryPolicy
     /// Called when records turn out to be others'.
     public var onLost: LostHook?
     /// Called when a handler threw.
@@ -86,7 +90,6 @@ public struct QueueConfiguration: Sendable {
         handlerTimeout = .seconds(300)
         sessionTimeout = .seconds(10)
         drainTimeout = .seconds(30)
-        retry = RetryPolicy()
     }
 
     /// Records that are held at once.

@@ -9,6 +9,7 @@ final class QueueLedger: Sendable {
         case again(milliseconds: Int64)
         case extend
         case begin
+        case failed(FailureWords)
     }
 
     /// Offsets of one delivery of which one thing is said.
@@ -215,12 +216,12 @@ extension QueueLedger.State {
 
     fileprivate mutating func takeWords(max: Int) -> [QueueLedger.Saying] {
         var sayings: [QueueLedger.Saying] = []
-        // The broker takes a million offsets in one request.
+        // The broker takes a million offsets in one request, and no frame that is too long.
         var offsets = 0
         for (word, ranges) in words {
             guard let delivered = spoken[word.delivery] else { continue }
-            for range in ranges.ranges where sayings.count < max && offsets < 500_000 {
-                offsets += range.count
+            for range in word.verb.parts(ranges) where sayings.count < max && offsets < 500_000 {
+                offsets += Swift.max(range.count, word.verb.weight)
                 sayings.append(
                     QueueLedger.Saying(delivered: delivered, verb: word.verb, range: range))
                 words[word]?.remove(contentsOf: range)
@@ -230,5 +231,23 @@ extension QueueLedger.State {
         }
         if words.isEmpty { spoken = [:] }
         return sayings
+    }
+}
+
+extension QueueLedger.Verb {
+    /// A request has room for 100 failures with all their words.
+    fileprivate var weight: Int {
+        switch self {
+        case .done, .again, .extend, .begin: 0
+        case .failed: 5_000
+        }
+    }
+
+    /// The offsets as the broker takes them in single entries: failures one by one.
+    fileprivate func parts(_ ranges: RangeSet<Int64>) -> [Range<Int64>] {
+        switch self {
+        case .done, .again, .extend, .begin: Array(ranges.ranges)
+        case .failed: ranges.ranges.flatMap { $0.map { $0..<($0 + 1) } }
+        }
     }
 }

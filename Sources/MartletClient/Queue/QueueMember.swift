@@ -7,8 +7,12 @@ final class QueueMember: Sendable {
     typealias Handler = @Sendable (QueueRecord) async throws -> QueueOutcome
 
     private struct Item: Sendable {
+        /// As its handler sees it: a dead letter at the place where it came from.
         let record: ConsumedRecord
+        /// Where it was delivered from.
+        let offset: Int64
         let delivered: DeliveredRange
+        let deadLetter: DeadLetterEntry?
     }
 
     private let configuration: QueueConfiguration
@@ -198,13 +202,21 @@ final class QueueMember: Sendable {
                     guard record.offset < end else { break }
                     if record.offset > at { pass(at..<record.offset, delivered) }
                     at = record.offset + 1
-                    lanes.put(
-                        HandlerLanes.Work(Item(record: record, delivered: delivered), lane: nil))
+                    lanes.put(HandlerLanes.Work(item(record, delivered), lane: nil))
                 }
             }
             if at < end { pass(at..<end, delivered) }
             at = end
         }
+    }
+
+    private func item(_ record: ConsumedRecord, _ delivered: DeliveredRange) -> Item {
+        let letter =
+            record.topic == DeadLetterEntry.topic(of: configuration.group)
+            ? DeadLetterEntry(record) : nil
+        return Item(
+            record: letter?.record ?? record, offset: record.offset, delivered: delivered,
+            deadLetter: letter)
     }
 
     private func pass(_ range: Range<Int64>, _ delivered: DeliveredRange) {
@@ -230,28 +242,27 @@ final class QueueMember: Sendable {
     }
 
     private func handle(_ item: Item) async {
-        let (offset, delivery) = (item.record.offset, item.delivered.delivery)
+        let (offset, delivery) = (item.offset, item.delivered.delivery)
         guard ledger.begin(offset, of: delivery, at: now) else {
             ledger.lose(offset..<(offset + 1), of: delivery)
             return
         }
-        let record = QueueRecord(record: item.record, attempt: Int(item.delivered.attempts) + 1)
+        let record = QueueRecord(
+            record: item.record, attempt: Int(item.delivered.attempts) + 1,
+            deadLetter: item.deadLetter)
         let verb: QueueLedger.Verb
         do {
             switch try await handler(record) {
             case .done: verb = .done
             case .again(let pause):
                 verb = .again(milliseconds: min(Int64(pause.millisecondsClamped), Self.pauseMax))
+            case .reject(let reason): verb = .failed(FailureWords(rejected: reason))
             }
         } catch is CancellationError where Task.isCancelled {
             verb = .again(milliseconds: 0)
         } catch {
-            var random = SystemRandomNumberGenerator()
-            let pause = Duration.nanoseconds(
-                configuration.retry.delay(attempt: record.attempt - 1, using: &random))
-            configuration.onFailure?(record, error, pause)
-            verb = .again(
-                milliseconds: min(max(1, Int64(pause.millisecondsClamped)), Self.pauseMax))
+            configuration.onFailure?(record, error)
+            verb = .failed(FailureWords(error))
         }
         ledger.end(offset..<(offset + 1), of: delivery, verb)
     }
@@ -331,6 +342,8 @@ extension SettleEntry {
         case .again(let pause): (verb, milliseconds) = (2, pause)
         case .extend: (verb, milliseconds) = (3, Int64(lease.wire))
         case .begin: verb = 4
+        case .failed(let words):
+            (verb, failure, text) = (words.verb, words.kind, words.text)
         }
     }
 }

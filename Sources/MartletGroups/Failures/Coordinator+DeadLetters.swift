@@ -70,6 +70,7 @@ extension Coordinator {
             guard seen.insert(number).inserted else { continue }
             let next = letters.lastNumber + 1 + UInt64(records.count)
             var entry = LetterEntry(.resolved, number: next, letter: letter, at: now.wall)
+            entry.topicName = topics[letter.origin.partition.topic]?.name ?? ""
             (entry.author, entry.note) = (author, note)
             records.append(.letter(group: name, .entry(entry)))
         }
@@ -89,6 +90,7 @@ extension Coordinator {
         }
         var entry = LetterEntry(
             .edited, number: letters.lastNumber + 1, letter: letter, at: now.wall)
+        entry.topicName = topics[letter.origin.partition.topic]?.name ?? ""
         (entry.author, entry.note, entry.body) = (author, note, body)
         return [.letter(group: name, .entry(entry))]
     }

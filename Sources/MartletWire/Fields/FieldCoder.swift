@@ -155,14 +155,16 @@ package enum WireLimits {
     /// Of `BytesPiece`: more than the largest batch that any topic takes.
     package static let piecesMax = 2_000
 
-    /// Cuts an error text to its limit, at a character.
-    package static func clip(_ text: String) -> String {
-        guard text.utf8.count > errorMessageBytesMax else { return text }
+    /// Cuts a text to its limit, at a character.
+    package static func clip(
+        _ text: String, to bytesMax: Int = errorMessageBytesMax
+    ) -> String {
+        guard text.utf8.count > bytesMax else { return text }
         var clipped = ""
         var bytes = 0
         for character in text {
             bytes += character.utf8.count
-            if bytes > errorMessageBytesMax { break }
+            if bytes > bytesMax { break }
             clipped.append(character)
         }
         return clipped

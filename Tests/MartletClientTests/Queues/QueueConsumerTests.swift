@@ -76,8 +76,10 @@ import Testing
             let failures = Mutex<[Int]>([])
             try await GroupTest.fill(client, 0..<100)
             var configuration = Self.queue()
-            configuration.retry = RetryPolicy(base: .milliseconds(1), cap: .milliseconds(5))
-            configuration.onFailure = { record, error, _ in
+            try await client.admin.createGroup("q", .queue(.earliest))
+            try await client.admin.setFailurePolicy(
+                FailurePolicy(backoff: .milliseconds(1)), of: "q")
+            configuration.onFailure = { record, error in
                 #expect(error is Refused)
                 failures.withLock { $0.append(record.attempt) }
             }
