@@ -28,7 +28,8 @@ enum CommandTree {
                     + "while 'tail' follows it."),
         ],
         commands: [
-            TopicCommands.group, GroupCommands.group, ProduceCommand.command, TailCommand.command,
+            TopicCommands.group, GroupCommands.group, DeadLetterCommands.group,
+            ProduceCommand.command, TailCommand.command,
             OffsetsCommand.command, StatusCommand.command, TopCommand.command,
             DoctorCommand.command,
             CheckCommands.group, GenerateCommands.group,

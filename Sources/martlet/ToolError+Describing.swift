@@ -56,14 +56,15 @@ extension ToolError {
     static func exitCode(of code: MartletErrorCode) -> ToolExitCode {
         switch code {
         case .unknownTopic, .unknownTopicID, .unknownPartition, .offsetOutOfRange, .offsetsLost,
-            .unknownGroup:
+            .unknownGroup, .unknownDeadLetter:
             .notFound
         case .notAuthorized, .diskFull, .messageTooLarge, .limitReached, .invalidRecord,
             .invalidTimestamp, .unsupportedCompressionType, .groupNotEmpty:
             .refused
         case .requestTimedOut, .deadlineExceeded: .timeout
         case .topicExists, .staleProducerEpoch, .outOfOrderSequence, .duplicateSequence,
-            .groupExists, .fencedMember, .staleMemberEpoch, .resetOutdated:
+            .groupExists, .fencedMember, .staleMemberEpoch, .resetOutdated,
+            .deadLetterQuarantined, .deadLetterBusy:
             .conflict
         case .connectionFailed, .connectionLost, .shuttingDown: .unreachable
         case .invalidArgument, .invalidConfig, .invalidPartitions, .invalidTopicName,

@@ -2,7 +2,7 @@ import Glibc
 import MartletSystem
 import MartletTestSupport
 
-/// The built programs: they lie in the folder of the test bundle, or in `MARTLET_TEST_PROGRAMS`.
+/// The built programs.
 enum Programs {
     static let daemon = folder + "/martletd"
     static let tool = folder + "/martlet"
@@ -22,19 +22,9 @@ enum Programs {
     /// Whether it is the release build that is tested.
     static let areOptimized = folder.hasSuffix("/release")
 
-    static let folder: String = {
-        if let chosen = CurrentProcess.environment["MARTLET_TEST_PROGRAMS"] { return chosen }
-        var bytes = [CChar](repeating: 0, count: 4_096)
-        let count = unsafe readlink("/proc/self/exe", &bytes, bytes.count - 1)
-        let path = String(decoding: bytes.prefix(max(0, count)).map(UInt8.init), as: UTF8.self)
-        return path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
-            .joined(separator: "/")
-    }()
+    static let folder = BuiltPrograms.folder
 
-    /// The environment of this test without what would configure a broker.
-    static var environment: [String: String] {
-        CurrentProcess.environment.filter { !$0.key.hasPrefix("MARTLET_") }
-    }
+    static var environment: [String: String] { BuiltPrograms.environment }
 
     /// Runs a program to its end. After `seconds` it is given up; nothing is said about speed.
     static func run(

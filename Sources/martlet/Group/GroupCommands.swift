@@ -12,7 +12,8 @@ enum GroupCommands {
         ],
         commands: [
             create, list, GroupDescribeCommand.command, GroupPauseCommands.pause,
-            GroupPauseCommands.resume, GroupResetCommand.command, delete,
+            GroupPauseCommands.resume, GroupResetCommand.command, GroupPolicyCommand.command,
+            delete,
         ])
 
     static let argument = ArgumentSpec("GROUP", "The group's name.")

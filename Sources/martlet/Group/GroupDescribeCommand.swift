@@ -1,6 +1,7 @@
 import MartletClient
 import MartletConfiguration
 import MartletJSON
+import MartletSystem
 
 /// `martlet group describe`.
 enum GroupDescribeCommand {
@@ -34,6 +35,8 @@ enum GroupDescribeCommand {
         if let left = headroom(group.retentionHeadroom, group.retentionHeadroomBytes) {
             facts.add("until retention", left)
         }
+        facts.add("when handlers fail", GroupPolicyCommand.text(group.policy))
+        if let dead = dead(group.deadLetters) { facts.add("dead letters", dead) }
         for pause in group.pauses {
             facts.add("paused", "\(place(pause)) since \(TimeText.text(pause.since))")
         }
@@ -71,7 +74,7 @@ enum GroupDescribeCommand {
     private static func queues(_ group: GroupDescription) -> Table {
         var table = Table([
             .left("TOPIC"), .right("PARTITION"), .right("DONE"), .right("IN FLIGHT"),
-            .right("READY"), .right("DELAYED"), .right("EXPIRED"), .right("LAG"),
+            .right("READY"), .right("DELAYED"), .right("DEAD"), .right("EXPIRED"), .right("LAG"),
             .right("HEADROOM"),
         ])
         let lines = Dictionary(
@@ -80,12 +83,30 @@ enum GroupDescribeCommand {
             let line = lines[queue.partition]
             table.add([
                 queue.partition.topic, "\(queue.partition.partition)", "\(queue.acked)",
-                "\(queue.inFlight)", "\(queue.ready)", "\(queue.delayed)", "\(queue.expired)",
-                "\(queue.lag)",
+                "\(queue.inFlight)", "\(queue.ready)", "\(queue.delayed)", "\(queue.dead)",
+                "\(queue.expired)", "\(queue.lag)",
                 headroom(line?.retentionHeadroom, line?.retentionHeadroomBytes) ?? "",
             ])
         }
         return table
+    }
+
+    /// nil: there are none.
+    private static func dead(_ counts: DeadLetterCounts) -> String? {
+        var parts: [String] = []
+        if counts.dead > 0 {
+            let oldest = counts.oldestAt.map { SystemClock().wallMilliseconds() - $0 }
+            parts.append(
+                Shown.count(counts.dead)
+                    + (oldest.map { ", the oldest \(Shown.duration(milliseconds: $0)) old" } ?? ""))
+        }
+        if counts.replaying > 0 {
+            parts.append("\(Shown.count(counts.replaying)) with the group again")
+        }
+        if counts.notStored > 0 {
+            parts.append("\(Shown.count(counts.notStored)) on their way to the topic")
+        }
+        return parts.isEmpty ? nil : parts.joined(separator: "; ")
     }
 
     private static func kind(_ kind: GroupKind) -> String {
@@ -143,9 +164,17 @@ enum GroupDescribeCommand {
                         "highWatermark": queue.highWatermark.map { .integer($0) } ?? .null,
                         "acked": .integer(queue.acked), "inFlight": .integer(queue.inFlight),
                         "ready": .integer(queue.ready), "delayed": .integer(queue.delayed),
-                        "expired": .integer(queue.expired), "lag": .integer(queue.lag),
+                        "dead": .integer(queue.dead), "expired": .integer(queue.expired),
+                        "lag": .integer(queue.lag),
                     ]
                 }),
+            "policy": GroupPolicyCommand.json(group.policy),
+            "deadLetters": [
+                "dead": .integer(group.deadLetters.dead),
+                "replaying": .integer(group.deadLetters.replaying),
+                "notStored": .integer(group.deadLetters.notStored),
+                "oldestAt": group.deadLetters.oldestAt.map { .integer($0) } ?? .null,
+            ],
             "pauses": .array(
                 group.pauses.map { pause in
                     [

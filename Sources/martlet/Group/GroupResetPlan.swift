@@ -178,11 +178,11 @@ enum WholeInput {
         return bytes
     }
 
-    private static func file(_ path: String) throws -> [UInt8] {
+    static func file(_ path: String) throws -> [UInt8] {
         let file = try PosixFileSystem().open(path, .readOnly)
         let size = try file.size()
         guard size <= bytesMax else {
-            throw ToolError.usage("\(path): \(size) bytes are too many for a plan")
+            throw ToolError.usage("\(path): \(size) bytes are too many")
         }
         var bytes = [UInt8](repeating: 0, count: Int(size))
         var count = 0

@@ -1,0 +1,110 @@
+import MartletClient
+import MartletConfiguration
+import MartletSystem
+
+/// Which dead letters a command is about.
+struct LetterFilter: Sendable {
+    static let flags = [
+        FlagSpec("id", value: "N", repeatable: true, "This one, by its number."),
+        FlagSpec("type", value: "TYPE", "Only events of this type: the header 'type'."),
+        FlagSpec(
+            "error", value: "TEXT", "Only with this text in the kind or the words of the failure."),
+        FlagSpec("since", value: "@TIME", "Only what died then or later: @2026-01-22, @-2h."),
+        FlagSpec("until", value: "@TIME", "Only what died before."),
+        FlagSpec("key", short: "k", value: "KEY", "Only records with this key."),
+        GroupPauseCommands.topic,
+    ]
+
+    private let numbers: Set<UInt64>
+    private let type: String?
+    private let error: String?
+    private let since: Int64?
+    private let until: Int64?
+    private let key: [UInt8]?
+    private let parts: [GroupPart]
+
+    init(
+        _ context: CommandContext, now: Int64 = SystemClock().wallMilliseconds()
+    ) throws {
+        let invocation = context.invocation
+        numbers = Set(try invocation.values("id").map { try Self.number($0, "--id", context) })
+        type = invocation.value("type")
+        error = invocation.value("error")
+        key = invocation.value("key").map { Array($0.utf8) }
+        parts = try context.groupParts()
+        func time(_ flag: String) throws -> Int64? {
+            try invocation.value(flag).map { word in
+                let text = word.hasPrefix("@") ? word.dropFirst() : word[...]
+                guard let time = TimeText.parse(text, now: now) else {
+                    throw context.usage(
+                        "--\(flag): '\(word)' is not @TIME (@2026-01-22T12:00Z, @-15m)")
+                }
+                return time
+            }
+        }
+        since = try time("since")
+        until = try time("until")
+    }
+
+    static func number(
+        _ word: String, _ what: String, _ context: CommandContext
+    ) throws -> UInt64 {
+        guard let number = UInt64(word), number > 0 else {
+            throw context.usage("\(what): '\(word)' is not a dead letter's number")
+        }
+        return number
+    }
+
+    /// Whether it leaves anything out.
+    var isEmpty: Bool {
+        numbers.isEmpty && type == nil && error == nil && since == nil && until == nil
+            && key == nil && parts.isEmpty
+    }
+
+    /// By what the broker has in mind: before anything is read.
+    func accepts(_ letter: DeadLetter) -> Bool {
+        if !numbers.isEmpty, !numbers.contains(letter.number) { return false }
+        if let since, letter.diedAt < since { return false }
+        if let until, letter.diedAt >= until { return false }
+        return true
+    }
+
+    func accepts(_ view: LetterView) -> Bool {
+        guard accepts(view.letter) else { return false }
+        if let type, view.eventType != type { return false }
+        if let key, view.newest?.record.keyBytes != key { return false }
+        if let error, !Self.contains(view, error) { return false }
+        guard !parts.isEmpty else { return true }
+        return parts.contains { part in
+            part.topic == view.partition.topic
+                && (part.partition ?? view.partition.partition) == view.partition.partition
+        }
+    }
+
+    private static func contains(_ view: LetterView, _ text: String) -> Bool {
+        [view.died?.firstFailure, view.died?.lastFailure].contains { failure in
+            failure.map { $0.kind.contains(text) || $0.text.contains(text) } ?? false
+        }
+    }
+
+    /// Calls `body` with what it accepts, in the order in which the newest entries came. Numbers
+    /// that are not there are an error.
+    func each(
+        of group: String, _ client: MartletClient, _ body: (LetterView) async throws -> Void
+    ) async throws {
+        let letters = try await client.admin.deadLetters(of: group)
+        let missing = numbers.subtracting(letters.map(\.number)).sorted()
+        if let first = missing.first { throw Self.unknown(first, group) }
+        let reader = LetterReader(client: client, group: group)
+        try await reader.each(letters.filter(accepts)) { view in
+            if accepts(view) { try await body(view) }
+        }
+    }
+
+    static func unknown(_ number: UInt64, _ group: String) -> ToolError {
+        ToolError(
+            .notFound,
+            "group \(group) has no dead letter \(number): it is handled or resolved, or never was "
+                + "(UNKNOWN_DEAD_LETTER)")
+    }
+}

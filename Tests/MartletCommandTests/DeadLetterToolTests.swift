@@ -1,0 +1,262 @@
+import MartletJSON
+import MartletTestSupport
+import MartletTesting
+import Testing
+
+@testable import MartletClient
+
+/// `martlet dlq` and `martlet group policy` as people use them, with a real broker.
+@Suite(.timeLimit(.minutes(3))) struct DeadLetterToolTests {
+    private struct Refused: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    /// The tool, and a client whose member fails with some records.
+    private struct Bench {
+        let client: MartletClient
+
+        @discardableResult
+        func run(
+            _ words: String..., input: String = "", editor: String? = nil, expect code: Int32 = 0,
+            sourceLocation: SourceLocation = #_sourceLocation
+        ) throws -> (output: String, errors: String) {
+            var environment = BuiltPrograms.environment
+            environment["MARTLET_SERVER"] = client.configuration.server
+            environment["USER"] = "ann"
+            environment["VISUAL"] = nil
+            environment["EDITOR"] = editor
+            let child = try ChildProcess(
+                BuiltPrograms.folder + "/martlet", words, environment: environment)
+            try child.write(input)
+            child.closeInput()
+            let ending = child.wait()
+            #expect(
+                ending == .exited(code), "\(words): \(child.errorOutput)",
+                sourceLocation: sourceLocation)
+            return (child.output, child.errorOutput)
+        }
+
+        func json(_ words: String) throws -> JSONValue {
+            let words = words.split(separator: " ").map(String.init) + ["-o", "json"]
+            let child = try ChildProcess(
+                BuiltPrograms.folder + "/martlet",
+                words + ["--server", client.configuration.server],
+                environment: BuiltPrograms.environment)
+            child.closeInput()
+            #expect(child.wait() == .exited(0), "\(words): \(child.errorOutput)")
+            return try JSONValue(parsing: child.output)
+        }
+
+        /// Handles what there is, until so many are dead; what `fails` throws on becomes so.
+        func handle(
+            dead: Int64, _ fails: @escaping @Sendable (QueueRecord) throws -> QueueOutcome
+        ) async throws {
+            let member = Task {
+                try await client.consumeQueue(QueueConfiguration("notify", topics: ["t"])) {
+                    try fails($0)
+                }
+            }
+            while true {
+                let group = try await client.admin.describeGroup("notify")
+                let isIdle = group.queues.allSatisfy { $0.inFlight == 0 && $0.delayed == 0 }
+                let counts = group.deadLetters
+                if !group.queues.isEmpty, group.lag == 0, isIdle, counts.dead == dead,
+                    counts.replaying == 0, counts.notStored == 0
+                {
+                    break
+                }
+                await Task.yield()
+            }
+            member.cancel()
+            await #expect(throws: CancellationError.self) { try await member.value }
+        }
+    }
+
+    /// Ten records of two types in topic `t`: 3 and 4 fail for ever, 7 runs out of time.
+    private static func with(_ body: (Bench) async throws -> Void) async throws {
+        try await MartletTestBroker.run(topics: ["t": 1]) { broker in
+            try await Martlet.withClient(broker.configuration) { client in
+                let bench = Bench(client: client)
+                try await client.admin.createGroup("notify", .queue(.earliest))
+                try bench.run("group", "policy", "notify", "--attempts", "2", "--backoff", "1ms")
+                try await client.withProducer { producer in
+                    for number in 0..<10 {
+                        _ = try await producer.send(
+                            ProducerRecord(
+                                topic: "t", key: "k\(number % 4)", value: "value \(number)",
+                                headers: [RecordHeader("type", number < 4 ? "early" : "late")],
+                                timestamp: 1_000))
+                    }
+                }
+                try await bench.handle(dead: 3) { record in
+                    switch record.record.offset {
+                    case 3: throw PermanentError("no tail number")
+                    case 4: return .reject("odd")
+                    case 7: throw Refused(description: "try \(record.attempt)")
+                    case _: return .done
+                    }
+                }
+                try await body(bench)
+            }
+        }
+    }
+
+    private static func numbers(_ json: JSONValue) -> [Int64] {
+        (json.arrayValue ?? []).compactMap { $0["number"]?.integerValue }
+    }
+
+    private static func number(_ bench: Bench, at offset: Int64) throws -> String {
+        let letters = try #require(try bench.json("dlq list notify").arrayValue)
+        let letter = try #require(letters.first { $0["offset"]?.integerValue == offset })
+        return "\(try #require(letter["number"]?.integerValue))"
+    }
+
+    @Test func `list, show, stats and export tell what is dead, and filters choose`() async throws {
+        try await Self.with { bench in
+            let all = try bench.json("dlq list notify")
+            #expect(Self.numbers(all) == [1, 2, 3])
+            let timeout = try #require(
+                all.arrayValue?.first { $0["offset"]?.integerValue == 7 })
+            #expect(timeout["reason"]?.stringValue == "attempts")
+            #expect(timeout["attempts"]?.integerValue == 2)
+            #expect(timeout["firstFailure"]?["text"]?.stringValue == "try 1")
+            #expect(timeout["lastFailure"]?["text"]?.stringValue == "try 2")
+            for (filter, count) in [
+                ("--type early", 1), ("--type late", 2), ("--error Refused", 1),
+                ("--error tail", 1), ("--key k3", 2), ("--topic t:0", 3), ("--topic u", 0),
+                ("--since @-1h", 3), ("--until @-1h", 0), ("--id 2 --id 3", 2), ("-n 1", 1),
+            ] {
+                let found = try bench.json("dlq list notify \(filter)")
+                #expect(found.arrayValue?.count == count, "\(filter)")
+            }
+            let table = try bench.run("dlq", "list", "notify").output
+            #expect(table.hasPrefix("N  STATE") && table.contains("no tail number"))
+            let stats = try bench.json("dlq stats notify")
+            #expect(stats["dead"]?.integerValue == 3)
+            #expect(stats["type"]?[0]?["value"]?.stringValue == "late")
+            #expect(stats["type"]?[0]?["count"]?.integerValue == 2)
+            let one = try Self.number(bench, at: 3)
+            let shown = try bench.run("dlq", "show", "notify", one).output
+            #expect(shown.contains("PermanentError: no tail number (permanent"))
+            #expect(shown.contains("value 3") && shown.contains("t:0 @3"))
+            #expect(try bench.run("dlq", "show", "notify", one, "-o", "raw").output == "value 3\n")
+            let format = try bench.run(
+                "dlq", "show", "notify", one, "--format", "%t %p %o %k %h{type}\\n")
+            #expect(format.output == "t 0 3 k3 early\n")
+            let lines = try bench.run("dlq", "export", "notify", "--type", "late").output
+                .split(separator: "\n").map { try JSONValue(parsing: String($0)) }
+            #expect(Set(lines.map { $0["value"]?.stringValue }) == ["value 4", "value 7"])
+            #expect(lines.allSatisfy { $0["headers"]?[0]?["value"]?.stringValue == "late" })
+            let group = try bench.json("group describe notify")
+            #expect(group["deadLetters"]?["dead"]?.integerValue == 3)
+            #expect(group["policy"]?["attempts"]?.integerValue == 2)
+            #expect(try bench.run("group", "describe", "notify").output.contains("3, the oldest"))
+        }
+    }
+
+    @Test func `an edit keeps the original, and a replay is handled`() async throws {
+        try await Self.with { bench in
+            let one = try Self.number(bench, at: 3)
+            try bench.run(
+                "dlq", "edit", "notify", one, "--note", "found it", editor: "sed -i s/3/three/")
+            try bench.run(
+                "dlq", "edit", "notify", one, "--key", "", "-H", "type=mended", "--author", "bob")
+            let same = try bench.run("dlq", "edit", "notify", one, editor: "true").errors
+            #expect(same.contains("nothing was changed"))
+            let failed = try bench.run("dlq", "edit", "notify", one, editor: "false", expect: 1)
+            #expect(failed.errors.contains("the editor ended with 1"))
+            try bench.run("dlq", "edit", "notify", one, expect: 2)
+            while try await bench.client.admin.deadLetters(of: "notify").contains(
+                where: { $0.place == nil })
+            {
+                await Task.yield()
+            }
+            let shown = try bench.json("dlq show notify \(one)")
+            #expect(shown["value"]?.stringValue == "value three")
+            #expect(shown["key"]?.stringValue == "" && shown["lastFailure"]?["kind"] != nil)
+            let history = try #require(shown["history"]?.arrayValue)
+            #expect(history.map { $0["kind"]?.stringValue } == ["died", "edited", "edited"])
+            #expect(history[1]["note"]?.stringValue == "found it")
+            #expect(history[1]["author"]?.stringValue?.hasPrefix("ann@") == true)
+            #expect(history[2]["author"]?.stringValue == "bob")
+
+            let dry = try bench.run("dlq", "replay", "notify", "--id", one)
+            #expect(dry.output.contains("permanent") && dry.errors.contains("dry run"))
+            #expect(try await bench.client.admin.describeGroup("notify").deadLetters.replaying == 0)
+            try bench.run("dlq", "replay", "notify", expect: 2)
+            try bench.run("dlq", "replay", "notify", "--id", one, "--execute")
+            let again = try bench.run("dlq", "replay", "notify", "--id", one, "--execute")
+            #expect(again.errors.contains("1 with the group already"))
+            try bench.run("dlq", "edit", "notify", one, "--key", "x", expect: 6)
+            try await bench.handle(dead: 2) { record in
+                #expect(record.record.valueString == "value three" && record.record.offset == 3)
+                #expect(record.deadLetter?.author == "bob")
+                return .done
+            }
+            try bench.run("dlq", "show", "notify", one, expect: 3)
+            try bench.run("dlq", "replay", "notify", "--id", one, "--execute", expect: 3)
+        }
+    }
+
+    @Test func `what is replayed too often stays, and what is resolved is gone`() async throws {
+        try await Self.with { bench in
+            let one = try Self.number(bench, at: 4)
+            let some = try bench.run(
+                "dlq", "replay", "notify", "--all", "--max", "2", "-o", "json")
+            let plan = try JSONValue(parsing: some.output)
+            #expect(plan["sent"]?.arrayValue?.count == 2 && plan["left"]?.integerValue == 1)
+            #expect(plan["executed"]?.booleanValue == false)
+            try bench.run("dlq", "replay", "notify", "--id", one, "--execute")
+            try await bench.handle(dead: 3) { _ in .reject("still odd") }
+            let quarantined = try bench.run(
+                "dlq", "replay", "notify", "--id", one, "--max-replays", "1", "--execute",
+                expect: 6)
+            #expect(quarantined.errors.contains("--force"))
+            try bench.run("dlq", "replay", "notify", "--id", one, "--force")
+
+            try bench.run("dlq", "resolve", "notify", "--all", expect: 2)
+            let dry = try bench.run("dlq", "resolve", "notify", "--all", "--note", "by hand")
+            #expect(dry.errors.contains("dry run"))
+            #expect(try await bench.client.admin.deadLetters(of: "notify").count == 3)
+            let done = try bench.run(
+                "dlq", "resolve", "notify", "--all", "--note", "by hand", "--execute", "-o", "json")
+            let result = try JSONValue(parsing: done.output)
+            #expect(result["resolved"]?.arrayValue?.count == 3)
+            #expect(result["author"]?.stringValue?.hasPrefix("ann@") == true)
+            #expect(try await bench.client.admin.deadLetters(of: "notify").isEmpty)
+            #expect(try bench.run("dlq", "list", "notify").output.hasPrefix("N  STATE"))
+        }
+    }
+
+    @Test func `what is not there has its exit code, and what is wrong with flags another`()
+        async throws
+    {
+        try await MartletTestBroker.run(topics: ["t": 1]) { broker in
+            try await Martlet.withClient(broker.configuration) { client in
+                let bench = Bench(client: client)
+                for command in ["list", "stats", "export"] {
+                    try bench.run("dlq", command, "nobody", expect: 3)
+                }
+                try bench.run("dlq", "show", "nobody", "1", expect: 3)
+                try bench.run("dlq", "replay", "nobody", "--all", "--execute", expect: 3)
+                try bench.run("group", "policy", "nobody", expect: 3)
+                try await client.admin.createGroup("g", .queue(.earliest))
+                try bench.run("dlq", "list", "g")
+                try bench.run("dlq", "list", "g", "--id", "1", expect: 3)
+                try bench.run("dlq", "list", "g", "--id", "x", expect: 2)
+                try bench.run("dlq", "list", "g", "--since", "soon", expect: 2)
+                try bench.run("dlq", "replay", "g", "--all", "--id", "1", expect: 2)
+                try bench.run("group", "policy", "g", "--jitter", "200%", expect: 2)
+                try bench.run("group", "policy", "g", "--factor", "0.5", expect: 2)
+                let shown = try bench.run(
+                    "group", "policy", "g", "--attempts", "5", "--jitter", "10%", "--then", "pause")
+                #expect(
+                    shown.output == "5 tries, pauses of 2s x 2 up to 5m (shortened by up to 10%), "
+                        + "then the group stands still there\n")
+                let policy = try bench.json("group policy g")
+                #expect(policy["then"]?.stringValue == "pause")
+                #expect(policy["backoffMaxMilliseconds"]?.integerValue == 300_000)
+            }
+        }
+    }
+}
