@@ -125,6 +125,7 @@ import Testing
                 ("--type early", 1), ("--type late", 2), ("--error Refused", 1),
                 ("--error tail", 1), ("--key k3", 2), ("--topic t:0", 3), ("--topic u", 0),
                 ("--since @-1h", 3), ("--until @-1h", 0), ("--id 2 --id 3", 2), ("-n 1", 1),
+                ("-n 1 --type late", 1),
             ] {
                 let found = try bench.json("dlq list notify \(filter)")
                 #expect(found.arrayValue?.count == count, "\(filter)")

@@ -48,16 +48,17 @@ enum DeadLetterCommands {
     ) { context in
         let name = try context.argument(0)
         let filter = try LetterFilter(context)
-        let limit = try context.invocation.integer("limit", in: 0 ... .max) ?? .max
+        let limit = Int(
+            clamping: try context.invocation.integer("limit", in: 0 ... .max) ?? .max)
         var rows: [(number: UInt64, cells: [String], object: JSONValue)] = []
         try await context.withClient { client in
-            try await filter.each(of: name, client) { view in
+            try await filter.each(of: name, client, limit: limit) { view in
                 rows.append(
                     (view.letter.number, cells(view), .object(LetterJSON.summary(view, name))))
             }
         }
         rows.sort { $0.number < $1.number }
-        rows = Array(rows.prefix(Int(clamping: limit)))
+        rows = Array(rows.prefix(limit))
         var table = Table([
             .right("N"), .left("STATE"), .left("REASON"), .right("TRIES"), .right("REPLAYS"),
             .left("DIED"), .left("FROM"), .left("TYPE"), .left("KEY"), .left("ERROR"),

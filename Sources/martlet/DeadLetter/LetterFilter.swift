@@ -69,6 +69,11 @@ struct LetterFilter: Sendable {
         return true
     }
 
+    /// Whether the records have to be read to know.
+    private var looksIntoRecords: Bool {
+        type != nil || error != nil || key != nil || !parts.isEmpty
+    }
+
     func accepts(_ view: LetterView) -> Bool {
         guard accepts(view.letter) else { return false }
         if let type, view.eventType != type { return false }
@@ -89,14 +94,19 @@ struct LetterFilter: Sendable {
 
     /// Calls `body` with what it accepts, in the order in which the newest entries came. Numbers
     /// that are not there are an error.
+    ///
+    /// - Parameter limit: the first so many by number are enough; `body` may get more.
     func each(
-        of group: String, _ client: MartletClient, _ body: (LetterView) async throws -> Void
+        of group: String, _ client: MartletClient, limit: Int = .max,
+        _ body: (LetterView) async throws -> Void
     ) async throws {
         let letters = try await client.admin.deadLetters(of: group)
         let missing = numbers.subtracting(letters.map(\.number)).sorted()
         if let first = missing.first { throw Self.unknown(first, group) }
         let reader = LetterReader(client: client, group: group)
-        try await reader.each(letters.filter(accepts)) { view in
+        let chosen = letters.filter(accepts)
+        let wanted = looksIntoRecords ? chosen : Array(chosen.prefix(limit))
+        try await reader.each(wanted) { view in
             if accepts(view) { try await body(view) }
         }
     }

@@ -53,7 +53,14 @@ struct LetterReader: Sendable {
             return LetterView(letter: letter, newest: nil, died: nil)
         }
         if entry.kind == .died { return LetterView(letter: letter, newest: entry, died: entry) }
-        let died = try await history(of: letter, upTo: entry).last { $0.kind == .died }
+        var died: DeadLetterEntry?
+        if letter.deaths == 1, let place = letter.place {
+            let first = Self.firstPlace(of: entry, place)
+            died = try await entries(of: entry, first..<(first + 1)).first
+        }
+        if died?.number != letter.number {
+            died = try await history(of: letter, upTo: entry).last { $0.kind == .died }
+        }
         return LetterView(letter: letter, newest: entry, died: died)
     }
 
@@ -63,13 +70,17 @@ struct LetterReader: Sendable {
     ) async throws -> [DeadLetterEntry] {
         guard let place = letter.place else { return [] }
         if newest.number == letter.number { return [newest] }
-        // The topic has a group's entries in the order of their numbers, so its first one is not
-        // behind this; before it, only when the topic has something else as well.
-        let guess = max(
-            0, place - Int64(clamping: newest.number - min(letter.number, newest.number)))
-        let found = try await entries(of: newest, guess..<(place + 1))
+        let first = Self.firstPlace(of: newest, place)
+        let found = try await entries(of: newest, first..<(place + 1))
         if found.first?.number == letter.number { return found }
         return try await entries(of: newest, 0..<(place + 1))
+    }
+
+    /// Where the letter's first entry lies, when its newest is there. The topic has a group's entries
+    /// in the order of their numbers, so the first is not behind this; before it, only when the
+    /// topic has something else as well.
+    private static func firstPlace(of newest: DeadLetterEntry, _ place: Int64) -> Int64 {
+        max(0, place - Int64(clamping: newest.number - min(newest.letter, newest.number)))
     }
 
     private func entries(

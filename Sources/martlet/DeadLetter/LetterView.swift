@@ -40,12 +40,13 @@ struct LetterFacts: Sendable {
     let topic: String
     let eventType: String?
     let errorKind: String?
+}
 
+extension LetterFacts {
     init(_ view: LetterView) {
-        letter = view.letter
-        topic = view.partition.topic
-        eventType = view.eventType
-        errorKind = view.failure?.kind
+        self.init(
+            letter: view.letter, topic: view.partition.topic, eventType: view.eventType,
+            errorKind: view.failure?.kind)
     }
 }
 

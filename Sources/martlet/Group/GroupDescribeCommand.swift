@@ -104,7 +104,7 @@ enum GroupDescribeCommand {
             parts.append("\(Shown.count(counts.replaying)) with the group again")
         }
         if counts.notStored > 0 {
-            parts.append("\(Shown.count(counts.notStored)) on their way to the topic")
+            parts.append("\(Shown.count(counts.notStored)) to be written to their topic")
         }
         return parts.isEmpty ? nil : parts.joined(separator: "; ")
     }
