@@ -75,7 +75,8 @@ extension Coordinator {
         var handovers: [TopicPartition: Int64] = [:]
         for (key, partition) in state.partitions {
             guard let owner = partition.owner else { continue }
-            if activity.target[key] == owner {
+            // An owner who may not know of it cannot give it up: he hears all that he has first.
+            if activity.target[key] == owner || activity.told[owner] == nil {
                 views[owner, default: [:]][key] = partition.epoch
             } else {
                 let drain = state.members[owner]?.drainMilliseconds ?? 0
@@ -103,7 +104,9 @@ extension Coordinator {
     /// What a member is about to be told.
     package mutating func tell(_ name: String, _ id: MemberID) throws(GroupRefusal) -> MemberView {
         let view = try view(name, id)
-        if let group = groups[name], var told = group.activity.told[id] {
+        if let group = groups[name] {
+            if group.activity.told[id] == nil { unsettled.insert(name) }
+            var told = group.activity.told[id] ?? [:]
             told = told.filter { key, epoch in
                 let partition = group.state.partitions[key]
                 return partition?.owner == id && partition?.epoch == epoch

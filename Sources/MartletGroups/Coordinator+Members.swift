@@ -76,15 +76,21 @@ extension Coordinator {
     }
 
     /// A sign of life, with what the member has given up since. Extends its session at once.
+    /// `revision` is that of the view that it knows; 0: none, whatever it has heard before.
     package mutating func heartbeat(
-        _ name: String, _ id: MemberID, progress: UInt64, released: [(TopicPartition, Int32)],
-        at now: Now
+        _ name: String, _ id: MemberID, revision: UInt64, progress: UInt64,
+        released: [(TopicPartition, Int32)], at now: Now
     ) throws(GroupRefusal) -> [GroupRecord] {
         // No copy of the group is kept: changing its sessions would copy all of them.
         guard let member = try group(name).state.members[id] else {
             throw .fencedMember(reason: Self.gone)
         }
         touch(name, id, member, progress: progress, now)
+        if revision == 0, groups[name]?.activity.told[id]?.isEmpty == false {
+            // It cannot be asked for what it does not know: it hears all that it has once more.
+            groups[name]?.activity.told[id] = nil
+            unsettled.insert(name)
+        }
         let partitions = try group(name).state.partitions
         var records: [GroupRecord] = []
         var seen = Set<TopicPartition>()

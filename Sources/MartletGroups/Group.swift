@@ -122,8 +122,8 @@ struct GroupActivity {
     /// Somebody got nothing of a queue because too much is out: when something is settled, they ask
     /// again.
     var isFull = false
-    /// Of members that joined in this start of the broker: what they may have heard is theirs. The
-    /// rest they need not give up. Of other members nobody knows.
+    /// What members may have heard is theirs: the rest they need not give up. Of members that are not
+    /// here nobody knows: those of an earlier start of the broker, and who said that they know nothing.
     var told: [MemberID: [TopicPartition: Int32]] = [:]
     /// Which partition of a queue comes first next time.
     var turn: UInt = 0

@@ -104,13 +104,18 @@ extension CoordinatorModelTests.Model {
     }
 
     /// A member hears what it owns, and gives up what it is not told any more; sometimes late.
+    /// Sometimes it was cut off for long, and has let go of everything.
     private mutating func heartbeat() {
         guard let id = someone(), var believer = believers[id] else { return }
+        let forgets = random.chance(1, in: 10)
+        if forgets { believer.owned = [:] }
         let view = harness.owned(id)
         heard[id, default: [:]].merge(view) { max($0, $1) }
         let gone = believer.owned.filter { view[$0.key] != $0.value }
         released = random.chance(1, in: 3) ? [:] : gone
-        if harness.heartbeat(id, released: released.map { ($0.key, $0.value) }) != nil {
+        let refusal = harness.heartbeat(
+            id, revision: forgets ? 0 : 1, released: released.map { ($0.key, $0.value) })
+        if refusal != nil {
             believers[id] = nil  // It learns that it is out, and ends.
             return
         }

@@ -78,13 +78,14 @@ struct GroupHarness {
 
     @discardableResult
     mutating func heartbeat(
-        _ id: MemberID, progress: UInt64 = 0, released: [(TopicPartition, Int32)] = [],
-        group: String = "g"
+        _ id: MemberID, revision: UInt64 = 1, progress: UInt64 = 0,
+        released: [(TopicPartition, Int32)] = [], group: String = "g"
     ) -> GroupRefusal? {
         attempt { harness throws(GroupRefusal) in
             harness.take(
                 try harness.coordinator.heartbeat(
-                    group, id, progress: progress, released: released, at: harness.now))
+                    group, id, revision: revision, progress: progress, released: released,
+                    at: harness.now))
         }
     }
 

@@ -191,6 +191,32 @@ import Testing
         #expect(harness.join(first, .wanting([])) != nil)
     }
 
+    /// Its answer was on its way when the broker was killed; or it was cut off for its session's
+    /// time, and has let go of everything.
+    @Test(arguments: [true, false])
+    func `a member that may know nothing hears all that it has, then gives up`(restarts: Bool) {
+        var harness = harness()
+        harness.join(first, .wanting())
+        if restarts {
+            harness.restart([Self.orders])
+            harness.join(second, .wanting())
+        } else {
+            _ = harness.owned(first)
+            harness.join(second, .wanting())
+            #expect(harness.owned(first).count == 2)
+            harness.heartbeat(first, revision: 0)
+        }
+        let all = harness.owned(first)
+        #expect(all.count == 4)
+        #expect(harness.owned(second).isEmpty)
+        harness.heartbeat(first)
+        let kept = harness.owned(first)
+        #expect(kept.count == 2)
+        let released = all.filter { kept[$0.key] == nil }
+        harness.heartbeat(first, released: released.map { ($0.key, $0.value) })
+        #expect(Set(harness.owned(second).keys) == Set(released.keys))
+    }
+
     @Test func `what a member never heard of it need not give up`() {
         var harness = GroupHarness()
         harness.topics([TopicShape("orders", 4)])

@@ -77,7 +77,8 @@ struct GroupHandler: Sendable {
         let deadline = services.clock.monotonicNanoseconds() + BrokerLimits.nanoseconds(wait)
         shard.run(request) { coordinator, now throws(GroupRefusal) in
             try coordinator.heartbeat(
-                key.group, key.member, progress: message.progress, released: released, at: now)
+                key.group, key.member, revision: message.revision, progress: message.progress,
+                released: released, at: now)
         } _: { state, _ throws(GroupRefusal) in
             let view = try state.coordinator.view(key.group, key.member)
             // Only its last heartbeat waits.
