@@ -72,6 +72,7 @@ final class QueueLedger: Sendable {
     func take(_ delivered: DeliveredRange, until deadline: Int64) {
         guard let range = delivered.range.range else { return }
         state.withLock { state in
+            state.forget(range, before: delivered)
             state.held[delivered.delivery] = Held(
                 delivered: delivered, open: RangeSet(range), deadline: deadline)
             state.count += range.count
@@ -94,7 +95,10 @@ final class QueueLedger: Sendable {
     func end(_ range: Range<Int64>, of delivery: UInt64, _ verb: Verb) {
         let (speaker, taker) = state.withLock { state -> (Promise<Void>?, Promise<Void>?) in
             guard let held = state.held[delivery] else { return (nil, nil) }
-            let speaker = state.say(verb, range, held.delivered)
+            var speaker: Promise<Void>?
+            for open in held.open.intersection(RangeSet(range)).ranges {
+                speaker = state.say(verb, open, held.delivered) ?? speaker
+            }
             return (speaker, state.drop(range, of: delivery))
         }
         speaker?.succeed(())
@@ -200,6 +204,20 @@ extension QueueLedger.State {
         }
         defer { speaker = nil }
         return speaker
+    }
+
+    /// Only the newest delivery of a record counts, and a request may say one thing of it: what an
+    /// earlier one has of it is forgotten.
+    fileprivate mutating func forget(_ range: Range<Int64>, before newer: DeliveredRange) {
+        for (number, older) in spoken.merging(held.mapValues(\.delivered), uniquingKeysWith: { $1 })
+        where older.topic == newer.topic && older.partition == newer.partition {
+            guard let old = older.range.range?.clamped(to: range), !old.isEmpty else { continue }
+            // Nobody waits for room here: who takes is the one who would.
+            _ = drop(old, of: number)
+            for word in words.keys where word.delivery == number {
+                words[word]?.remove(contentsOf: old)
+            }
+        }
     }
 
     /// Returns who waits for room, if there is some now.
