@@ -67,7 +67,7 @@ struct History {
             client, broker, crew, history, SeededRandom(seed: options.seed))
         try await nemesis.rage(seconds: options.seconds)
         // With a bug nothing need come to rest.
-        let patience = plant == nil ? 60 : 2
+        let patience = plant == nil ? 20 : 2
         var isQuiet = crew.end([.producer], seconds: patience)
         var left: Int64 = -1
         for _ in 0..<(patience * 10) where left != 0 {

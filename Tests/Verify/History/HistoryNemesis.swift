@@ -131,7 +131,8 @@ struct HistoryNemesis {
         let queue = try await client.admin.describeGroup(HistoryWorker.queueGroup)
         for line in queue.queues {
             guard let end = line.highWatermark else { continue }
-            let sum = line.acked + line.inFlight + line.ready + line.delayed + line.expired
+            let sum =
+                line.acked + line.inFlight + line.ready + line.delayed + line.expired + line.dead
             history.write(
                 .accounts, nil,
                 [
@@ -139,7 +140,8 @@ struct HistoryNemesis {
                     "off": .integer(line.start), "to": .integer(end), "sum": .integer(sum),
                     "acked": .integer(line.acked), "in-flight": .integer(line.inFlight),
                     "ready": .integer(line.ready), "delayed": .integer(line.delayed),
-                    "expired": .integer(line.expired), "lag": .integer(line.lag),
+                    "expired": .integer(line.expired), "dead": .integer(line.dead),
+                    "lag": .integer(line.lag),
                 ])
         }
         let isOwned = stream.partitions.allSatisfy { $0.owner != nil && !$0.isLeaving }
