@@ -123,6 +123,7 @@ final class RequestRouter: Sendable {
         case .replayDeadLetters: letters.replay(try request(ReplayDeadLettersRequest.self))
         case .resolveDeadLetters: letters.resolve(try request(ResolveDeadLettersRequest.self))
         case .editDeadLetter: letters.edit(try request(EditDeadLetterRequest.self))
+        case .failRecord: letters.fail(try request(FailRecordRequest.self))
         }
         return .taken
     }

@@ -55,6 +55,7 @@ struct GroupState: Equatable, Sendable {
         case .committed(_, let key, let committed):
             detailBytes += committed.detailBytes - detailBytes(of: key)
             partitions[key, default: PartitionState()].committed = committed
+            queues[key]?.handle(below: committed.offset)
         case .forgotten(_, let key):
             detailBytes -= detailBytes(of: key)
             partitions[key] = nil

@@ -70,7 +70,10 @@ extension Coordinator {
         let pauses = group.state.paused.sorted { $0.key < $1.key }
             .map { GroupDescription.PauseLine(place: $0, at: $1) }
         let lane = group.state.letters.lane
-        let progresses = group.state.queues.filter { $0.key != lane }.sorted { $0.key < $1.key }
+        // A stream group has them for what failed alone.
+        let isQueue = group.state.kind != .stream
+        let progresses = group.state.queues.filter { isQueue && $0.key != lane }
+            .sorted { $0.key < $1.key }
         let queues = progresses.map { key, progress in
             QueueCounts(key, progress, group.activity.queues[key])
         }

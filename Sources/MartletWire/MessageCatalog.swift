@@ -46,6 +46,7 @@ package enum MessageCatalog {
             (ResolveDeadLettersRequest.self, ResolveDeadLettersReply.self)
         case .editDeadLetter:
             (EditDeadLetterRequest.self, EditDeadLetterReply.self)
+        case .failRecord: (FailRecordRequest.self, FailRecordReply.self)
         }
     }
 

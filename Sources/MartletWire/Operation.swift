@@ -38,6 +38,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     case replayDeadLetters = 44
     case resolveDeadLetters = 45
     case editDeadLetter = 46
+    case failRecord = 47
 
     /// Name in Protocol.md, in logs and in metrics.
     package var name: String {
@@ -76,6 +77,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .replayDeadLetters: "replay-dead-letters"
         case .resolveDeadLetters: "resolve-dead-letters"
         case .editDeadLetter: "edit-dead-letter"
+        case .failRecord: "fail-record"
         }
     }
 
@@ -87,7 +89,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
             .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
             .pauseGroup, .resetGroup, .receive, .settle, .setFailurePolicy, .listDeadLetters,
-            .replayDeadLetters, .resolveDeadLetters, .editDeadLetter:
+            .replayDeadLetters, .resolveDeadLetters, .editDeadLetter, .failRecord:
             1...1
         }
     }
@@ -141,6 +143,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .replayDeadLetters: OperationAccess(.alter, .group)
         case .resolveDeadLetters: OperationAccess(.alter, .group)
         case .editDeadLetter: OperationAccess(.alter, .group)
+        case .failRecord: OperationAccess(.read, .group)
         }
     }
 }

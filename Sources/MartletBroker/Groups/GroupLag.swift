@@ -33,6 +33,8 @@ final class GroupLag: Sendable {
         self.clock = clock
     }
 
+    var wallMilliseconds: Int64 { clock.wallMilliseconds() }
+
     /// A partition as the group has it, with what is in its log now. The commit was read before the
     /// log, which only grows, so the lag is never below 0.
     ///

@@ -14,9 +14,19 @@ final class GroupMetrics: Sendable {
         let total: GroupLagTotal
     }
 
+    /// What belongs to no single topic.
+    private struct GroupRow {
+        let group: String
+        let members: Int
+        let letters: LetterCounts
+        /// Of a queue; nil: of a stream.
+        let queue: [QueueCounts]?
+    }
+
     private struct Look {
         var scrape: UInt64 = 0
         var rows: [Row] = []
+        var groups: [GroupRow] = []
     }
 
     private let groups: GroupService
@@ -33,8 +43,9 @@ final class GroupMetrics: Sendable {
     static func register(_ groups: GroupService, _ lag: GroupLag, _ registry: MetricsRegistry) {
         let metrics = GroupMetrics(groups, lag, registry.scrapes)
         registry.gauges("martlet_group_members", "Members in a group now.") {
-            groups.descriptions.map { ([("group", $0.name)], Double($0.members.count)) }
+            metrics.groupSamples { Double($0.members) }
         }
+        metrics.registerRecords(registry)
         registry.gauges(
             "martlet_group_lag_records",
             "Visible records that a group has not handled, by topic; never below 0."
@@ -53,19 +64,82 @@ final class GroupMetrics: Sendable {
         ) { metrics.samples { known($0.headroomBytes) } }
     }
 
+    /// Where the records of a queue are, and dead letters.
+    private func registerRecords(_ registry: MetricsRegistry) {
+        registry.gauges(
+            "martlet_group_dead_letters",
+            "Dead letters of a group that nobody has handled, resolved or sent again."
+        ) { self.groupSamples { Double($0.letters.dead) } }
+        registry.gauges(
+            "martlet_group_dead_letters_oldest_seconds",
+            "How long ago the oldest of a group's dead letters died; 0 without any."
+        ) {
+            let now = self.lag.wallMilliseconds
+            return self.groupSamples { row in
+                Double(max(0, now - (row.letters.oldestAt ?? now))) / 1_000
+            }
+        }
+        registry.gauges(
+            "martlet_group_dead_letters_unstored",
+            "Entries of dead letters that wait in $groups for their topic."
+        ) { self.groupSamples { Double($0.letters.waiting) } }
+        registry.gauges(
+            "martlet_group_in_flight_records",
+            "Records of a queue group that members hold, and dead letters sent again."
+        ) { self.queueSamples(\.inFlight) }
+        registry.gauges(
+            "martlet_group_delayed_records", "Records of a queue group that wait for their time."
+        ) { self.queueSamples(\.delayed) }
+        registry.gauges(
+            "martlet_group_expired_records",
+            "Records of a queue group that retention or deletion took before they were handled."
+        ) { self.queueSamples(\.expired) }
+    }
+
     /// A sample for each group and topic, where there is a value.
     private func samples(
         _ value: (GroupLagTotal) -> Double?
     ) -> [(labels: MetricLabels, value: Double)] {
-        let scrape = scrapes.current
-        let known = look.withLock { $0.scrape == scrape ? $0.rows : nil }
-        let rows = known ?? collect()
-        if known == nil { look.withLock { $0 = Look(scrape: scrape, rows: rows) } }
-        return rows.compactMap { row in value(row.total).map { (row.labels, $0) } }
+        newest().rows.compactMap { row in value(row.total).map { (row.labels, $0) } }
     }
 
-    private func collect() -> [Row] {
+    /// A sample for each group, where there is a value.
+    private func groupSamples(
+        _ value: (GroupRow) -> Double?
+    ) -> [(labels: MetricLabels, value: Double)] {
+        newest().groups.compactMap { row in value(row).map { ([("group", row.group)], $0) } }
+    }
+
+    private func queueSamples(
+        _ count: (QueueCounts) -> Int64
+    ) -> [(labels: MetricLabels, value: Double)] {
+        groupSamples { row in
+            row.queue.map { Double($0.reduce(Int64(0)) { sum, line in sum + count(line) }) }
+        }
+    }
+
+    /// The look of this scrape.
+    private func newest() -> Look {
+        let scrape = scrapes.current
+        if let known = look.withLock({ $0.scrape == scrape ? $0 : nil }) { return known }
         let all = groups.descriptions
+        let found = Look(scrape: scrape, rows: collect(all), groups: all.map(Self.row))
+        look.withLock { $0 = found }
+        return found
+    }
+
+    private static func row(_ group: GroupDescription) -> GroupRow {
+        let isQueue =
+            switch group.kind {
+            case .queue: true
+            case .stream: false
+            }
+        return GroupRow(
+            group: group.name, members: group.members.count, letters: group.letters,
+            queue: isQueue ? group.queues : nil)
+    }
+
+    private func collect(_ all: [GroupDescription]) -> [Row] {
         lag.keep(all)
         return all.flatMap { group in
             let lines = Dictionary(

@@ -35,6 +35,12 @@ extension GroupShard {
         return state.withLock { $0.coordinator.dying(group, settlements, at: now) }
     }
 
+    /// Whether a record of a stream group would become a dead letter.
+    func isDying(_ group: String, _ failed: Coordinator.FailedRecord) -> Bool {
+        let now = now
+        return state.withLock { $0.coordinator.isDying(group, failed, at: now) }
+    }
+
     /// All groups of the shard.
     func descriptions() -> [GroupDescription] {
         state.withLock { $0.coordinator.descriptions }

@@ -1,5 +1,6 @@
 import MartletFormat
 import MartletGroups
+import MartletSystem
 import MartletTelemetry
 import MartletWire
 
@@ -99,6 +100,56 @@ struct DeadLetterHandler: Sendable {
                     ("letters", LogValue(numbers.count - refusals.value.count)),
                 ])
             return reply(numbers.indices.map { CommitResult(refusals.value[$0]) })
+        }
+    }
+
+    /// Of a stream group.
+    func fail(_ request: Request<FailRecordRequest>) {
+        let message = request.message
+        guard let shard = services.groups.shard(of: message.group) else {
+            return request.reply(.unknownGroup)
+        }
+        guard let severity = HandlerFailure.Severity(rawValue: message.severity) else {
+            return request.reply(
+                .invalidRequest, "severity: \(message.severity) is not from 0 to 2")
+        }
+        let failed = Coordinator.FailedRecord(
+            partition: TopicPartition(message.owned.topic, message.owned.partition),
+            epoch: message.owned.epoch, offset: message.offset,
+            failure: HandlerFailure(
+                severity, kind: message.failure, text: message.text,
+                at: services.clock.wallMilliseconds()))
+        guard shard.isDying(message.group, failed) else {
+            return fail(request, shard, failed, nil)
+        }
+        let clerk = services.groups.clerk
+        clerk.execute {
+            let place = RecordPlace(failed.partition, failed.offset)
+            fail(request, shard, failed, clerk.content(of: place))
+        }
+    }
+
+    private func fail(
+        _ request: Request<FailRecordRequest>, _ shard: GroupShard,
+        _ failed: Coordinator.FailedRecord, _ content: Coordinator.DeadContent?
+    ) {
+        let message = request.message
+        let answer = Carried(Coordinator.FailureAnswer.dead)
+        var bytes = 0
+        if case .record(let body, _) = content { bytes = body.count }
+        shard.run(request, heldBytes: bytes) { coordinator, now throws(GroupRefusal) in
+            let outcome = try coordinator.fail(
+                message.group, MemberID(message.member), failed, content, at: now)
+            answer.value = outcome.answer
+            return outcome.records
+        } _: { _, _ in
+            var reply = FailRecordReply()
+            switch answer.value {
+            case .again(let milliseconds): reply.milliseconds = milliseconds
+            case .dead: reply.answer = 1
+            case .paused: reply.answer = 2
+            }
+            return reply
         }
     }
 

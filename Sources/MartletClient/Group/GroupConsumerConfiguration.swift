@@ -57,6 +57,8 @@ public struct GroupConsumerConfiguration: Sendable {
     public var commitPolicy: CommitPolicy
     /// Where to begin without a committed offset.
     public var resetPolicy: GroupResetPolicy
+    /// What becomes of a record whose handler throws, in `consumeGroup`.
+    public var failures: GroupFailureHandling
     /// Bytes of one fetch over all partitions. 1,024 to 64 MiB.
     public var maxBytes: Int
     /// How long the broker waits when there is nothing to read. Up to one minute.
@@ -97,6 +99,7 @@ public struct GroupConsumerConfiguration: Sendable {
         self.progressTimeout = progressTimeout
         self.commitPolicy = commitPolicy
         self.resetPolicy = resetPolicy
+        failures = .end
         maxBytes = 2 << 20
         maxWait = .milliseconds(500)
         prefetchBytes = 8 << 20
@@ -112,6 +115,9 @@ public struct GroupConsumerConfiguration: Sendable {
             throw .invalid("drainTimeout", "must be 0 to 59 minutes")
         }
         guard progressTimeout >= .zero else { throw .invalid("progressTimeout", "is negative") }
+        if failures == .byPolicy, commitPolicy == .beforeProcessing {
+            throw .invalid("failures", "cannot call a handler again that is called at most once")
+        }
         if case .afterProcessing(let interval) = commitPolicy, interval <= .zero {
             throw .invalid("commitPolicy", "has an interval that is not above 0")
         }

@@ -24,6 +24,13 @@ final class GroupFeed: Sendable {
     /// Whether a record counts as done when it is handed out.
     var isBefore: Bool { core.configuration.commitPolicy == .beforeProcessing }
 
+    /// What says to the broker that handlers failed; nil: nobody does.
+    var failures: GroupFailures? {
+        core.configuration.failures == .byPolicy ? GroupFailures(core) : nil
+    }
+
+    var now: Int64 { core.now }
+
     /// The next batch; nil when the consumer is closed.
     func next(isolation: isolated (any Actor)? = #isolation) async throws -> ConsumerBatch? {
         ledger.asked()

@@ -18,6 +18,7 @@ final class GroupHandlers: Sendable {
     private let handling: GroupHandling
     private let handler: Handler
     private let lanes: HandlerLanes<Item>
+    private let failures: GroupFailures?
     let end = HandlersEnd()
 
     init(_ feed: GroupFeed, _ handling: GroupHandling, _ handler: @escaping Handler) {
@@ -25,6 +26,7 @@ final class GroupHandlers: Sendable {
         self.handling = handling
         self.handler = handler
         lanes = HandlerLanes(window: handling.window)
+        failures = feed.failures
     }
 
     /// No handler begins any more. The first reason counts.
@@ -48,6 +50,7 @@ final class GroupHandlers: Sendable {
                 stop(error)
             }
         }
+        await failures?.close()
     }
 
     private func take(_ batch: ConsumerBatch) async {
@@ -104,14 +107,58 @@ final class GroupHandlers: Sendable {
             return .dropped
         }
         do {
-            try await handler(record)
-            ledger.end(record.offset, of: item.delivery, isDone: true)
-            return .done
+            let isDone = try await handle(record, item.delivery)
+            ledger.end(record.offset, of: item.delivery, isDone: isDone)
+            return isDone ? .done : .dropped
         } catch {
             // Before the record is let go of: nothing that waits behind it may begin.
             lanes.finish()
             ledger.end(record.offset, of: item.delivery, isDone: feed.isBefore)
             return .failed(error)
         }
+    }
+
+    // MARK: - Failures
+
+    /// Calls the handler as often as the group's policy has it. False: the record is not done, and
+    /// this member has no more to do with it.
+    private func handle(_ record: ConsumedRecord, _ delivery: Delivery) async throws -> Bool {
+        while true {
+            do {
+                try await handler(record)
+                return true
+            } catch {
+                guard let failures, !Task.isCancelled else { throw error }
+                switch try await failures.tell(error, record.offset, delivery.key) {
+                case .passed: return true
+                case .again(let pause):
+                    let until = feed.now.addingClamped(pause.nanosecondsClamped)
+                    guard await mayGoOn(delivery, at: until) else { return false }
+                case .standsStill, .elsewhere:
+                    // Until the partition is gone: what waits behind the record must not begin.
+                    _ = await mayGoOn(delivery, at: .max)
+                    return false
+                }
+            }
+        }
+    }
+
+    /// How long a hand-over may wait for one that only waits itself.
+    private static let glance = Duration.milliseconds(100)
+
+    /// Waits until then; false when the record is not this member's any more, or nothing is handled.
+    private func mayGoOn(_ delivery: Delivery, at until: Int64) async -> Bool {
+        while feed.now < until {
+            if delivery.isCut || end.hasCome { return false }
+            // Who waits is not stuck.
+            feed.ledger.asked()
+            let left = Duration.nanoseconds(until - feed.now)
+            do {
+                try await Task.sleep(for: min(left, Self.glance))
+            } catch {
+                return false
+            }
+        }
+        return true
     }
 }

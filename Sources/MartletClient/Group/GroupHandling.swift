@@ -58,7 +58,8 @@ extension MartletClient {
     ///   - configuration: which group, what to read, and how. The commit policy is not `manual`.
     ///   - handling: how many at a time, and in which order.
     ///   - handler: what to do with a record. What it throws ends the call, once the handlers that
-    ///     have begun have ended and what is done is committed; its record comes again.
+    ///     have begun have ended and what is done is committed; its record comes again. With
+    ///     `failures = .byPolicy` the broker decides instead what becomes of the record.
     /// - Throws: what `handler` throws; `CancellationError`; else as `withGroupConsumer` and its
     ///   sequences.
     public func consumeGroup(

@@ -11,6 +11,8 @@ final class HandlersEnd: Sendable {
     /// Nothing more is handled, but for what has begun. For one task.
     let stopped = Promise<Void>()
 
+    var hasCome: Bool { state.withLock { $0.hasCome } }
+
     /// Why it came; nil: by closing, or not yet.
     var error: (any Error)? { state.withLock { $0.error } }
 

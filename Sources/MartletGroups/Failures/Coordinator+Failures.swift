@@ -43,7 +43,7 @@ extension Coordinator {
         return new?.isEmpty == false && before < .max ? before + 1 : max(before, 1)
     }
 
-    private func decide(
+    func decide(
         _ name: String, _ place: RecordPlace, _ failure: HandlerFailure, _ attempts: UInt16,
         at now: Now
     ) -> FailureDecision {

@@ -102,6 +102,13 @@ package struct QueueProgress: Equatable, Sendable {
         failureBytes -= failures.removeValue(forKey: offset)?.bytes ?? 0
     }
 
+    /// What is counted of a stream group's records goes with the commit that passes them.
+    mutating func handle(below offset: Int64) {
+        guard !attempts.isEmpty || !failures.isEmpty, offset > 0 else { return }
+        attempts.forget(0..<offset)
+        for failed in failures.keys where failed < offset { forgetFailure(of: failed) }
+    }
+
     /// Owed again.
     mutating func reopen(_ offset: Int64) { settled.remove(contentsOf: offset..<(offset + 1)) }
 

@@ -55,7 +55,7 @@ struct AlertRules {
 
     var all: [(group: String, rules: [AlertRule])] {
         [
-            ("martlet-groups", lag + retention),
+            ("martlet-groups", lag + retention + deadLetters),
             ("martlet-brokers", service + disk + limits),
         ]
     }

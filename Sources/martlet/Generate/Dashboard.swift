@@ -173,6 +173,20 @@ enum Dashboard {
                 + "size takes a record that a group has not handled.", unit: "bytes",
             [("martlet_group_retention_headroom_bytes\(chosen)", "{{group}} {{topic}}")]),
         DashboardPanel(
+            "Dead letters",
+            "Records that could not be handled, and that nobody has sent again or resolved. "
+                + "`martlet dlq list GROUP` shows them.",
+            [("martlet_group_dead_letters\(chosen)", "{{group}}")]),
+        DashboardPanel(
+            "Age of dead letters", "The oldest of them.", unit: "s",
+            [("martlet_group_dead_letters_oldest_seconds\(chosen)", "{{group}}")]),
+        DashboardPanel(
+            "Queues at work", "Records with members, and records that wait for their time.",
+            [
+                ("martlet_group_in_flight_records\(chosen)", "in flight {{group}}"),
+                ("martlet_group_delayed_records\(chosen)", "delayed {{group}}"),
+            ]),
+        DashboardPanel(
             "Members", "A group without members stands still.",
             [("martlet_group_members\(chosen)", "{{group}}")]),
         DashboardPanel(

@@ -13,6 +13,7 @@ enum DeadLetterExamples {
         case .replayDeadLetters: (ExampleFrame(replay), ExampleFrame(replayReply))
         case .resolveDeadLetters: (ExampleFrame(resolve), ExampleFrame(resolveReply))
         case .editDeadLetter: (ExampleFrame(edit), ExampleFrame(EditDeadLetterReply()))
+        case .failRecord: (ExampleFrame(fail), ExampleFrame(failReply))
         case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
@@ -31,6 +32,23 @@ enum DeadLetterExamples {
         message.policy.backoffMaxMilliseconds = 300_000
         message.policy.jitterPercent = 20
         return message
+    }
+
+    private static var fail: FailRecordRequest {
+        var message = FailRecordRequest()
+        message.group = "board"
+        message.member = TopicID(high: 0x3D2A_0F6B_7C81_4E95, low: 0x9B04_D8E2_5A17_C3F6)
+        message.owned = OwnedPartition(topic: ExampleMessages.flights, partition: 2, epoch: 7)
+        message.offset = 1_042
+        message.failure = "Timeout"
+        message.text = "no answer after 3 s"
+        return message
+    }
+
+    private static var failReply: FailRecordReply {
+        var reply = FailRecordReply()
+        reply.milliseconds = 1_870
+        return reply
     }
 
     private static var list: ListDeadLettersRequest {

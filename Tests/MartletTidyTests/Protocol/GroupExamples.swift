@@ -26,7 +26,8 @@ enum GroupExamples {
         case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .setFailurePolicy,
-            .listDeadLetters, .replayDeadLetters, .resolveDeadLetters, .editDeadLetter:
+            .listDeadLetters, .replayDeadLetters, .resolveDeadLetters, .editDeadLetter,
+            .failRecord:
             other(operation)
         }
     }

@@ -1,0 +1,102 @@
+/// Records of stream groups whose handlers failed. Their owner waits and tries again by itself, in
+/// its place in the order; the broker counts, over restarts and owners, and says when it is enough.
+extension Coordinator {
+    package struct FailedRecord: Sendable {
+        package let partition: TopicPartition
+        /// Under which the member owns it.
+        package let epoch: Int32
+        package let offset: Int64
+        package let failure: HandlerFailure
+
+        package init(
+            partition: TopicPartition, epoch: Int32, offset: Int64, failure: HandlerFailure
+        ) {
+            self.partition = partition
+            self.epoch = epoch
+            self.offset = offset
+            self.failure = failure
+        }
+
+        var place: RecordPlace { RecordPlace(partition, offset) }
+    }
+
+    /// What the owner does now.
+    package enum FailureAnswer: Equatable, Sendable {
+        case again(milliseconds: Int64)
+        /// Goes on behind it: the record is a dead letter.
+        case dead
+        /// Gives the partition up: the group stands still there.
+        case paused
+    }
+
+    /// Whether the record would become a dead letter: then it has to be read first.
+    package func isDying(_ name: String, _ failed: FailedRecord, at now: Now) -> Bool {
+        let progress = groups[name]?.state.queues[failed.partition]
+        if progress?.isSettled(at: failed.offset) == true { return false }
+        let count = attempts(progress, failed.offset)
+        guard case .dead = decide(name, failed.place, failed.failure, count, at: now) else {
+            return false
+        }
+        return true
+    }
+
+    private func attempts(_ progress: QueueProgress?, _ offset: Int64) -> UInt16 {
+        let before = progress?.attempts[offset] ?? 0
+        return before == .max ? .max : before + 1
+    }
+
+    package func fail(
+        _ name: String, _ id: MemberID, _ failed: FailedRecord, _ content: DeadContent?,
+        at now: Now
+    ) throws(GroupRefusal) -> (records: [GroupRecord], answer: FailureAnswer) {
+        let state = try group(name).state
+        try state.kind.check(.stream)
+        try checkOwner(name, id, failed.partition, epoch: failed.epoch)
+        guard (0..<Int64.max).contains(failed.offset) else {
+            throw .invalid(field: "offset", reason: "\(failed.offset) is no offset")
+        }
+        let (key, offset) = (failed.partition, failed.offset)
+        let progress = state.queues[key]
+        // Asked for twice, or by the next owner.
+        if progress?.isSettled(at: offset) == true { return ([], .dead) }
+        guard (progress?.failures.count ?? 0) < limits.delayedRecordsMax else {
+            throw .limitReached("\(limits.delayedRecordsMax) records of the partition fail")
+        }
+        let count = attempts(progress, offset)
+        let trail = FailureTrail(
+            first: progress?.failures[offset]?.first ?? failed.failure, last: failed.failure)
+        let counted: [GroupRecord] = [
+            .queue(group: name, key, .attempted([offset..<(offset + 1)], times: 1)),
+            .queue(group: name, key, .failed(offset, trail)),
+        ]
+        switch decide(name, failed.place, failed.failure, count, at: now) {
+        case .again(let milliseconds): return (counted, .again(milliseconds: milliseconds))
+        case .pause:
+            let place = PausePlace(topic: key.topic, partition: key.partition)
+            return (counted + [.paused(group: name, place, at: now.wall)], .paused)
+        case .dead(let reason):
+            switch content {
+            case .record(let body, _):
+                var entry = LetterEntry(
+                    .died, number: state.letters.lastNumber + 1,
+                    letter: state.letters.lastNumber + 1, origin: failed.place, trail: trail,
+                    at: now.wall)
+                entry.topicName = topics[key.topic]?.name ?? ""
+                (entry.member, entry.client) = (id, state.members[id]?.client ?? "")
+                (entry.attempts, entry.deaths, entry.reason) = (UInt32(count), 1, reason)
+                entry.body = body
+                // Without the account of the partition nobody would know that it is dead.
+                return (counted + [.letter(group: name, .entry(entry))], .dead)
+            case .gone: return ([], .dead)
+            case .unreadable, nil:
+                return (counted, .again(milliseconds: max(1, state.policy.backoffMaxMilliseconds)))
+            }
+        }
+    }
+}
+
+extension QueueProgress {
+    fileprivate func isSettled(at offset: Int64) -> Bool {
+        offset >= 0 && offset < .max && isSettled(offset..<(offset + 1))
+    }
+}
