@@ -64,9 +64,10 @@ struct InternalLog {
         }
     }
 
-    /// Hands every record from `start` on to `take`, in order, until it says false. Blocks.
+    /// Hands every record from `start` on to `take`, in order, until it says false. Reads so many
+    /// bytes at once, but a batch at least. Blocks.
     func readRecords(
-        from start: Int64, _ take: (Place) throws(WireError) -> Bool
+        from start: Int64, bytes: Int = Self.readBytes, _ take: (Place) throws(WireError) -> Bool
     ) throws(StorageError) {
         let start = max(start, log.view.logStart)
         var offset = start
@@ -75,8 +76,8 @@ struct InternalLog {
         while true {
             let outcome =
                 isChecking
-                ? try log.verifiedRead(from: offset, maxBytes: Self.readBytes)
-                : try log.planFromDisk(from: offset, maxBytes: Self.readBytes)
+                ? try log.verifiedRead(from: offset, maxBytes: bytes)
+                : try log.planFromDisk(from: offset, maxBytes: bytes)
             switch outcome {
             case .data(let plan):
                 do throws(StorageError) {

@@ -8,7 +8,7 @@ extension Coordinator {
 
     private mutating func settle(_ name: String, _ now: Now) -> [GroupRecord] {
         if let group = groups[name], group.activity.isTargetStale {
-            let target = target(of: group)
+            let target = target(of: name, group)
             groups[name]?.activity.target = target
             groups[name]?.activity.isTargetStale = false
         }
@@ -32,11 +32,11 @@ extension Coordinator {
         return records
     }
 
-    private func target(of group: Group) -> [TopicPartition: MemberID] {
+    private func target(of name: String, _ group: Group) -> [TopicPartition: MemberID] {
         let state = group.state
         guard case .stream = state.kind else { return [:] }
         let subscriptions = Set(state.members.values.map(\.subscription))
-        let wanted = topics.values.filter { topic in
+        let wanted = topics(for: name).filter { topic in
             subscriptions.contains { $0.matches(topic.name) }
         }
         // What is on its way stays on its way: the target counts before the owner. What stands
@@ -86,7 +86,7 @@ extension Coordinator {
             }
         }
         activity.handovers = handovers
-        if case .queue = state.kind { views = queueViews(state.members) }
+        if case .queue = state.kind { views = queueViews(name, state.members) }
         var changed: [MemberID] = []
         for (id, member) in state.members {
             var session = activity.sessions[id] ?? newSession(member, now)
@@ -117,11 +117,21 @@ extension Coordinator {
         return view
     }
 
+    /// What a group may read. Its own dead letters come to it by replay alone: what fails among
+    /// them would be one more of them, for ever.
+    private func topics(for name: String) -> [TopicShape] {
+        let letters = name + Self.reservedSuffix
+        return topics.values.filter { $0.name != letters }
+    }
+
     /// Members of a queue see all partitions of the topics that they want.
-    private func queueViews(_ members: [MemberID: Member]) -> [MemberID: [TopicPartition: Int32]] {
+    private func queueViews(
+        _ name: String, _ members: [MemberID: Member]
+    ) -> [MemberID: [TopicPartition: Int32]] {
         var views: [Subscription: [TopicPartition: Int32]] = [:]
+        let topics = topics(for: name)
         for wanted in Set(members.values.map(\.subscription)) {
-            let shapes = topics.values.filter { wanted.matches($0.name) }
+            let shapes = topics.filter { wanted.matches($0.name) }
             let keys = shapes.flatMap { shape in
                 (0..<shape.partitions).map { (TopicPartition(shape.id, $0), Int32(0)) }
             }

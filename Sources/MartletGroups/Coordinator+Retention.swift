@@ -25,11 +25,13 @@ extension GroupState {
             || keys.contains { $0.topic == topic.id }
     }
 
-    /// Everything below is handled: what is committed, or, of a queue, settled.
+    /// Everything below is handled: what is committed, or, of a queue, settled. Dead letters are
+    /// not, also while nobody sends them again.
     fileprivate func lowMark(_ key: TopicPartition) -> Int64 {
+        if key == letters.lane, !letters.letters.isEmpty { return 0 }
         switch kind {
-        case .stream: partitions[key]?.committed?.offset ?? 0
-        case .queue: queues[key]?.floor ?? 0
+        case .stream: return partitions[key]?.committed?.offset ?? 0
+        case .queue: return queues[key]?.floor ?? 0
         }
     }
 }

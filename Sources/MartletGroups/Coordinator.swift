@@ -243,7 +243,7 @@ extension GroupState {
     fileprivate var recordCount: Int {
         1 + members.count + paused.count + 2 * partitions.count
             + queues.values.reduce(0) { $0 + $1.changeCount }
-            + letters.letters.count + letters.waiting.count
+            + letters.letters.count + letters.waiting.count + letters.waitingBytes / 1_024
     }
 
     fileprivate func records(of name: String) -> [GroupRecord] {

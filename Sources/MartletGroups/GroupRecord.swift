@@ -34,6 +34,17 @@ package enum GroupRecord: Equatable, Sendable {
         return false
     }
 
+    /// What it takes to read it at a start, against a small record.
+    package var weight: Int {
+        switch self {
+        case .letter(_, .entry(let entry)), .letter(_, .waiting(let entry)):
+            1 + entry.bytes / 1_024
+        case .created, .deleted, .joined, .left, .granted, .freed, .committed, .forgotten,
+            .paused, .resumed, .reset, .queue, .policy, .letter:
+            1
+        }
+    }
+
     package var group: String {
         switch self {
         case .created(let group, _, _), .deleted(let group), .joined(let group, _, _, _),

@@ -53,6 +53,11 @@ package struct TopicMetadata: Equatable, Sendable {
             if overrides["retention.ms"] == nil { result.retentionMilliseconds = -1 }
             if overrides["retention.bytes"] == nil { result.retentionBytes = -1 }
         }
+        // Of two dead letters with one key none replaces the other.
+        if name.hasSuffix(Self.reservedSuffix), result.cleanup.compacts {
+            throw StorageError(
+                .invalidSetting, "cleanup.policy: a topic of dead letters is never compacted")
+        }
         // What the broker keeps of a record has more to it than the record, and its time was
         // judged before.
         if isInternal || name.hasSuffix(Self.reservedSuffix) {

@@ -12,6 +12,8 @@ final class FaultyFileSystem: ForwardingFileSystem {
         var writeCode: CInt = 0
         /// Only files whose paths have this in them cannot be written.
         var writePath = ""
+        /// So many writes to them go well before.
+        var writesBefore = 0
         /// `errno` of reads of log files, which then are never in the page cache; 0: none.
         var readCode: CInt = 0
         /// Log files are never in the page cache.
@@ -80,7 +82,14 @@ private final class FaultyFile: ForwardingFile {
 
     func write(_ bytes: UnsafeRawBufferPointer, at position: Int64) throws(SystemError) {
         let code = system.faults.withLock { faults in
-            faults.writePath.isEmpty || path.contains(faults.writePath) ? faults.writeCode : 0
+            guard faults.writePath.isEmpty || path.contains(faults.writePath) else {
+                return CInt(0)
+            }
+            guard faults.writesBefore == 0 else {
+                faults.writesBefore -= 1
+                return 0
+            }
+            return faults.writeCode
         }
         guard code == 0 else { throw SystemError(call: "pwrite", code: code, subject: path) }
         try unsafe base.write(bytes, at: position)

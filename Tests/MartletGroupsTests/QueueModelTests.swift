@@ -101,6 +101,8 @@ private struct QueueModel {
         let origin: RecordPlace
         var place: Int64?
         var isReplaying = false
+        /// The number of its last entry.
+        var newest: UInt64
     }
 
     typealias Settlement = Coordinator.Settlement
@@ -148,6 +150,7 @@ private struct QueueModel {
         case 12...18: settle()
         case 19: crash()
         case 20: retain()
+        case 23: edit()
         case 24: store()
         case 25, 26: replayLetters()
         case 27: resolve()
@@ -338,13 +341,13 @@ private struct QueueModel {
         var high = low + 1 + Int64(random.below(Int(grant.range.upperBound - low)))
         if random.chance(1, in: 4) { grants.remove(at: index) }
         let verb: Settlement.Verb =
-            switch random.below(12) {
+            switch random.below(grant.partition == Self.lane ? 16 : 12) {
             case 0...3: .ack
             case 4: .nack(delayMilliseconds: 0)
             case 5: .nack(delayMilliseconds: Int64(random.below(3_000)) + 1)
             case 6: .extend(milliseconds: 2_000)
             case 7: .begin
-            case 8, 9: .fail(failure(.permanent))
+            case 8, 9, 12...15: .fail(failure(.permanent))
             default: .fail(failure(.transient))
             }
         if case .fail = verb { high = low + 1 }
@@ -420,9 +423,10 @@ private struct QueueModel {
             if let number = entry.letter {
                 letters[number]?.isReplaying = false
                 letters[number]?.place = nil
+                letters[number]?.newest = lastNumber
                 diedAgain += 1
             } else {
-                letters[lastNumber] = Dead(origin: place)
+                letters[lastNumber] = Dead(origin: place, newest: lastNumber)
                 died += 1
             }
             return
@@ -453,7 +457,9 @@ private struct QueueModel {
             let place = Int64(stored.count)
             stored.append(entry.number)
             places.append((entry.number, place))
-            letters[entry.letter]?.place = place
+            if letters[entry.letter]?.newest == entry.number {
+                letters[entry.letter]?.place = place
+            }
         }
         harness.take(harness.coordinator.store("g", places, in: Self.lane))
     }
@@ -484,6 +490,19 @@ private struct QueueModel {
         lastNumber += 1
         end(number, isAcked: true)
         harness.take(outcome?.records ?? [])
+    }
+
+    private mutating func edit() {
+        guard let number = letters.keys.sorted().randomElement(using: &random) else { return }
+        let isReplaying = letters[number]?.isReplaying == true
+        let records = try? harness.coordinator.editLetter(
+            "g", number, body: [4], author: "ann", note: "fine", at: harness.now)
+        #expect((records == nil) == isReplaying)
+        guard let records else { return }
+        lastNumber += 1
+        letters[number]?.newest = lastNumber
+        letters[number]?.place = nil
+        harness.take(records)
     }
 
     /// Everything is handed out and acked in the end.

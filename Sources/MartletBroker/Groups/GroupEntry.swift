@@ -213,7 +213,9 @@ extension GroupEntry {
         case .attempted:
             let times = UInt16(clamping: queue.offset)
             return queue.record(group, .attempted(queue.offsets, times: times))
-        case .failed: return queue.record(group, .failed(queue.offset, queue.trail))
+        case .failed:
+            return queue.offset.isOffset
+                ? queue.record(group, .failed(queue.offset, queue.trail)) : nil
         case .policy: return letters.policy.policy.map { .policy(group: group, $0) }
         case .letterEntry, .letterStored, .lettersReplayed, .letterRestored, .letterWaiting:
             return kind.flatMap { letters.change($0) }.map { .letter(group: group, $0) }

@@ -166,7 +166,7 @@ extension GroupService {
             slab, place, _ throws(WireError) in
             guard let record = try GroupEntry(reading: slab, place).record else { return }
             loaded.coordinator.replay(record)
-            replayed += 1
+            replayed += record.weight
         }
         let saved = GroupSnapshots(
             groups: groups, log: snapshots, newest: loaded.covered, clock: setup.clock,

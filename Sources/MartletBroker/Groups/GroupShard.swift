@@ -278,7 +278,7 @@ final class GroupShard: AppendRetry, Sendable {
             dismiss(record, &state, &effects)
             if record.isLetterEntry { effects.unfilled.insert(record.group) }
         }
-        state.replayed += records.count
+        state.replayed += records.reduce(0) { $0 + $1.weight }
         guard state.replayed > state.snapshotAfter else { return }
         state.replayed = 0
         state.snapshotAfter = state.coordinator.recordsBeforeSnapshot

@@ -104,7 +104,8 @@ extension Coordinator {
             limits.plantedBug != .loseDeadLetters
         else { return nil }
         var bytes = 0
-        let sorted = state.letters.waiting.values.sorted { $0.number < $1.number }
+        let sorted = state.letters.waiting.keys.sorted().lazy
+            .compactMap { state.letters.waiting[$0] }
         let entries = sorted.prefix { entry in
             defer { bytes += entry.bytes }
             return bytes == 0 || bytes + entry.bytes <= bytesMax

@@ -24,7 +24,7 @@ extension Coordinator {
     /// they can be taken.
     package func dying(_ name: String, _ settlements: [Settlement], at now: Now) -> [RecordPlace] {
         settlements.compactMap { settlement in
-            guard case .fail(let failure) = settlement.verb, settlement.range.count == 1,
+            guard case .fail(let failure) = settlement.verb, isHeld(name, settlement),
                 let progress = groups[name]?.state.queues[settlement.partition],
                 !progress.isSettled(settlement.range)
             else { return nil }
@@ -32,6 +32,15 @@ extension Coordinator {
             let decision = decide(name, place, failure, attempts(name, settlement), at: now)
             guard case .dead = decision else { return nil }
             return place
+        }
+    }
+
+    /// What is refused anyway is not worth a read.
+    private func isHeld(_ name: String, _ settlement: Settlement) -> Bool {
+        do throws(GroupRefusal) {
+            return try check(name, settlement)
+        } catch {
+            return false
         }
     }
 
@@ -63,14 +72,15 @@ extension Coordinator {
             }
             reason = .attempts
         }
-        if place.partition == state.letters.lane { return .dead(reason) }
-        // What fails among dead letters has no further place to go.
+        let isReplay = place.partition == state.letters.lane
+        // What fails among dead letters of others has no further place to go.
         let isLetter = topics[place.partition.topic]?.name.hasSuffix(Self.reservedSuffix) == true
-        if policy.last == .pause || isLetter { return .pause }
-        guard state.letters.hasRoom(limits) else {
-            return .again(milliseconds: policy.backoffMaxMilliseconds)
+        let later = FailureDecision.again(milliseconds: policy.backoffMaxMilliseconds)
+        if !isReplay, policy.last == .pause || isLetter {
+            return state.paused.count < limits.pausesMax || state.isPaused(place.partition)
+                ? .pause : later
         }
-        return .dead(reason)
+        return state.letters.hasRoom(limits, isReplay: isReplay) ? .dead(reason) : later
     }
 
     package static let reservedSuffix = ".dlq"
@@ -101,6 +111,7 @@ extension Coordinator {
         switch decide(name, place, failure, count, at: now) {
         case .again(let milliseconds): return again(milliseconds)
         case .pause:
+            if state.isPaused(key) { return [failed] }
             let pause = PausePlace(topic: key.topic, partition: key.partition)
             return [failed, .paused(group: name, pause, at: now.wall)]
         case .dead(let reason):
@@ -113,8 +124,9 @@ extension Coordinator {
                     name, settlement, reason, whole, attempts: count, number: number, at: now)
                 entry.body = body
                 return [.letter(group: name, .entry(entry))]
-            case .gone: return [.queue(group: name, key, .acked([settlement.range]))]
-            case .unreadable, nil: return again(max(1, state.policy.backoffMaxMilliseconds))
+            // What retention took counts as expired with the next look at the log's start.
+            case .gone, .unreadable, nil:
+                return again(max(1, state.policy.backoffMaxMilliseconds))
             }
         }
     }
@@ -135,7 +147,8 @@ extension Coordinator {
             entry.member = holder
             entry.client = groups[name]?.state.members[holder]?.client ?? ""
         }
-        entry.attempts = UInt32(attempts) + (former?.attempts ?? 0)
+        let (sum, overflow) = UInt32(attempts).addingReportingOverflow(former?.attempts ?? 0)
+        entry.attempts = overflow ? .max : sum
         let deaths = former?.deaths ?? 0
         entry.deaths = deaths == .max ? .max : deaths + 1
         entry.reason = reason
@@ -162,9 +175,10 @@ extension Coordinator {
 }
 
 extension DeadLetters {
-    /// Whether one more may die.
-    func hasRoom(_ limits: GroupLimits) -> Bool {
-        letters.count < limits.lettersMax && waitingBytes < limits.waitingLetterBytesMax
+    /// Whether one more may die; one that is sent again is a letter already.
+    func hasRoom(_ limits: GroupLimits, isReplay: Bool) -> Bool {
+        (isReplay || letters.count < limits.lettersMax)
+            && waitingBytes < limits.waitingLetterBytesMax
     }
 
     /// The letter that is at this place, if it is on the lane.

@@ -101,13 +101,13 @@ extension GroupState {
             for number in numbers {
                 guard let place = letters.replay(number), let lane = letters.lane else { continue }
                 queues[lane, default: .lane].reopen(place)
-                letters.letters[number].map { queues[$0.origin.partition]?.replaying += 1 }
+                letters.letters[number].map { queues[$0.origin.partition]?.replaying &+= 1 }
             }
         case .restored(let letter):
             letters.restore(letter)
-            queues[letter.origin.partition]?.dead += 1
+            queues[letter.origin.partition]?.dead &+= 1
             guard letter.isReplaying else { return }
-            queues[letter.origin.partition]?.replaying += 1
+            queues[letter.origin.partition]?.replaying &+= 1
             if let place = letter.place, let lane = letters.lane {
                 queues[lane, default: .lane].reopen(place)
             }
@@ -120,16 +120,16 @@ extension GroupState {
         let former = letters.letters[entry.letter]
         if let place = letters.take(entry) {
             if let lane = letters.lane { queues[lane]?.close(place) }
-            queues[key]?.replaying -= 1
+            queues[key]?.replaying &-= 1
         }
         switch entry.kind {
         case .died:
-            if former == nil, queues[key]?.close(offset) == true { queues[key]?.dead += 1 }
+            if former == nil, queues[key]?.close(offset) == true { queues[key]?.dead &+= 1 }
         case .edited: break
         case .resolved:
             guard former != nil else { return }
-            queues[key]?.dead -= 1
-            queues[key]?.acked += 1
+            queues[key]?.dead &-= 1
+            queues[key]?.acked &+= 1
         }
     }
 
@@ -149,9 +149,9 @@ extension GroupState {
         for place in places.lazy.joined() {
             guard let letter = letters.end(at: place) else { continue }
             let key = letter.origin.partition
-            queues[key]?.dead -= 1
-            queues[key]?.replaying -= 1
-            if isAcked { queues[key]?.acked += 1 } else { queues[key]?.expired += 1 }
+            queues[key]?.dead &-= 1
+            queues[key]?.replaying &-= 1
+            if isAcked { queues[key]?.acked &+= 1 } else { queues[key]?.expired &+= 1 }
         }
     }
 }

@@ -26,15 +26,18 @@ package struct FailurePolicy: Hashable, Sendable {
 
     /// The pause after so many attempts. `noise` decides how much of the jitter it gets.
     package func pauseMilliseconds(after attempts: UInt16, noise: UInt64) -> Int64 {
-        var pause = min(backoffMilliseconds, backoffMaxMilliseconds)
-        for _ in 1..<max(attempts, 1) where pause < backoffMaxMilliseconds {
+        // A damaged disk may say anything.
+        let longest = min(max(backoffMaxMilliseconds, 0), 1 << 50)
+        let jitter = Int64(min(max(jitterPercent, 0), 100))
+        var pause = min(max(backoffMilliseconds, 0), longest)
+        for _ in 1..<max(attempts, 1) where pause < longest {
             let (product, overflow) = pause.multipliedReportingOverflow(
-                by: Int64(backoffFactorPercent))
-            let next = overflow ? backoffMaxMilliseconds : product / 100
+                by: Int64(max(backoffFactorPercent, 100)))
+            let next = overflow ? longest : product / 100
             if next == pause { break }
-            pause = min(next, backoffMaxMilliseconds)
+            pause = min(next, longest)
         }
-        let share = pause / 100 * Int64(jitterPercent) + pause % 100 * Int64(jitterPercent) / 100
+        let share = pause / 100 * jitter + pause % 100 * jitter / 100
         return pause - Int64(noise % UInt64(share + 1))
     }
 

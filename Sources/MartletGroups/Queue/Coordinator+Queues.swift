@@ -205,7 +205,7 @@ extension Coordinator {
     }
 
     /// Whether the handler has begun by this.
-    private func check(
+    func check(
         _ name: String, _ settlement: Settlement
     ) throws(GroupRefusal) -> Bool {
         let (key, range) = (settlement.partition, settlement.range)

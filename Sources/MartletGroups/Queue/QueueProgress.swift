@@ -88,14 +88,27 @@ package struct QueueProgress: Equatable, Sendable {
 
     /// Words of failures take at most so much; beyond that they are left out.
     private static let failureBytesMax = 16 << 20
+    /// Of more records it is only known how often they were tried.
+    private static let failuresMax = 100_000
 
     private mutating func remember(_ trail: FailureTrail, of offset: Int64) {
         forgetFailure(of: offset)
+        guard failures.count < Self.failuresMax else { return }
         let isRoom = failureBytes + trail.bytes <= Self.failureBytesMax
         let kept =
             isRoom ? trail : FailureTrail(first: trail.first.short, last: trail.last.short)
         failureBytes += kept.bytes
         failures[offset] = kept
+    }
+
+    /// In as many steps as the smaller of both has.
+    private mutating func forgetFailures(in range: Range<Int64>) {
+        if failures.isEmpty { return }
+        if range.count < failures.count {
+            for offset in range { forgetFailure(of: offset) }
+        } else {
+            for offset in failures.keys where range.contains(offset) { forgetFailure(of: offset) }
+        }
     }
 
     private mutating func forgetFailure(of offset: Int64) {
@@ -124,7 +137,7 @@ package struct QueueProgress: Equatable, Sendable {
         settled.insert(contentsOf: range)
         attempts.forget(range)
         delays.forget(range)
-        for offset in failures.keys where range.contains(offset) { forgetFailure(of: offset) }
+        forgetFailures(in: range)
         return count
     }
 

@@ -77,7 +77,7 @@ final class DeadLetterClerk: Sendable {
         var found: DeadRecord?
         var isDamaged = false
         let reader = InternalLog(log: log, name: name, pool: pool) { _ in isDamaged = true }
-        try reader.readRecords(from: offset) { place throws(WireError) in
+        try reader.readRecords(from: offset, bytes: 1) { place throws(WireError) in
             if place.offset == offset { found = try DeadRecord(reading: place) }
             return false
         }
@@ -115,22 +115,37 @@ final class DeadLetterClerk: Sendable {
                 places = try search(log, topic.name, after: waiting.lastPlace, waiting.createdAt)
                 state.withLock { state in _ = state.searched.insert(group) }
             }
-            var isWhole = true
-            for entry in waiting.entries where places[entry.number] == nil {
-                guard let place = try append(entry, group, waiting.createdAt, to: log) else {
-                    isWhole = false
-                    break
-                }
-                places[entry.number] = place
-            }
+            let isWhole = write(waiting.entries, group, waiting.createdAt, to: log, &places)
             note(places, of: group, in: lane, log, shard, isWhole: isWhole)
         } catch {
-            logger.warning(
-                "DEAD_LETTERS_NOT_STORED",
-                "dead letters wait in $groups: their topic takes none now",
-                [("group", LogValue(group)), ("reason", LogValue(error.message))])
+            warn(group, error)
             again(group, shard)
         }
+    }
+
+    /// False: the topic takes no more now. What it took is in `places` all the same.
+    private func write(
+        _ entries: [LetterEntry], _ group: String, _ createdAt: Int64, to log: PartitionLog,
+        _ places: inout [UInt64: Int64]
+    ) -> Bool {
+        for entry in entries where places[entry.number] == nil {
+            do throws(StorageError) {
+                guard let place = try append(entry, group, createdAt, to: log) else {
+                    return false
+                }
+                places[entry.number] = place
+            } catch {
+                warn(group, error)
+                return false
+            }
+        }
+        return true
+    }
+
+    private func warn(_ group: String, _ error: StorageError) {
+        logger.warning(
+            "DEAD_LETTERS_NOT_STORED", "dead letters wait in $groups: their topic takes none now",
+            [("group", LogValue(group)), ("reason", LogValue(error.message))])
     }
 
     private func again(_ group: String, _ shard: GroupShard) {

@@ -67,8 +67,8 @@ struct LetterFields: Equatable {
         case .letterWaiting: entry.entry.map { .waiting($0) }
         case .letterRestored: letter.letter.map { .restored($0) }
         case .letterStored:
-            place < 0
-                ? nil : .stored(number, in: TopicPartition(lane.topic, lane.partition), at: place)
+            place.isOffset && number.isNumber
+                ? .stored(number, in: TopicPartition(lane.topic, lane.partition), at: place) : nil
         case .lettersReplayed: .replayed(numbers.map(\.number))
         case .created, .deleted, .joined, .left, .granted, .freed, .committed, .forgotten,
             .paused, .resumed, .reset, .createdQueue, .queueBegan, .acked, .delayed, .attempted,
@@ -167,7 +167,7 @@ struct LetterEntryItem: WireItem {
 
     var entry: LetterEntry? {
         guard let kind = LetterEntry.Kind(rawValue: kind),
-            let reason = LetterEntry.Reason(rawValue: reason)
+            let reason = LetterEntry.Reason(rawValue: reason), offset.isOffset, number.isNumber
         else { return nil }
         var entry = LetterEntry(
             kind, number: number, letter: letter,
@@ -223,7 +223,9 @@ struct LetterItem: WireItem {
     }
 
     var letter: Letter? {
-        guard let reason = LetterEntry.Reason(rawValue: reason) else { return nil }
+        guard let reason = LetterEntry.Reason(rawValue: reason), offset.isOffset,
+            place == -1 || place.isOffset, number.isNumber
+        else { return nil }
         var letter = Letter(
             number: number, origin: RecordPlace(TopicPartition(topic, partition), offset),
             reason: reason, attempts: attempts, deaths: deaths, diedAt: diedAt)
@@ -232,6 +234,16 @@ struct LetterItem: WireItem {
         letter.place = place < 0 ? nil : place
         return letter
     }
+}
+
+extension Int64 {
+    /// Whether there is an offset behind it, and one before that.
+    var isOffset: Bool { (0..<(.max - 1)).contains(self) }
+}
+
+extension UInt64 {
+    /// Whether so many entries may ever be: numbers behind it do not run out.
+    fileprivate var isNumber: Bool { self <= 1 << 62 }
 }
 
 extension FailurePolicyItem {
