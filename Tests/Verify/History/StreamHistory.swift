@@ -89,6 +89,13 @@ struct StreamHistory {
     private mutating func join(_ event: HistoryEvent) {
         if members[event.member] == nil {
             members[event.member] = Member(instance: instances[event.process])
+        } else {
+            // It was out of the group, and comes back under its id: what it had is not its own.
+            for (number, partition) in partitions {
+                for (epoch, owner) in partition.owners where owner.member == event.member {
+                    partitions[number]?.owners[epoch]?.hasReleased = true
+                }
+            }
         }
         guard let instance = instances[event.process] else { return }
         for (id, member) in members where id != event.member && member.instance == instance {
