@@ -72,6 +72,7 @@ extension Coordinator {
         switch decide(name, failed.place, failed.failure, count, at: now) {
         case .again(let milliseconds): return (counted, .again(milliseconds: milliseconds))
         case .pause:
+            if state.isPaused(key) { return (counted, .paused) }
             let place = PausePlace(topic: key.topic, partition: key.partition)
             return (counted + [.paused(group: name, place, at: now.wall)], .paused)
         case .dead(let reason):

@@ -1,0 +1,490 @@
+import MartletTestSupport
+import Testing
+
+@testable import MartletGroups
+
+/// What a queue owes, record by record.
+struct QueueModel {
+    struct Entry {
+        var isSettled = false
+        var isAcked = false
+        /// Of the dead letter that it became.
+        var letter: UInt64?
+        /// The newest delivery, and until when its member has it alone.
+        var number: UInt64?
+        var heldUntil: Int64 = 0
+        var member: MemberID?
+        var hasBegun = false
+        var attempts: UInt16 = 0
+        var delayedUntil: Int64?
+    }
+
+    /// A record that died, and was not handled or resolved since.
+    struct Dead {
+        let origin: RecordPlace
+        var place: Int64?
+        var isReplaying = false
+        /// The number of its last entry.
+        var newest: UInt64
+    }
+
+    typealias Settlement = Coordinator.Settlement
+
+    /// Where dead letters come back from.
+    static let lane = TopicPartition(TopicShape("g.dlq", 1).id, 0)
+    static let keys = (0..<2).map { TopicPartition(TopicShape("orders", 2).id, Int32($0)) }
+    static let start: Int64 = 100
+    let shapes = [TopicShape("orders", 2)]
+    var random: SeededRandom
+    var harness = GroupHarness()
+    var entries: [TopicPartition: [Int64: Entry]] = [:]
+    var bounds: [TopicPartition: Range<Int64>] = [:]
+    var grants: [QueueGrant] = []
+    var members: [MemberID] = []
+    var nextMember: UInt64 = 1
+    var granted = 0
+    var again = 0
+    var taken = 0
+    var refused = 0
+    var crashes = 0
+    var letters: [UInt64: Dead] = [:]
+    /// The numbers of entries that the dead letter topic has, by place.
+    var stored: [UInt64] = []
+    var lastNumber: UInt64 = 0
+    var died = 0
+    var diedAgain = 0
+    var handledLetters = 0
+
+    init(seed: UInt64) {
+        random = SeededRandom(seed: seed)
+        for key in Self.keys { bounds[key] = Self.start..<Self.start }
+        harness.topics(shapes)
+        join()
+    }
+
+    // MARK: - Steps
+
+    mutating func step() {
+        switch random.below(28) {
+        case 0: join()
+        case 1: leave()
+        case 2...4: append()
+        case 5...11: receive(random.below(30) + 1)
+        case 12...18: settle()
+        case 19: crash()
+        case 20: retain()
+        case 23: edit()
+        case 24: store()
+        case 25, 26: replayLetters()
+        case 27: resolve()
+        default: pass(milliseconds: Int64(random.below(2_000)))
+        }
+    }
+
+    private mutating func join() {
+        guard members.count < 4 else { return }
+        let id = MemberID(nextMember)
+        nextMember += 1
+        members.append(id)
+        harness.take(
+            (try? harness.coordinator.join(
+                "g", id, .wanting(), .queue(from: .earliest), at: harness.now)) ?? [])
+    }
+
+    private mutating func leave() {
+        guard members.count > 1 else { return }
+        let id = members.remove(at: random.below(members.count))
+        harness.leave(id)
+        release { $0.member == id }
+    }
+
+    private mutating func append() {
+        let key = Self.keys[random.below(2)]
+        let range = bounds[key] ?? 0..<0
+        let end = range.upperBound + Int64(random.below(40))
+        for offset in range.upperBound..<end { entries[key, default: [:]][offset] = Entry() }
+        bounds[key] = range.lowerBound..<end
+    }
+
+    /// Retention takes the oldest.
+    private mutating func retain() {
+        let key = Self.keys[random.below(2)]
+        let range = bounds[key] ?? 0..<0
+        bounds[key] =
+            min(range.lowerBound + Int64(random.below(10)), range.upperBound)..<range.upperBound
+    }
+
+    private mutating func crash() {
+        crashes += 1
+        harness.restart(shapes)
+        release { _ in true }
+        for key in Self.keys + [Self.lane] {
+            for offset in (entries[key] ?? [:]).keys {
+                entries[key]?[offset]?.number = nil
+                entries[key]?[offset]?.hasBegun = false
+            }
+        }
+    }
+
+    private mutating func pass(milliseconds: Int64) {
+        harness.advance(milliseconds: milliseconds)
+        // Members stay alive; their leases do not.
+        for id in members { harness.heartbeat(id) }
+        harness.expire()
+    }
+
+    /// Whoever held them holds them no more.
+    private mutating func release(_ isGone: (Entry) -> Bool) {
+        for key in Self.keys + [Self.lane] {
+            for (offset, entry) in entries[key] ?? [:] where isGone(entry) {
+                entries[key]?[offset]?.heldUntil = 0
+            }
+        }
+    }
+
+    mutating func receive(_ wanted: Int) {
+        let id = members[random.below(members.count)]
+        let wanted = Coordinator.Wanted(
+            records: wanted, leaseMilliseconds: Int32(100 + random.below(3_000)))
+        let found: [QueueGrant]
+        bounds[Self.lane] = 0..<Int64(stored.count)
+        defer { bounds[Self.lane] = nil }
+        do throws(GroupRefusal) {
+            harness.take(
+                try harness.coordinator.receive("g", id, wanted) { bounds[$0] })
+            expireBelowStart()
+            found = try harness.coordinator.lease(
+                "g", id, wanted, bounds: { bounds[$0] }, at: harness.now)
+        } catch {
+            Issue.record("refused: \(error)")
+            return
+        }
+        #expect(found.reduce(0) { $0 + $1.range.count } <= wanted.records)
+        let deadline = harness.now.plus(milliseconds: wanted.leaseMilliseconds)
+        for grant in found { take(grant, id, until: deadline) }
+        if found.isEmpty {
+            let ready = (Self.keys + [Self.lane]).contains { key in
+                (entries[key] ?? [:]).values.contains(where: isReady)
+            }
+            #expect(!ready, "something is ready, and nobody gets it")
+        }
+        grants += found
+    }
+
+    private mutating func take(_ grant: QueueGrant, _ id: MemberID, until deadline: Int64) {
+        for offset in grant.range {
+            guard var entry = entries[grant.partition]?[offset] else {
+                Issue.record("\(offset) is not there")
+                continue
+            }
+            #expect(isReady(entry), "\(offset) is not ready: \(entry)")
+            #expect(entry.attempts == grant.attempts)
+            granted += 1
+            if entry.number != nil { again += 1 }
+            entry.number = grant.number
+            entry.member = id
+            entry.heldUntil = deadline
+            entry.hasBegun = false
+            entry.delayedUntil = nil
+            entries[grant.partition]?[offset] = entry
+        }
+    }
+
+    private func isReady(_ entry: Entry) -> Bool {
+        !entry.isSettled && entry.heldUntil <= harness.now.monotonic
+            && (entry.delayedUntil ?? 0) <= harness.now.monotonic
+    }
+
+    private mutating func expireBelowStart() {
+        for key in Self.keys {
+            for (offset, entry) in entries[key] ?? [:]
+            where offset < (bounds[key]?.lowerBound ?? 0) && !entry.isSettled {
+                entries[key]?[offset]?.isSettled = true
+            }
+        }
+    }
+
+    // MARK: - Settling
+
+    private mutating func settle() {
+        guard !grants.isEmpty else { return }
+        let settlements = (0...random.below(3)).map { _ in settlement() }
+        let contents = read(harness.coordinator.dying("g", settlements, at: harness.now))
+        var outcome: (records: [GroupRecord], refusals: [Int: GroupRefusal])
+        do throws(GroupRefusal) {
+            outcome = try harness.coordinator.settle(
+                "g", settlements, contents: contents, at: harness.now)
+        } catch {
+            Issue.record("refused: \(error)")
+            return
+        }
+        var decided: [TopicPartition: Set<Int64>] = [:]
+        let expected = settlements.map { settlement in
+            guard isNewest(settlement) else { return false }
+            if settlement.verb == .begin { return true }
+            let offsets = Set(settlement.range)
+            guard decided[settlement.partition, default: []].isDisjoint(with: offsets) else {
+                return false
+            }
+            decided[settlement.partition, default: []].formUnion(offsets)
+            return true
+        }
+        var begun: [TopicPartition: Set<Int64>] = [:]
+        harness.take(outcome.records)
+        let accepted = settlements.indices.filter { outcome.refusals[$0] == nil }
+            .map { settlements[$0] }
+        harness.coordinator.follow("g", accepted, at: harness.now)
+        for (index, settlement) in settlements.enumerated() {
+            #expect((outcome.refusals[index] == nil) == expected[index], "\(settlement)")
+            if expected[index] {
+                taken += 1
+                apply(settlement, &begun, contents)
+            } else {
+                refused += 1
+            }
+        }
+    }
+
+    private mutating func read(_ places: [RecordPlace]) -> Coordinator.DeadContents {
+        var contents: Coordinator.DeadContents = [:]
+        for place in places {
+            contents[place] =
+                random.chance(1, in: 8) ? .unreadable : .record([1, 2, 3], first: nil)
+        }
+        return contents
+    }
+
+    private mutating func settlement() -> Settlement {
+        // The newest are most often still somebody's.
+        let newest = max(0, grants.count - (random.chance(1, in: 4) ? grants.count : 8))
+        let onLane = random.chance(1, in: 2) ? grants.lastIndex { $0.partition == Self.lane } : nil
+        let index = onLane ?? newest + random.below(grants.count - newest)
+        let grant = grants[index]
+        let low = grant.range.lowerBound + Int64(random.below(grant.range.count))
+        var high = low + 1 + Int64(random.below(Int(grant.range.upperBound - low)))
+        if random.chance(1, in: 4) { grants.remove(at: index) }
+        let verb: Settlement.Verb =
+            switch random.below(grant.partition == Self.lane ? 16 : 12) {
+            case 0...3: .ack
+            case 4: .nack(delayMilliseconds: 0)
+            case 5: .nack(delayMilliseconds: Int64(random.below(3_000)) + 1)
+            case 6: .extend(milliseconds: 2_000)
+            case 7: .begin
+            case 8, 9, 12...15: .fail(failure(.permanent))
+            default: .fail(failure(.transient))
+            }
+        if case .fail = verb { high = low + 1 }
+        if grants.isEmpty { grants = [grant] }
+        return Settlement(
+            partition: grant.partition, range: low..<high, number: grant.number, verb: verb)
+    }
+
+    private func failure(_ severity: HandlerFailure.Severity) -> HandlerFailure {
+        HandlerFailure(severity, kind: "Broken", text: "it is", at: harness.now.wall)
+    }
+
+    private func isNewest(_ settlement: Settlement) -> Bool {
+        settlement.range.allSatisfy { offset in
+            guard let entry = entries[settlement.partition]?[offset] else { return false }
+            if entry.isSettled { return true }
+            if case .extend = settlement.verb, entry.member.map(members.contains) != true {
+                return false
+            }
+            return entry.number == settlement.number
+        }
+    }
+
+    private mutating func apply(
+        _ settlement: Settlement, _ begun: inout [TopicPartition: Set<Int64>],
+        _ contents: Coordinator.DeadContents = [:]
+    ) {
+        let key = settlement.partition
+        let now = harness.now
+        for offset in settlement.range {
+            guard var entry = entries[key]?[offset] else { continue }
+            switch settlement.verb {
+            case .ack:
+                if !entry.isSettled {
+                    entry.isAcked = true
+                    end(entry.letter, isAcked: true)
+                }
+                entry.isSettled = true
+            case .begin, .nack, .fail:
+                let isNew = begun[key, default: []].insert(offset).inserted
+                // Of what is settled nobody counts any more.
+                if !entry.isSettled, !entry.hasBegun, isNew, entry.number != nil {
+                    entry.attempts += 1
+                }
+                entry.hasBegun = true
+                if case .fail(let failure) = settlement.verb, !entry.isSettled {
+                    fail(RecordPlace(key, offset), &entry, failure, contents)
+                }
+                guard case .nack(let delay) = settlement.verb, !entry.isSettled else { break }
+                entry.heldUntil = 0
+                entry.number = nil
+                entry.delayedUntil = delay == 0 ? nil : now.monotonic + delay * 1_000_000
+            case .extend(let milliseconds):
+                guard entry.number == settlement.number, !entry.isSettled else { break }
+                entry.heldUntil = now.plus(milliseconds: milliseconds)
+            }
+            entries[key]?[offset] = entry
+        }
+    }
+
+    // MARK: - Dead letters
+
+    private mutating func fail(
+        _ place: RecordPlace, _ entry: inout Entry, _ failure: HandlerFailure,
+        _ contents: Coordinator.DeadContents
+    ) {
+        let isDead = failure.severity == .permanent || entry.attempts >= 3
+        entry.heldUntil = 0
+        entry.number = nil
+        if isDead, case .record = contents[place] {
+            entry.isSettled = true
+            lastNumber += 1
+            if let number = entry.letter {
+                letters[number]?.isReplaying = false
+                letters[number]?.place = nil
+                letters[number]?.newest = lastNumber
+                diedAgain += 1
+            } else {
+                letters[lastNumber] = Dead(origin: place, newest: lastNumber)
+                died += 1
+            }
+            return
+        }
+        // 2 s, 4 s, shortened by up to a fifth; what cannot be copied waits for five minutes.
+        let longest: Int64 = isDead ? 300_000 : entry.attempts < 2 ? 2_000 : 4_000
+        let due = harness.coordinator.groups["g"]?.state.queues[place.partition]?
+            .delays[place.offset]
+        let pause = (due ?? 0) - harness.now.wall
+        #expect((isDead ? longest : longest * 4 / 5)...longest ~= pause, "paused for \(pause)")
+        entry.delayedUntil = harness.now.monotonic + pause * 1_000_000
+    }
+
+    private mutating func end(_ number: UInt64?, isAcked: Bool) {
+        guard let number, let letter = letters.removeValue(forKey: number) else { return }
+        handledLetters += 1
+        entries[letter.origin.partition]?[letter.origin.offset]?.isAcked = isAcked
+    }
+
+    /// The broker writes what waits to the dead letter topic, and says so; or dies in between.
+    private mutating func store() {
+        guard let waiting = harness.coordinator.waitingEntries(of: "g", bytesMax: 2_000) else {
+            return
+        }
+        #expect(waiting.lastPlace == Int64(stored.count) - 1)
+        var places: [(number: UInt64, place: Int64)] = []
+        for entry in waiting.entries {
+            let place = Int64(stored.count)
+            stored.append(entry.number)
+            places.append((entry.number, place))
+            if letters[entry.letter]?.newest == entry.number {
+                letters[entry.letter]?.place = place
+            }
+        }
+        harness.take(harness.coordinator.store("g", places, in: Self.lane))
+    }
+
+    private mutating func replayLetters() {
+        let numbers = letters.keys.sorted().filter { _ in random.chance(1, in: 3) }
+        guard
+            let outcome = try? harness.coordinator.replayLetters("g", numbers, replaysMax: 0)
+        else { return }
+        for (index, number) in numbers.enumerated() {
+            guard let letter = letters[number], !letter.isReplaying else { continue }
+            #expect((outcome.refusals[index] == nil) == (letter.place != nil))
+            guard let place = letter.place else { continue }
+            letters[number]?.isReplaying = true
+            entries[Self.lane, default: [:]][place] = Entry(letter: number)
+        }
+        harness.take(outcome.records)
+    }
+
+    private mutating func resolve() {
+        guard let number = letters.keys.sorted().randomElement(using: &random) else { return }
+        let outcome = try? harness.coordinator.resolveLetters(
+            "g", [number], author: "ann", note: "fine", at: harness.now)
+        #expect(outcome?.refusals.isEmpty == true)
+        if let letter = letters[number], letter.isReplaying, let place = letter.place {
+            entries[Self.lane]?[place]?.isSettled = true
+        }
+        lastNumber += 1
+        end(number, isAcked: true)
+        harness.take(outcome?.records ?? [])
+    }
+
+    private mutating func edit() {
+        guard let number = letters.keys.sorted().randomElement(using: &random) else { return }
+        let isReplaying = letters[number]?.isReplaying == true
+        let records = try? harness.coordinator.editLetter(
+            "g", number, body: [4], author: "ann", note: "fine", at: harness.now)
+        #expect((records == nil) == isReplaying)
+        guard let records else { return }
+        lastNumber += 1
+        letters[number]?.newest = lastNumber
+        letters[number]?.place = nil
+        harness.take(records)
+    }
+
+    /// Everything is handed out and acked in the end.
+    mutating func drain() {
+        pass(milliseconds: 600_000)
+        for _ in 0..<10_000 {
+            grants = []
+            receive(1_000)
+            guard !grants.isEmpty else { break }
+            let acks = grants.map {
+                Settlement(partition: $0.partition, range: $0.range, number: $0.number, verb: .ack)
+            }
+            let outcome = try? harness.coordinator.settle("g", acks, at: harness.now)
+            #expect(outcome?.refusals.isEmpty == true)
+            var begun: [TopicPartition: Set<Int64>] = [:]
+            for ack in acks { apply(ack, &begun) }
+            harness.take(outcome?.records ?? [])
+        }
+        for key in Self.keys {
+            let left = (entries[key] ?? [:]).values.count { !$0.isSettled }
+            #expect(left == 0, "something is left over")
+        }
+    }
+
+    // MARK: - Checks
+
+    func check() {
+        guard let description = try? harness.coordinator.describe("g"),
+            let state = harness.coordinator.groups["g"]?.state
+        else { return }
+        for counts in description.queues {
+            let all = (entries[counts.partition] ?? [:])
+            let end = bounds[counts.partition]?.upperBound ?? 0
+            let acked = Int64(all.values.count(where: \.isAcked))
+            let dead = letters.values.filter { $0.origin.partition == counts.partition }
+            let expired = Int64(all.values.count { $0.isSettled && !$0.isAcked })
+            #expect(counts.acked == acked)
+            #expect(counts.expired == expired - Int64(dead.count))
+            #expect(counts.dead == Int64(dead.count { !$0.isReplaying }))
+            let ready = counts.ready(below: end)
+            #expect(
+                counts.acked + counts.expired + counts.inFlight + counts.delayed + ready
+                    + counts.dead == end - counts.start)
+            let attempts = state.queues[counts.partition]?.attempts ?? [:]
+            for (offset, entry) in all where !entry.isSettled {
+                #expect((attempts[offset] ?? 0) == entry.attempts, "attempts of \(offset)")
+            }
+            #expect(attempts.keys.allSatisfy { all[$0]?.isSettled == false })
+        }
+    }
+
+    /// A crash at this very moment, and one that finds a snapshot.
+    func checkReplay() {
+        let state = harness.coordinator.groups["g"]?.state
+        var replayed = Coordinator(limits: GroupLimits(), incarnation: 9)
+        for record in harness.log { replayed.replay(record) }
+        #expect(replayed.groups["g"]?.state == state)
+        var restored = Coordinator(limits: GroupLimits(), incarnation: 9)
+        for record in harness.coordinator.snapshot() { restored.replay(record) }
+        #expect(restored.groups["g"]?.state == state)
+    }
+}
