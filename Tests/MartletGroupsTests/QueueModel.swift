@@ -62,6 +62,15 @@ struct QueueModel {
         join()
     }
 
+    /// Something does not hold: what comes after would only say so again.
+    private(set) var isBroken = false
+
+    private mutating func hold(_ holds: Bool, _ what: String) {
+        guard !holds else { return }
+        isBroken = true
+        Issue.record("\(what)")
+    }
+
     // MARK: - Steps
 
     mutating func step() {
@@ -177,8 +186,8 @@ struct QueueModel {
                 Issue.record("\(offset) is not there")
                 continue
             }
-            #expect(isReady(entry), "\(offset) is not ready: \(entry)")
-            #expect(entry.attempts == grant.attempts)
+            hold(isReady(entry), "\(offset) is not ready: \(entry)")
+            hold(entry.attempts == grant.attempts, "attempts of \(offset)")
             granted += 1
             if entry.number != nil { again += 1 }
             entry.number = grant.number
@@ -452,39 +461,39 @@ struct QueueModel {
 
     // MARK: - Checks
 
-    func check() {
+    mutating func check() {
         guard let description = try? harness.coordinator.describe("g"),
             let state = harness.coordinator.groups["g"]?.state
         else { return }
         for counts in description.queues {
-            let all = (entries[counts.partition] ?? [:])
+            let known = entries[counts.partition] ?? [:]
             let end = bounds[counts.partition]?.upperBound ?? 0
-            let acked = Int64(all.values.count(where: \.isAcked))
+            let acked = Int64(known.values.count(where: \.isAcked))
             let dead = letters.values.filter { $0.origin.partition == counts.partition }
-            let expired = Int64(all.values.count { $0.isSettled && !$0.isAcked })
-            #expect(counts.acked == acked)
-            #expect(counts.expired == expired - Int64(dead.count))
-            #expect(counts.dead == Int64(dead.count { !$0.isReplaying }))
+            let expired = Int64(known.values.count { $0.isSettled && !$0.isAcked })
+            hold(counts.acked == acked, "\(acked) are acked: \(counts)")
+            hold(counts.expired == expired - Int64(dead.count), "expired: \(counts)")
+            hold(counts.dead == Int64(dead.count { !$0.isReplaying }), "dead: \(counts)")
             let ready = counts.ready(below: end)
-            #expect(
-                counts.acked + counts.expired + counts.inFlight + counts.delayed + ready
-                    + counts.dead == end - counts.start)
+            let all = counts.acked + counts.expired + counts.inFlight + counts.delayed + ready
+            hold(all + counts.dead == end - counts.start, "the accounts: \(counts), to \(end)")
             let attempts = state.queues[counts.partition]?.attempts ?? [:]
-            for (offset, entry) in all where !entry.isSettled {
-                #expect((attempts[offset] ?? 0) == entry.attempts, "attempts of \(offset)")
+            for (offset, entry) in known where !entry.isSettled {
+                hold((attempts[offset] ?? 0) == entry.attempts, "attempts of \(offset)")
             }
-            #expect(attempts.keys.allSatisfy { all[$0]?.isSettled == false })
+            let isOpen = attempts.keys.allSatisfy { known[$0]?.isSettled == false }
+            hold(isOpen, "what is settled is counted")
         }
     }
 
     /// A crash at this very moment, and one that finds a snapshot.
-    func checkReplay() {
+    mutating func checkReplay() {
         let state = harness.coordinator.groups["g"]?.state
         var replayed = Coordinator(limits: GroupLimits(), incarnation: 9)
         for record in harness.log { replayed.replay(record) }
-        #expect(replayed.groups["g"]?.state == state)
+        hold(replayed.groups["g"]?.state == state, "a crash changes what holds")
         var restored = Coordinator(limits: GroupLimits(), incarnation: 9)
         for record in harness.coordinator.snapshot() { restored.replay(record) }
-        #expect(restored.groups["g"]?.state == state)
+        hold(restored.groups["g"]?.state == state, "a snapshot changes what holds")
     }
 }

@@ -11,11 +11,12 @@ import Testing
         _ seed: UInt64
     ) {
         var model = QueueModel(seed: seed)
-        for number in 0..<1_000 {
+        for number in 0..<1_000 where !model.isBroken {
             model.step()
             model.check()
             if number % 50 == 0 { model.checkReplay() }
         }
+        guard !model.isBroken else { return }
         model.drain()
         model.check()
         model.checkReplay()
