@@ -117,6 +117,10 @@ package struct PausePlace: Hashable, Comparable, Sendable {
         self.partition = max(partition, -1)
     }
 
+    package init(_ partition: TopicPartition) {
+        self.init(topic: partition.topic, partition: partition.partition)
+    }
+
     /// Whether all of `other` lies within.
     func covers(_ other: PausePlace) -> Bool {
         self == .group || (topic == other.topic && (partition < 0 || partition == other.partition))
@@ -132,6 +136,6 @@ extension GroupState {
         guard !paused.isEmpty else { return false }
         return paused[.group] != nil
             || paused[PausePlace(topic: key.topic, partition: -1)] != nil
-            || paused[PausePlace(topic: key.topic, partition: key.partition)] != nil
+            || paused[PausePlace(key)] != nil
     }
 }

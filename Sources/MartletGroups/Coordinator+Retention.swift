@@ -25,13 +25,16 @@ extension GroupState {
             || keys.contains { $0.topic == topic.id }
     }
 
-    /// Everything below is handled: what is committed, or, of a queue, settled. Dead letters are
-    /// not, also while nobody sends them again.
+    /// Everything below is handled: what is committed, or, of a queue, settled; and nothing of it
+    /// was sent again. Dead letters are not, also while nobody sends them again.
     fileprivate func lowMark(_ key: TopicPartition) -> Int64 {
-        if key == letters.lane, !letters.letters.isEmpty { return 0 }
-        switch kind {
-        case .stream: return partitions[key]?.committed?.offset ?? 0
-        case .queue: return queues[key]?.floor ?? 0
-        }
+        let replayed = queues[.replay(key)]?.floor
+        if key == letters.topic { return letters.letters.isEmpty ? replayed ?? 0 : 0 }
+        let flow =
+            switch kind {
+            case .stream: partitions[key]?.committed?.offset ?? 0
+            case .queue: queues[.flow(key)]?.floor ?? 0
+            }
+        return min(flow, replayed ?? flow)
     }
 }

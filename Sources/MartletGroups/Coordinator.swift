@@ -62,7 +62,10 @@ package struct Coordinator: Sendable {
         case .granted, .freed, .forgotten, .reset:
             makeIfLost(record)
             groups[name]?.state.apply(record)
-            if case .forgotten(_, let key) = record { groups[name]?.activity.queues[key] = nil }
+            if case .forgotten(_, let key) = record {
+                groups[name]?.activity.queues[.flow(key)] = nil
+                groups[name]?.activity.queues[.replay(key)] = nil
+            }
             unsettled.insert(name)
         case .committed:
             makeIfLost(record)

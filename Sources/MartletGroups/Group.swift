@@ -15,8 +15,9 @@ struct GroupState: Equatable, Sendable {
     private(set) var detailBytes = 0
     /// What stands still, and since when, in milliseconds since 1970 UTC.
     var paused: [PausePlace: Int64] = [:]
-    /// Of a queue group, and the lane of its dead letters.
-    var queues: [TopicPartition: QueueProgress] = [:]
+    /// What members of a queue group are handed, and what is sent again to any group. Of a stream
+    /// group's flow only what failed is known.
+    var queues: [QueueID: QueueProgress] = [:]
     private(set) var policy = FailurePolicy()
     var letters = DeadLetters()
 
@@ -26,7 +27,7 @@ struct GroupState: Equatable, Sendable {
     }
 
     /// What the group knows something of.
-    var keys: [TopicPartition] { Array(partitions.keys) + Array(queues.keys) }
+    var keys: Set<TopicPartition> { Set(partitions.keys).union(queues.keys.map(\.partition)) }
 
     /// Whom an instance id belongs to.
     func holder(of instance: String) -> MemberID? {
@@ -55,11 +56,12 @@ struct GroupState: Equatable, Sendable {
         case .committed(_, let key, let committed):
             detailBytes += committed.detailBytes - detailBytes(of: key)
             partitions[key, default: PartitionState()].committed = committed
-            queues[key]?.handle(below: committed.offset)
+            queues[.flow(key)]?.handle(below: committed.offset)
         case .forgotten(_, let key):
             detailBytes -= detailBytes(of: key)
             partitions[key] = nil
-            queues[key] = nil
+            queues[.flow(key)] = nil
+            queues[.replay(key)] = nil
         case .paused(_, let place, let at):
             paused[place] = at
         case .resumed(_, let place):
@@ -68,12 +70,13 @@ struct GroupState: Equatable, Sendable {
             detailBytes += committed.detailBytes - detailBytes(of: key)
             partitions[key] = PartitionState(owner: nil, epoch: epoch, committed: committed)
         case .queue(_, let key, .began(let start)):
-            if queues[key] == nil { queues[key] = QueueProgress(start: start) }
+            if key.lane == .flow, queues[key] == nil {
+                queues[key] = QueueProgress(start: start)
+            }
         case .queue(_, let key, let change):
             // Damage may have taken where it began; nothing of it is skipped then.
             if key == letters.lane { endOnLane(change) }
-            let empty = key == letters.lane ? QueueProgress.lane : QueueProgress(start: 0)
-            queues[key, default: empty].apply(change)
+            queues[key, default: .unknown(key.lane)].apply(change)
         case .policy(_, let policy): self.policy = policy
         case .letter(_, let change): apply(change)
         }
@@ -119,7 +122,7 @@ struct GroupActivity {
     /// By when what was asked for must be given up, in monotonic nanoseconds.
     var handovers: [TopicPartition: Int64] = [:]
     /// What of a queue is with whom.
-    var queues: [TopicPartition: QueueLeases] = [:]
+    var queues: [QueueID: QueueLeases] = [:]
     /// Somebody got nothing of a queue because too much is out: when something is settled, they ask
     /// again.
     var isFull = false

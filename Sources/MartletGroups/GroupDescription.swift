@@ -69,18 +69,17 @@ extension Coordinator {
         }
         let pauses = group.state.paused.sorted { $0.key < $1.key }
             .map { GroupDescription.PauseLine(place: $0, at: $1) }
-        let lane = group.state.letters.lane
         // A stream group has them for what failed alone.
         let isQueue = group.state.kind != .stream
-        let progresses = group.state.queues.filter { isQueue && $0.key != lane }
+        let progresses = group.state.queues.filter { isQueue && $0.key.lane == .flow }
             .sorted { $0.key < $1.key }
         let queues = progresses.map { key, progress in
-            QueueCounts(key, progress, group.activity.queues[key])
+            QueueCounts(key.partition, progress, group.activity.queues[key])
         }
         return GroupDescription(
             name: name, createdAt: group.state.createdAt, members: members,
             partitions: partitions
-                + progresses.map { line($0, $1, group.state) },
+                + progresses.map { line($0.partition, $1, group.state) },
             pauses: pauses, kind: group.state.kind, queues: queues,
             policy: group.state.policy, letters: LetterCounts(group.state.letters))
     }

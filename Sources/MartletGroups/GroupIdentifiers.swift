@@ -31,6 +31,35 @@ package struct TopicPartition: Hashable, Sendable, Comparable {
     }
 }
 
+/// A queue of a group: a partition, and what of it is handed out. Each has accounts of its own.
+package struct QueueID: Hashable, Sendable, Comparable {
+    package enum Lane: UInt8, Sendable {
+        /// What comes, each record once.
+        case flow = 0
+        /// What somebody sent to the group again, beside the flow and without touching it.
+        case replay = 1
+    }
+
+    package let partition: TopicPartition
+    package let lane: Lane
+
+    package init(_ partition: TopicPartition, _ lane: Lane) {
+        self.partition = partition
+        self.lane = lane
+    }
+
+    package static func flow(_ partition: TopicPartition) -> QueueID { QueueID(partition, .flow) }
+
+    package static func replay(_ partition: TopicPartition) -> QueueID {
+        QueueID(partition, .replay)
+    }
+
+    package static func < (left: QueueID, right: QueueID) -> Bool {
+        left.partition == right.partition
+            ? left.lane.rawValue < right.lane.rawValue : left.partition < right.partition
+    }
+}
+
 /// The moment at which a command is handled. The coordinator has no clock of its own.
 package struct Now: Sendable {
     /// Milliseconds since 1970 UTC: what is written down.

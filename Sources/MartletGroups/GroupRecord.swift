@@ -21,8 +21,8 @@ package enum GroupRecord: Equatable, Sendable {
     /// A person set how far the group is. Nobody owns the partition, under an epoch that no owner
     /// had.
     case reset(group: String, TopicPartition, CommittedOffset, epoch: Int32)
-    /// Something happened to a partition of a queue group.
-    case queue(group: String, TopicPartition, QueueChange)
+    /// Something happened to a queue of the group.
+    case queue(group: String, QueueID, QueueChange)
     /// What is to become of records whose handlers fail.
     case policy(group: String, FailurePolicy)
     /// Something happened to its dead letters.

@@ -99,7 +99,7 @@ import Testing
         let name = String(repeating: "\u{1}", count: 200)
         let failure = HandlerFailure(.transient, kind: name, text: text, at: .max)
         let origin = RecordPlace(
-            TopicPartition(TopicID(high: .max, low: .max), .max), .max - 2)
+            .replay(TopicPartition(TopicID(high: .max, low: .max), .max)), .max - 2)
         var entry = LetterEntry(
             .died, number: 1 << 62, letter: 1, origin: origin,
             trail: FailureTrail(first: failure, last: failure), at: .max)
@@ -148,7 +148,7 @@ import Testing
         #expect(try !isTaken(.stored(.max, in: lane, at: 7)))
         #expect(try !isTaken(.stored(1, in: lane, at: .max)))
         for offset in [Int64.min, -1, .max] {
-            let place = RecordPlace(lane, offset)
+            let place = RecordPlace(.replay(lane), offset)
             let odd = LetterEntry(
                 .died, number: 1, letter: 1, origin: place, trail: entry.trail, at: 0)
             #expect(try !isTaken(.entry(odd)))
@@ -156,7 +156,7 @@ import Testing
                 number: 1, origin: place, reason: .permanent, attempts: 0, deaths: 0, diedAt: 0)
             #expect(try !isTaken(.restored(letter)))
             let failed = QueueChange.failed(offset, entry.trail)
-            #expect(try !isTaken(.queue(group: "q", lane, failed)))
+            #expect(try !isTaken(.queue(group: "q", .replay(lane), failed)))
         }
         var letter = Letter(
             number: 1, origin: entry.origin, reason: .permanent, attempts: 0, deaths: 0, diedAt: 0)

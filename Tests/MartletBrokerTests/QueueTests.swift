@@ -40,6 +40,7 @@ private struct RawQueue {
         var entry = SettleEntry()
         entry.topic = delivered.topic
         entry.partition = delivered.partition
+        entry.lane = delivered.lane
         entry.range = OffsetRange(range.lowerBound, range.upperBound)
         entry.delivery = delivered.delivery
         entry.verb = verb

@@ -54,6 +54,7 @@ struct RawLetters {
         var entry = SettleEntry()
         entry.topic = delivered.topic
         entry.partition = delivered.partition
+        entry.lane = delivered.lane
         entry.range = OffsetRange(range.lowerBound, range.upperBound)
         entry.delivery = delivered.delivery
         entry.verb = 1
@@ -98,7 +99,7 @@ struct RawLetters {
 
     /// The first of them, once the topic has them all.
     func waitForStored() throws -> DeadLetterLine {
-        for _ in 0..<20_000 {
+        for _ in 0..<200_000 {
             let letters = try letters()
             if !letters.isEmpty, letters.allSatisfy({ $0.place >= 0 }) { return letters[0] }
         }
@@ -113,7 +114,7 @@ struct RawLetters {
 
     /// The broker looks at its disk once a second.
     func waitForRoom() throws {
-        for _ in 0..<20_000 where try client.ask(StatusRequest()).writable { return }
+        for _ in 0..<200_000 where try client.ask(StatusRequest()).writable { return }
         throw Missing.room
     }
 
@@ -123,7 +124,7 @@ struct RawLetters {
     }
 
     func waitForEnd(of topic: TopicID, _ end: Int64) throws {
-        for _ in 0..<20_000 where try self.end(of: topic) >= end { return }
+        for _ in 0..<200_000 where try self.end(of: topic) >= end { return }
         throw Missing.deadLetter
     }
 

@@ -8,8 +8,8 @@ import Testing
 
     private let orders = TopicShape("orders", 1)
     private let letters = TopicShape("g.dlq", 1)
-    private let key = TopicPartition(TopicShape("orders", 1).id, 0)
-    private let lane = TopicPartition(TopicShape("g.dlq", 1).id, 0)
+    private let key = QueueID.flow(TopicPartition(TopicShape("orders", 1).id, 0))
+    private let lane = QueueID.replay(TopicPartition(TopicShape("g.dlq", 1).id, 0))
     private let id = MemberID(1)
 
     private func harness(
@@ -59,7 +59,7 @@ import Testing
     ) -> [Settlement] {
         grant.range.map { offset in
             Settlement(
-                partition: grant.partition, range: offset..<(offset + 1), number: grant.number,
+                queue: grant.queue, range: offset..<(offset + 1), number: grant.number,
                 verb: .fail(failure(severity)))
         }
     }
@@ -71,7 +71,7 @@ import Testing
         let places = waiting.entries.enumerated().map { index, entry in
             (number: entry.number, place: waiting.lastPlace + 1 + Int64(index))
         }
-        harness.take(harness.coordinator.store("g", places, in: lane))
+        harness.take(harness.coordinator.store("g", places, in: lane.partition))
     }
 
     private func state(_ harness: GroupHarness) throws -> GroupState {
@@ -80,8 +80,8 @@ import Testing
 
     @Test func `a group's own dead letters are no part of what it reads`() throws {
         let queue = try harness(wanting: ["g.dlq", "*.dlq"])
-        let keys = try queue.coordinator.queuePartitions(of: "g", id)
-        #expect(keys.map(\.topic) == [TopicShape("h.dlq", 1).id])
+        let keys = try queue.coordinator.queues(of: "g", id)
+        #expect(keys.map(\.partition.topic) == [TopicShape("h.dlq", 1).id])
         var stream = GroupHarness()
         stream.topics([letters, TopicShape("h.dlq", 1)])
         stream.join(id, .wanting(["g.dlq", "*.dlq"]))
@@ -145,7 +145,7 @@ import Testing
         var harness = try harness()
         let grant = try #require(try receive(&harness, 1, end: 1).first)
         let stranger = Settlement(
-            partition: key, range: 0..<1, number: grant.number + 1, verb: .fail(failure()))
+            queue: key, range: 0..<1, number: grant.number + 1, verb: .fail(failure()))
         #expect(harness.coordinator.dying("g", [stranger], at: harness.now).isEmpty)
         #expect(harness.coordinator.dying("g", fails(grant), at: harness.now).count == 1)
     }
@@ -157,15 +157,15 @@ import Testing
         try store(&harness)
         let sent = try harness.coordinator.replayLetters("g", [1], replaysMax: 0)
         harness.take(sent.records)
-        #expect(harness.coordinator.lowMark(lane)?.offset == 0)
+        #expect(harness.coordinator.lowMark(lane.partition)?.offset == 0)
         let again = try #require(try receive(&harness, end: 2).first)
         harness.take([.queue(group: "g", lane, .acked([again.range]))])
-        #expect(harness.coordinator.lowMark(lane)?.offset == 0)
+        #expect(harness.coordinator.lowMark(lane.partition)?.offset == 0)
         let done = try harness.coordinator.resolveLetters(
             "g", [2], author: "ann", note: "", at: harness.now)
         harness.take(done.records)
         try store(&harness)
-        #expect(try #require(harness.coordinator.lowMark(lane)).offset > 1)
+        #expect(try #require(harness.coordinator.lowMark(lane.partition)).offset > 1)
     }
 
     /// With steps that look at all failures this takes minutes.

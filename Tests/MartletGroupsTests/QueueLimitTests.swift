@@ -7,7 +7,7 @@ import Testing
 @Suite struct QueueLimitTests {
     private typealias Settlement = Coordinator.Settlement
 
-    private let key = TopicPartition(TopicShape("orders", 1).id, 0)
+    private let key = QueueID.flow(TopicPartition(TopicShape("orders", 1).id, 0))
     private let id = MemberID(1)
 
     private func harness(_ limits: GroupLimits = GroupLimits()) throws -> GroupHarness {
@@ -43,7 +43,7 @@ import Testing
     )
         -> Settlement
     {
-        Settlement(partition: key, range: range, number: number, verb: verb)
+        Settlement(queue: key, range: range, number: number, verb: verb)
     }
 
     private func counts(_ harness: GroupHarness) throws -> QueueCounts {
@@ -146,8 +146,8 @@ import Testing
     @Test func `nothing is kept of a topic that is gone`() throws {
         var harness = try harness()
         _ = try receive(&harness, 2, end: 2)
-        #expect(harness.coordinator.knownTopics == [key.topic])
-        harness.take(harness.coordinator.forget(key.topic))
+        #expect(harness.coordinator.knownTopics == [key.partition.topic])
+        harness.take(harness.coordinator.forget(key.partition.topic))
         #expect(harness.coordinator.knownTopics.isEmpty)
         #expect(harness.coordinator.groups["g"]?.activity.queues.isEmpty == true)
     }

@@ -31,13 +31,15 @@ struct QueueModel {
     typealias Settlement = Coordinator.Settlement
 
     /// Where dead letters come back from.
-    static let lane = TopicPartition(TopicShape("g.dlq", 1).id, 0)
-    static let keys = (0..<2).map { TopicPartition(TopicShape("orders", 2).id, Int32($0)) }
+    static let lane = QueueID.replay(TopicPartition(TopicShape("g.dlq", 1).id, 0))
+    static let keys = (0..<2).map {
+        QueueID.flow(TopicPartition(TopicShape("orders", 2).id, Int32($0)))
+    }
     static let start: Int64 = 100
     let shapes = [TopicShape("orders", 2)]
     var random: SeededRandom
     var harness = GroupHarness()
-    var entries: [TopicPartition: [Int64: Entry]] = [:]
+    var entries: [QueueID: [Int64: Entry]] = [:]
     var bounds: [TopicPartition: Range<Int64>] = [:]
     var grants: [QueueGrant] = []
     var members: [MemberID] = []
@@ -57,7 +59,7 @@ struct QueueModel {
 
     init(seed: UInt64) {
         random = SeededRandom(seed: seed)
-        for key in Self.keys { bounds[key] = Self.start..<Self.start }
+        for key in Self.keys { bounds[key.partition] = Self.start..<Self.start }
         harness.topics(shapes)
         join()
     }
@@ -109,17 +111,17 @@ struct QueueModel {
 
     private mutating func append() {
         let key = Self.keys[random.below(2)]
-        let range = bounds[key] ?? 0..<0
+        let range = bounds[key.partition] ?? 0..<0
         let end = range.upperBound + Int64(random.below(40))
         for offset in range.upperBound..<end { entries[key, default: [:]][offset] = Entry() }
-        bounds[key] = range.lowerBound..<end
+        bounds[key.partition] = range.lowerBound..<end
     }
 
     /// Retention takes the oldest.
     private mutating func retain() {
         let key = Self.keys[random.below(2)]
-        let range = bounds[key] ?? 0..<0
-        bounds[key] =
+        let range = bounds[key.partition] ?? 0..<0
+        bounds[key.partition] =
             min(range.lowerBound + Int64(random.below(10)), range.upperBound)..<range.upperBound
     }
 
@@ -156,8 +158,8 @@ struct QueueModel {
         let wanted = Coordinator.Wanted(
             records: wanted, leaseMilliseconds: Int32(100 + random.below(3_000)))
         let found: [QueueGrant]
-        bounds[Self.lane] = 0..<Int64(stored.count)
-        defer { bounds[Self.lane] = nil }
+        bounds[Self.lane.partition] = 0..<Int64(stored.count)
+        defer { bounds[Self.lane.partition] = nil }
         do throws(GroupRefusal) {
             harness.take(
                 try harness.coordinator.receive("g", id, wanted) { bounds[$0] })
@@ -182,7 +184,7 @@ struct QueueModel {
 
     private mutating func take(_ grant: QueueGrant, _ id: MemberID, until deadline: Int64) {
         for offset in grant.range {
-            guard var entry = entries[grant.partition]?[offset] else {
+            guard var entry = entries[grant.queue]?[offset] else {
                 Issue.record("\(offset) is not there")
                 continue
             }
@@ -195,7 +197,7 @@ struct QueueModel {
             entry.heldUntil = deadline
             entry.hasBegun = false
             entry.delayedUntil = nil
-            entries[grant.partition]?[offset] = entry
+            entries[grant.queue]?[offset] = entry
         }
     }
 
@@ -207,7 +209,7 @@ struct QueueModel {
     private mutating func expireBelowStart() {
         for key in Self.keys {
             for (offset, entry) in entries[key] ?? [:]
-            where offset < (bounds[key]?.lowerBound ?? 0) && !entry.isSettled {
+            where offset < (bounds[key.partition]?.lowerBound ?? 0) && !entry.isSettled {
                 entries[key]?[offset]?.isSettled = true
             }
         }
@@ -227,18 +229,18 @@ struct QueueModel {
             Issue.record("refused: \(error)")
             return
         }
-        var decided: [TopicPartition: Set<Int64>] = [:]
+        var decided: [QueueID: Set<Int64>] = [:]
         let expected = settlements.map { settlement in
             guard isNewest(settlement) else { return false }
             if settlement.verb == .begin { return true }
             let offsets = Set(settlement.range)
-            guard decided[settlement.partition, default: []].isDisjoint(with: offsets) else {
+            guard decided[settlement.queue, default: []].isDisjoint(with: offsets) else {
                 return false
             }
-            decided[settlement.partition, default: []].formUnion(offsets)
+            decided[settlement.queue, default: []].formUnion(offsets)
             return true
         }
-        var begun: [TopicPartition: Set<Int64>] = [:]
+        var begun: [QueueID: Set<Int64>] = [:]
         harness.take(outcome.records)
         let accepted = settlements.indices.filter { outcome.refusals[$0] == nil }
             .map { settlements[$0] }
@@ -266,14 +268,14 @@ struct QueueModel {
     private mutating func settlement() -> Settlement {
         // The newest are most often still somebody's.
         let newest = max(0, grants.count - (random.chance(1, in: 4) ? grants.count : 8))
-        let onLane = random.chance(1, in: 2) ? grants.lastIndex { $0.partition == Self.lane } : nil
+        let onLane = random.chance(1, in: 2) ? grants.lastIndex { $0.queue == Self.lane } : nil
         let index = onLane ?? newest + random.below(grants.count - newest)
         let grant = grants[index]
         let low = grant.range.lowerBound + Int64(random.below(grant.range.count))
         var high = low + 1 + Int64(random.below(Int(grant.range.upperBound - low)))
         if random.chance(1, in: 4) { grants.remove(at: index) }
         let verb: Settlement.Verb =
-            switch random.below(grant.partition == Self.lane ? 16 : 12) {
+            switch random.below(grant.queue == Self.lane ? 16 : 12) {
             case 0...3: .ack
             case 4: .nack(delayMilliseconds: 0)
             case 5: .nack(delayMilliseconds: Int64(random.below(3_000)) + 1)
@@ -285,7 +287,7 @@ struct QueueModel {
         if case .fail = verb { high = low + 1 }
         if grants.isEmpty { grants = [grant] }
         return Settlement(
-            partition: grant.partition, range: low..<high, number: grant.number, verb: verb)
+            queue: grant.queue, range: low..<high, number: grant.number, verb: verb)
     }
 
     private func failure(_ severity: HandlerFailure.Severity) -> HandlerFailure {
@@ -294,7 +296,7 @@ struct QueueModel {
 
     private func isNewest(_ settlement: Settlement) -> Bool {
         settlement.range.allSatisfy { offset in
-            guard let entry = entries[settlement.partition]?[offset] else { return false }
+            guard let entry = entries[settlement.queue]?[offset] else { return false }
             if entry.isSettled { return true }
             if case .extend = settlement.verb, entry.member.map(members.contains) != true {
                 return false
@@ -304,10 +306,10 @@ struct QueueModel {
     }
 
     private mutating func apply(
-        _ settlement: Settlement, _ begun: inout [TopicPartition: Set<Int64>],
+        _ settlement: Settlement, _ begun: inout [QueueID: Set<Int64>],
         _ contents: Coordinator.DeadContents = [:]
     ) {
-        let key = settlement.partition
+        let key = settlement.queue
         let now = harness.now
         for offset in settlement.range {
             guard var entry = entries[key]?[offset] else { continue }
@@ -365,7 +367,7 @@ struct QueueModel {
         }
         // 2 s, 4 s, shortened by up to a fifth; what cannot be copied waits for five minutes.
         let longest: Int64 = isDead ? 300_000 : entry.attempts < 2 ? 2_000 : 4_000
-        let due = harness.coordinator.groups["g"]?.state.queues[place.partition]?
+        let due = harness.coordinator.groups["g"]?.state.queues[place.queue]?
             .delays[place.offset]
         let pause = (due ?? 0) - harness.now.wall
         #expect((isDead ? longest : longest * 4 / 5)...longest ~= pause, "paused for \(pause)")
@@ -375,7 +377,7 @@ struct QueueModel {
     private mutating func end(_ number: UInt64?, isAcked: Bool) {
         guard let number, let letter = letters.removeValue(forKey: number) else { return }
         handledLetters += 1
-        entries[letter.origin.partition]?[letter.origin.offset]?.isAcked = isAcked
+        entries[letter.origin.queue]?[letter.origin.offset]?.isAcked = isAcked
     }
 
     /// The broker writes what waits to the dead letter topic, and says so; or dies in between.
@@ -393,7 +395,7 @@ struct QueueModel {
                 letters[entry.letter]?.place = place
             }
         }
-        harness.take(harness.coordinator.store("g", places, in: Self.lane))
+        harness.take(harness.coordinator.store("g", places, in: Self.lane.partition))
     }
 
     private mutating func replayLetters() {
@@ -445,11 +447,11 @@ struct QueueModel {
             receive(1_000)
             guard !grants.isEmpty else { break }
             let acks = grants.map {
-                Settlement(partition: $0.partition, range: $0.range, number: $0.number, verb: .ack)
+                Settlement(queue: $0.queue, range: $0.range, number: $0.number, verb: .ack)
             }
             let outcome = try? harness.coordinator.settle("g", acks, at: harness.now)
             #expect(outcome?.refusals.isEmpty == true)
-            var begun: [TopicPartition: Set<Int64>] = [:]
+            var begun: [QueueID: Set<Int64>] = [:]
             for ack in acks { apply(ack, &begun) }
             harness.take(outcome?.records ?? [])
         }
@@ -466,10 +468,10 @@ struct QueueModel {
             let state = harness.coordinator.groups["g"]?.state
         else { return }
         for counts in description.queues {
-            let known = entries[counts.partition] ?? [:]
+            let known = entries[.flow(counts.partition)] ?? [:]
             let end = bounds[counts.partition]?.upperBound ?? 0
             let acked = Int64(known.values.count(where: \.isAcked))
-            let dead = letters.values.filter { $0.origin.partition == counts.partition }
+            let dead = letters.values.filter { $0.origin.queue == .flow(counts.partition) }
             let expired = Int64(known.values.count { $0.isSettled && !$0.isAcked })
             hold(counts.acked == acked, "\(acked) are acked: \(counts)")
             hold(counts.expired == expired - Int64(dead.count), "expired: \(counts)")
@@ -477,7 +479,7 @@ struct QueueModel {
             let ready = counts.ready(below: end)
             let all = counts.acked + counts.expired + counts.inFlight + counts.delayed + ready
             hold(all + counts.dead == end - counts.start, "the accounts: \(counts), to \(end)")
-            let attempts = state.queues[counts.partition]?.attempts ?? [:]
+            let attempts = state.queues[.flow(counts.partition)]?.attempts ?? [:]
             for (offset, entry) in known where !entry.isSettled {
                 hold((attempts[offset] ?? 0) == entry.attempts, "attempts of \(offset)")
             }

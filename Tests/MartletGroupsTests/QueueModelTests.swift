@@ -40,8 +40,8 @@ import Testing
         harness.topics([TopicShape("orders", 1)])
         harness.take([
             .created(group: "g", at: 1, .queue(from: .earliest)),
-            .queue(group: "g", key, .began(at: 0)),
-            .queue(group: "g", key, .acked(settled)),
+            .queue(group: "g", .flow(key), .began(at: 0)),
+            .queue(group: "g", .flow(key), .acked(settled)),
         ])
         return harness
     }
@@ -55,7 +55,7 @@ import Testing
     @Test func `settled records take memory by ranges, and a snapshot is as small`() {
         let settled = (0..<10_000).map { Int64($0 * 100)..<Int64($0 * 100 + 99) }
         let harness = harness(settled: settled)
-        let progress = harness.coordinator.groups["g"]?.state.queues[key]
+        let progress = harness.coordinator.groups["g"]?.state.queues[.flow(key)]
         #expect(progress?.settled.ranges.count == 10_000)
         #expect(progress?.acked == 990_000)
         #expect(harness.coordinator.snapshot().count < 20)

@@ -78,7 +78,7 @@ import Testing
         _ = try fail(&harness, 7)
         _ = try fail(&harness, 9)
         #expect(harness.commit(member, key, epoch: epoch(harness), 8) == nil)
-        let progress = harness.coordinator.groups["g"]?.state.queues[key]
+        let progress = harness.coordinator.groups["g"]?.state.queues[.flow(key)]
         #expect(progress?.attempts == [9: 1] && progress?.failures.count == 1)
         checkReplay(harness)
     }

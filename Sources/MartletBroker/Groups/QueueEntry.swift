@@ -7,6 +7,7 @@ struct QueueEntry: Equatable {
     var start: UInt8 = 0
     private var topic = TopicID.zero
     private var partition: Int32 = 0
+    private var lane: UInt8 = 0
     private var ranges: [OffsetRange] = []
     /// The offset, the time or the number that the kind of entry has.
     private(set) var offset: Int64 = 0
@@ -19,9 +20,10 @@ struct QueueEntry: Equatable {
 
     init() {}
 
-    init(_ key: TopicPartition, _ change: QueueChange) {
-        topic = key.topic
-        partition = key.partition
+    init(_ queue: QueueID, _ change: QueueChange) {
+        topic = queue.partition.topic
+        partition = queue.partition.partition
+        lane = queue.lane.rawValue
         switch change {
         case .began(let start): offset = start
         case .acked(let ranges): self.ranges = ranges.map(OffsetRange.init)
@@ -60,6 +62,7 @@ struct QueueEntry: Equatable {
     ) throws(WireError) {
         try c.identifier("topic", &topic, "topic id")
         try c.int32("partition", &partition, "number, from 0")
+        try c.uint8("lane", &lane, "0: the flow; 1: what was sent again")
         switch kind {
         case .queueBegan, .expired: try c.int64("offset", &offset, "the first that counts")
         case .acked: try rangeFields(&c)
@@ -96,8 +99,17 @@ struct QueueEntry: Equatable {
         ranges.compactMap { $0.from >= 0 && $0.from < $0.to ? $0.from..<$0.to : nil }
     }
 
-    func record(_ group: String, _ change: QueueChange) -> GroupRecord {
-        .queue(group: group, TopicPartition(topic, partition), change)
+    /// nil for what no broker writes.
+    func record(_ group: String, _ change: QueueChange) -> GroupRecord? {
+        QueueID(topic, partition, lane: lane).map { .queue(group: group, $0, change) }
+    }
+}
+
+extension QueueID {
+    /// nil: there is no such lane.
+    init?(_ topic: TopicID, _ partition: Int32, lane: UInt8) {
+        guard let lane = Lane(rawValue: lane) else { return nil }
+        self.init(TopicPartition(topic, partition), lane)
     }
 }
 

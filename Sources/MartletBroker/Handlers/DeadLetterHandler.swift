@@ -124,7 +124,7 @@ struct DeadLetterHandler: Sendable {
         }
         let clerk = services.groups.clerk
         clerk.execute {
-            let place = RecordPlace(failed.partition, failed.offset)
+            let place = RecordPlace(.flow(failed.partition), failed.offset)
             fail(request, shard, failed, clerk.content(of: place))
         }
     }
@@ -184,6 +184,7 @@ extension DeadLetterLine {
         number = letter.number
         topic = letter.origin.partition.topic
         partition = letter.origin.partition.partition
+        lane = letter.origin.queue.lane.rawValue
         offset = letter.origin.offset
         reason = letter.reason.rawValue
         attempts = letter.attempts

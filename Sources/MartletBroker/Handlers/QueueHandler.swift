@@ -36,9 +36,9 @@ struct QueueHandler: Sendable {
             try coordinator.receive(message.group, id, wanted, bounds: bounds)
         } _: { state, now throws(GroupRefusal) in
             // The ends first: what comes after them wakes it.
-            let partitions = try state.coordinator.queuePartitions(of: message.group, id)
-            let ends = partitions.compactMap { key in
-                log(of: key).map { (log: $0, end: $0.view.highWatermark) }
+            let queues = try state.coordinator.queues(of: message.group, id)
+            let ends = queues.compactMap { queue in
+                log(of: queue.partition).map { (log: $0, end: $0.view.highWatermark) }
             }
             let grants = try state.coordinator.lease(
                 message.group, id, wanted, bounds: bounds, at: now)
@@ -102,8 +102,11 @@ extension Coordinator.Settlement {
         case let other:
             throw .invalid(field: "verb", reason: "\(other) is not from 1 to 7")
         }
+        guard let queue = QueueID(entry.topic, entry.partition, lane: entry.lane) else {
+            throw .invalid(field: "lane", reason: "\(entry.lane) is not 0 or 1")
+        }
         self.init(
-            partition: TopicPartition(entry.topic, entry.partition),
+            queue: queue,
             range: entry.range.from..<max(entry.range.from, entry.range.to),
             number: entry.delivery, verb: verb)
     }
@@ -122,8 +125,9 @@ extension ReceiveReply {
         self.init()
         delivered = grants.map { grant in
             var item = DeliveredRange()
-            item.topic = grant.partition.topic
-            item.partition = grant.partition.partition
+            item.topic = grant.queue.partition.topic
+            item.partition = grant.queue.partition.partition
+            item.lane = grant.queue.lane.rawValue
             item.range = OffsetRange(grant.range)
             item.delivery = grant.number
             item.attempts = UInt32(grant.attempts)

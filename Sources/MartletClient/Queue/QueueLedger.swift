@@ -210,7 +210,9 @@ extension QueueLedger.State {
     /// earlier one has of it is forgotten.
     fileprivate mutating func forget(_ range: Range<Int64>, before newer: DeliveredRange) {
         for (number, older) in spoken.merging(held.mapValues(\.delivered), uniquingKeysWith: { $1 })
-        where older.topic == newer.topic && older.partition == newer.partition {
+        where older.topic == newer.topic && older.partition == newer.partition
+            && older.lane == newer.lane
+        {
             guard let old = older.range.range?.clamped(to: range), !old.isEmpty else { continue }
             // Nobody waits for room here: who takes is the one who would.
             _ = drop(old, of: number)

@@ -335,6 +335,7 @@ extension SettleEntry {
         self.init()
         topic = saying.delivered.topic
         partition = saying.delivered.partition
+        lane = saying.delivered.lane
         delivery = saying.delivered.delivery
         range = OffsetRange(saying.range.lowerBound, saying.range.upperBound)
         switch saying.verb {

@@ -15,11 +15,11 @@ extension Coordinator {
     /// Letters of a group after a number, in order.
     package func letters(
         of name: String, after number: UInt64, max: Int
-    ) throws(GroupRefusal) -> (letters: [Letter], lane: TopicPartition?, hasMore: Bool) {
+    ) throws(GroupRefusal) -> (letters: [Letter], topic: TopicPartition?, hasMore: Bool) {
         let letters = try group(name).state.letters
         let found = letters.letters.keys.filter { $0 > number }.sorted()
         let page = found.prefix(max).compactMap { letters.letters[$0] }
-        return (page, letters.lane, found.count > page.count)
+        return (page, letters.topic, found.count > page.count)
     }
 
     /// Sends letters to the group again. Those that were sent `replaysMax` times before stay, unless
@@ -115,11 +115,11 @@ extension Coordinator {
 
     /// The topic has these entries.
     package func store(
-        _ name: String, _ places: [(number: UInt64, place: Int64)], in lane: TopicPartition
+        _ name: String, _ places: [(number: UInt64, place: Int64)], in topic: TopicPartition
     ) -> [GroupRecord] {
         guard let letters = groups[name]?.state.letters else { return [] }
         return places.filter { letters.waiting[$0.number] != nil }
-            .map { .letter(group: name, .stored($0.number, in: lane, at: $0.place)) }
+            .map { .letter(group: name, .stored($0.number, in: topic, at: $0.place)) }
     }
 
     /// Groups with entries that their topics do not have.
@@ -137,7 +137,7 @@ extension Coordinator {
                 groups[name]?.activity.queues[lane]?.settle(place..<(place + 1))
             } else if entry.kind == .died {
                 let offset = entry.origin.offset
-                groups[name]?.activity.queues[entry.origin.partition]?.settle(offset..<(offset + 1))
+                groups[name]?.activity.queues[entry.origin.queue]?.settle(offset..<(offset + 1))
                 wakeIfFull(name)
             }
         case .replayed(let numbers):

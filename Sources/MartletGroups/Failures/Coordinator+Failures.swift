@@ -25,10 +25,10 @@ extension Coordinator {
     package func dying(_ name: String, _ settlements: [Settlement], at now: Now) -> [RecordPlace] {
         settlements.compactMap { settlement in
             guard case .fail(let failure) = settlement.verb, isHeld(name, settlement),
-                let progress = groups[name]?.state.queues[settlement.partition],
+                let progress = groups[name]?.state.queues[settlement.queue],
                 !progress.isSettled(settlement.range)
             else { return nil }
-            let place = RecordPlace(settlement.partition, settlement.range.lowerBound)
+            let place = RecordPlace(settlement.queue, settlement.range.lowerBound)
             let decision = decide(name, place, failure, attempts(name, settlement), at: now)
             guard case .dead = decision else { return nil }
             return place
@@ -46,7 +46,7 @@ extension Coordinator {
 
     /// Handlers that began with the record, with the one that failed.
     private func attempts(_ name: String, _ settlement: Settlement) -> UInt16 {
-        let (key, offset) = (settlement.partition, settlement.range.lowerBound)
+        let (key, offset) = (settlement.queue, settlement.range.lowerBound)
         let before = groups[name]?.state.queues[key]?.attempts[offset] ?? 0
         let new = groups[name]?.activity.queues[key]?.notBegun(settlement.range)
         return new?.isEmpty == false && before < .max ? before + 1 : max(before, 1)
@@ -72,11 +72,13 @@ extension Coordinator {
             }
             reason = .attempts
         }
-        let isReplay = place.partition == state.letters.lane
+        let isReplay = place.queue == state.letters.lane
         // What fails among dead letters of others has no further place to go.
         let isLetter = topics[place.partition.topic]?.name.hasSuffix(Self.reservedSuffix) == true
         let later = FailureDecision.again(milliseconds: policy.backoffMaxMilliseconds)
-        if !isReplay, policy.last == .pause || isLetter {
+        // A replay never stops the flow.
+        let stops = policy.last == .pause && place.queue.lane == .flow
+        if !isReplay, stops || isLetter {
             return state.paused.count < limits.pausesMax || state.isPaused(place.partition)
                 ? .pause : later
         }
@@ -90,7 +92,7 @@ extension Coordinator {
         _ name: String, _ settlement: Settlement, _ failure: HandlerFailure,
         _ contents: DeadContents, numbered number: UInt64, at now: Now
     ) -> [GroupRecord] {
-        let (key, offset) = (settlement.partition, settlement.range.lowerBound)
+        let (key, offset) = (settlement.queue, settlement.range.lowerBound)
         guard let state = groups[name]?.state, let progress = state.queues[key],
             !progress.isSettled(settlement.range)
         else { return [] }
@@ -111,8 +113,8 @@ extension Coordinator {
         switch decide(name, place, failure, count, at: now) {
         case .again(let milliseconds): return again(milliseconds)
         case .pause:
-            if state.isPaused(key) { return [failed] }
-            let pause = PausePlace(topic: key.topic, partition: key.partition)
+            if state.isPaused(key.partition) { return [failed] }
+            let pause = PausePlace(key.partition)
             return [failed, .paused(group: name, pause, at: now.wall)]
         case .dead(let reason):
             switch contents[place] {
@@ -135,14 +137,14 @@ extension Coordinator {
         _ name: String, _ settlement: Settlement, _ reason: LetterEntry.Reason,
         _ trail: FailureTrail, attempts: UInt16, number: UInt64, at now: Now
     ) -> LetterEntry {
-        let place = RecordPlace(settlement.partition, settlement.range.lowerBound)
+        let place = RecordPlace(settlement.queue, settlement.range.lowerBound)
         let letters = groups[name]?.state.letters ?? DeadLetters()
         let former = letters.letter(onLaneAt: place)
         var entry = LetterEntry(
             .died, number: number, letter: former?.number ?? number,
             origin: former?.origin ?? place, trail: trail, at: now.wall)
         entry.topicName = topics[entry.origin.partition.topic]?.name ?? ""
-        let holders = groups[name]?.activity.queues[place.partition]?.holders(of: settlement.range)
+        let holders = groups[name]?.activity.queues[place.queue]?.holders(of: settlement.range)
         if let holder = holders?.min() {
             entry.member = holder
             entry.client = groups[name]?.state.members[holder]?.client ?? ""
@@ -157,7 +159,7 @@ extension Coordinator {
 
     /// What follows, in memory, once that holds.
     mutating func followFailure(_ name: String, _ settlement: Settlement, at now: Now) {
-        let (key, range) = (settlement.partition, settlement.range)
+        let (key, range) = (settlement.queue, settlement.range)
         guard let progress = groups[name]?.state.queues[key], !progress.isSettled(range) else {
             return
         }
@@ -183,7 +185,7 @@ extension DeadLetters {
 
     /// The letter that is at this place, if it is on the lane.
     func letter(onLaneAt place: RecordPlace) -> Letter? {
-        guard place.partition == lane else { return nil }
+        guard place.queue == lane else { return nil }
         return onLane[place.offset].flatMap { letters[$0] }
     }
 }

@@ -17,7 +17,7 @@ extension Coordinator {
             self.failure = failure
         }
 
-        var place: RecordPlace { RecordPlace(partition, offset) }
+        var place: RecordPlace { RecordPlace(.flow(partition), offset) }
     }
 
     /// What the owner does now.
@@ -31,7 +31,7 @@ extension Coordinator {
 
     /// Whether the record would become a dead letter: then it has to be read first.
     package func isDying(_ name: String, _ failed: FailedRecord, at now: Now) -> Bool {
-        let progress = groups[name]?.state.queues[failed.partition]
+        let progress = groups[name]?.state.queues[.flow(failed.partition)]
         if progress?.isSettled(at: failed.offset) == true { return false }
         let count = attempts(progress, failed.offset)
         guard case .dead = decide(name, failed.place, failed.failure, count, at: now) else {
@@ -56,7 +56,7 @@ extension Coordinator {
             throw .invalid(field: "offset", reason: "\(failed.offset) is no offset")
         }
         let (key, offset) = (failed.partition, failed.offset)
-        let progress = state.queues[key]
+        let progress = state.queues[.flow(key)]
         // Asked for twice, or by the next owner.
         if progress?.isSettled(at: offset) == true { return ([], .dead) }
         guard (progress?.failures.count ?? 0) < limits.delayedRecordsMax else {
@@ -66,14 +66,14 @@ extension Coordinator {
         let trail = FailureTrail(
             first: progress?.failures[offset]?.first ?? failed.failure, last: failed.failure)
         let counted: [GroupRecord] = [
-            .queue(group: name, key, .attempted([offset..<(offset + 1)], times: 1)),
-            .queue(group: name, key, .failed(offset, trail)),
+            .queue(group: name, .flow(key), .attempted([offset..<(offset + 1)], times: 1)),
+            .queue(group: name, .flow(key), .failed(offset, trail)),
         ]
         switch decide(name, failed.place, failed.failure, count, at: now) {
         case .again(let milliseconds): return (counted, .again(milliseconds: milliseconds))
         case .pause:
             if state.isPaused(key) { return (counted, .paused) }
-            let place = PausePlace(topic: key.topic, partition: key.partition)
+            let place = PausePlace(key)
             return (counted + [.paused(group: name, place, at: now.wall)], .paused)
         case .dead(let reason):
             switch content {

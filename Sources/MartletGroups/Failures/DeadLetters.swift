@@ -1,8 +1,8 @@
 /// The dead letters of a group: what survives a restart. Changed by `replay` alone.
 ///
-/// They go back to the group on a lane of their own: a queue over the dead letter topic in which
-/// only those are open that somebody sent again. So a replay has leases, attempts and pauses as any
-/// record has, and never touches the offsets of the group.
+/// They go back to the group on the replay lane of the dead letter topic: a queue in which only those
+/// are open that somebody sent again. So a replay has leases, attempts and pauses as any record has,
+/// and never touches the offsets of the group.
 struct DeadLetters: Equatable, Sendable {
     /// Those that are neither handled nor resolved, by number.
     private(set) var letters: [UInt64: Letter] = [:]
@@ -10,11 +10,13 @@ struct DeadLetters: Equatable, Sendable {
     private(set) var waiting: [UInt64: LetterEntry] = [:]
     private(set) var waitingBytes = 0
     /// The partition of the dead letter topic, once something is in it.
-    private(set) var lane: TopicPartition?
+    private(set) var topic: TopicPartition?
     /// The highest number that any entry had.
     private(set) var lastNumber: UInt64 = 0
     /// Where the newest entry lies that is known to be in the topic.
     private(set) var lastPlace: Int64 = -1
+    /// Where it is handed out again.
+    var lane: QueueID? { topic.map { .replay($0) } }
     /// Letters on the lane, by their places.
     private(set) var onLane: [Int64: UInt64] = [:]
 
@@ -53,8 +55,8 @@ struct DeadLetters: Equatable, Sendable {
     }
 
     /// The topic has the entry.
-    mutating func store(_ number: UInt64, in lane: TopicPartition, at place: Int64) {
-        self.lane = lane
+    mutating func store(_ number: UInt64, in topic: TopicPartition, at place: Int64) {
+        self.topic = topic
         lastNumber = max(lastNumber, number)
         lastPlace = max(lastPlace, place)
         guard let entry = waiting.removeValue(forKey: number) else { return }
@@ -77,7 +79,7 @@ struct DeadLetters: Equatable, Sendable {
     /// Changes that make the same from nothing: what a snapshot holds.
     var changes: [LetterChange] {
         var changes: [LetterChange] = []
-        if let lane { changes.append(.stored(lastNumber, in: lane, at: lastPlace)) }
+        if let topic { changes.append(.stored(lastNumber, in: topic, at: lastPlace)) }
         changes += letters.values.sorted { $0.number < $1.number }.map { .restored($0) }
         changes += waiting.values.sorted { $0.number < $1.number }.map { .waiting($0) }
         return changes
@@ -95,28 +97,28 @@ extension GroupState {
     mutating func apply(_ change: LetterChange) {
         switch change {
         case .entry(let entry): apply(entry)
-        case .stored(let number, let lane, let place):
-            letters.store(number, in: lane, at: place)
+        case .stored(let number, let topic, let place):
+            letters.store(number, in: topic, at: place)
         case .replayed(let numbers):
             for number in numbers {
                 guard let place = letters.replay(number), let lane = letters.lane else { continue }
-                queues[lane, default: .lane].reopen(place)
-                letters.letters[number].map { queues[$0.origin.partition]?.replaying &+= 1 }
+                queues[lane, default: .replay].reopen(place)
+                letters.letters[number].map { queues[$0.origin.queue]?.replaying &+= 1 }
             }
         case .restored(let letter):
             letters.restore(letter)
-            queues[letter.origin.partition]?.dead &+= 1
+            queues[letter.origin.queue]?.dead &+= 1
             guard letter.isReplaying else { return }
-            queues[letter.origin.partition]?.replaying &+= 1
+            queues[letter.origin.queue]?.replaying &+= 1
             if let place = letter.place, let lane = letters.lane {
-                queues[lane, default: .lane].reopen(place)
+                queues[lane, default: .replay].reopen(place)
             }
         case .waiting(let entry): letters.wait(for: entry)
         }
     }
 
     private mutating func apply(_ entry: LetterEntry) {
-        let (key, offset) = (entry.origin.partition, entry.origin.offset)
+        let (key, offset) = (entry.origin.queue, entry.origin.offset)
         let former = letters.letters[entry.letter]
         if let place = letters.take(entry) {
             if let lane = letters.lane { queues[lane]?.close(place) }
@@ -148,7 +150,7 @@ extension GroupState {
         let places = ranges.flatMap { progress.open(in: $0) }
         for place in places.lazy.joined() {
             guard let letter = letters.end(at: place) else { continue }
-            let key = letter.origin.partition
+            let key = letter.origin.queue
             queues[key]?.dead &-= 1
             queues[key]?.replaying &-= 1
             if isAcked { queues[key]?.acked &+= 1 } else { queues[key]?.expired &+= 1 }

@@ -66,17 +66,19 @@ package struct LetterEntry: Hashable, Sendable {
 
 /// A record by where it lies.
 package struct RecordPlace: Hashable, Sendable, Comparable {
-    package let partition: TopicPartition
+    /// Which of the group's accounts it counts in.
+    package let queue: QueueID
     package let offset: Int64
 
-    package init(_ partition: TopicPartition, _ offset: Int64) {
-        self.partition = partition
+    package init(_ queue: QueueID, _ offset: Int64) {
+        self.queue = queue
         self.offset = offset
     }
 
+    package var partition: TopicPartition { queue.partition }
+
     package static func < (left: RecordPlace, right: RecordPlace) -> Bool {
-        left.partition == right.partition
-            ? left.offset < right.offset : left.partition < right.partition
+        left.queue == right.queue ? left.offset < right.offset : left.queue < right.queue
     }
 }
 

@@ -28,8 +28,8 @@ extension Coordinator {
         }
         try limits.check(lease: wanted.leaseMilliseconds, field: "leaseMilliseconds")
         var records: [GroupRecord] = []
-        for key in try queuePartitions(of: name, id) {
-            guard let bounds = bounds(key) else { continue }
+        for key in try queues(of: name, id) {
+            guard let bounds = bounds(key.partition) else { continue }
             if let progress = groups[name]?.state.queues[key] {
                 guard bounds.lowerBound > progress.floor else { continue }
                 records.append(.queue(group: name, key, .expired(below: bounds.lowerBound)))
@@ -46,7 +46,7 @@ extension Coordinator {
     package mutating func lease(
         _ name: String, _ id: MemberID, _ wanted: Wanted, bounds: Bounds, at now: Now
     ) throws(GroupRefusal) -> [QueueGrant] {
-        let keys = try queuePartitions(of: name, id)
+        let keys = try queues(of: name, id)
         guard !keys.isEmpty else { return [] }
         let held = groups[name]?.activity.queues.values.reduce(0) { $0 + $1.held(by: id) } ?? 0
         var left = min(wanted.records, limits.heldRecordsMax - Int(clamping: held))
@@ -55,7 +55,7 @@ extension Coordinator {
         // Each receive begins at another partition, so that none starves the others.
         let turn = nextTurn(name, keys.count)
         for key in keys[turn...] + keys[..<turn] {
-            guard let end = bounds(key)?.upperBound,
+            guard let end = bounds(key.partition)?.upperBound,
                 let progress = groups[name]?.state.queues[key]
             else { continue }
             var leases = groups[name]?.activity.queues[key] ?? QueueLeases(progress, at: now)
@@ -74,7 +74,7 @@ extension Coordinator {
                 left -= range.count
                 grants.append(
                     QueueGrant(
-                        partition: key, range: range, number: lease.number,
+                        queue: key, range: range, number: lease.number,
                         attempts: progress.attempts[range.lowerBound] ?? 0))
             }
             if let deadline = leases.nextDeadline { expect(deadline) }
@@ -114,15 +114,13 @@ extension Coordinator {
             case fail(HandlerFailure)
         }
 
-        package let partition: TopicPartition
+        package let queue: QueueID
         package let range: Range<Int64>
         package let number: UInt64
         package let verb: Verb
 
-        package init(
-            partition: TopicPartition, range: Range<Int64>, number: UInt64, verb: Verb
-        ) {
-            self.partition = partition
+        package init(queue: QueueID, range: Range<Int64>, number: UInt64, verb: Verb) {
+            self.queue = queue
             self.range = range
             self.number = number
             self.verb = verb
@@ -149,10 +147,10 @@ extension Coordinator {
         var refusals: [Int: GroupRefusal] = [:]
         var letters: UInt64 = 0
         // Who begins and gives back in one request has begun once, and each record has one end.
-        var counted: [TopicPartition: RangeSet<Int64>] = [:]
-        var decided: [TopicPartition: RangeSet<Int64>] = [:]
+        var counted: [QueueID: RangeSet<Int64>] = [:]
+        var decided: [QueueID: RangeSet<Int64>] = [:]
         for (index, settlement) in settlements.enumerated() {
-            let key = settlement.partition
+            let key = settlement.queue
             do throws(GroupRefusal) {
                 let begins = try check(name, settlement)
                 if settlement.verb != .begin {
@@ -208,7 +206,7 @@ extension Coordinator {
     func check(
         _ name: String, _ settlement: Settlement
     ) throws(GroupRefusal) -> Bool {
-        let (key, range) = (settlement.partition, settlement.range)
+        let (key, range) = (settlement.queue, settlement.range)
         guard !range.isEmpty, range.lowerBound >= 0,
             range.upperBound - range.lowerBound <= Int64(limits.leaseRecordsMax)
         else {
@@ -256,7 +254,7 @@ extension Coordinator {
     /// What follows from settlements that were taken, in memory.
     package mutating func follow(_ name: String, _ settlements: [Settlement], at now: Now) {
         for settlement in settlements {
-            let (key, range) = (settlement.partition, settlement.range)
+            let (key, range) = (settlement.queue, settlement.range)
             guard var leases = groups[name]?.activity.queues[key] else { continue }
             groups[name]?.activity.queues[key] = nil
             switch settlement.verb {
@@ -282,7 +280,7 @@ extension Coordinator {
     }
 
     /// Makes memory agree with a record of a queue that holds now.
-    mutating func follow(_ name: String, _ key: TopicPartition, _ change: QueueChange) {
+    mutating func follow(_ name: String, _ key: QueueID, _ change: QueueChange) {
         switch change {
         case .acked(let ranges):
             for range in ranges { groups[name]?.activity.queues[key]?.settle(range) }
@@ -343,17 +341,18 @@ extension Coordinator {
     }
 
     /// What the member may be handed records of, in order.
-    package func queuePartitions(
+    package func queues(
         of name: String, _ id: MemberID
-    ) throws(GroupRefusal) -> [TopicPartition] {
+    ) throws(GroupRefusal) -> [QueueID] {
         guard let group = groups[name] else { throw .unknownGroup }
         guard group.state.members[id] != nil, let session = group.activity.sessions[id] else {
             throw .fencedMember(reason: Self.gone)
         }
         var keys = session.view.keys.filter { !group.state.isPaused($0) }.sorted()
+            .map { QueueID.flow($0) }
         // Dead letters that were sent again are anybody's.
         if let lane = group.state.letters.lane, !group.state.letters.onLane.isEmpty,
-            !group.state.isPaused(.init(lane.topic, lane.partition))
+            !group.state.isPaused(lane.partition)
         {
             keys.append(lane)
         }

@@ -39,7 +39,7 @@ package struct QueueCounts: Equatable, Sendable {
 
 /// Records that were handed to a member.
 package struct QueueGrant: Equatable, Sendable {
-    package let partition: TopicPartition
+    package let queue: QueueID
     package let range: Range<Int64>
     /// Of this delivery: what settles them.
     package let number: UInt64

@@ -54,7 +54,7 @@ struct QueueLeases: Sendable {
 
     /// Records below the cursor that are not settled: what memory is spent on.
     func open(_ progress: QueueProgress) -> Int64 {
-        if progress.isLane { return 0 }
+        if progress.isReplay { return 0 }
         let over = progress.acked &+ progress.expired &+ progress.dead
         return max(0, cursor &- progress.start &- over)
     }

@@ -20,22 +20,30 @@ package struct QueueProgress: Equatable, Sendable {
     var dead: Int64 = 0
     /// How many of them are with the group again.
     var replaying: Int64 = 0
-    /// Of a dead letter topic: only what was reopened is owed.
-    let isLane: Bool
+    /// Only what was sent again is owed.
+    let isReplay: Bool
 
     init(start: Int64) {
         self.start = max(0, start)
-        isLane = false
+        isReplay = false
     }
 
     private init() {
         start = 0
-        isLane = true
+        isReplay = true
         settled.insert(contentsOf: 0..<Int64.max)
     }
 
-    /// Of a dead letter topic, with nothing open.
-    static let lane = QueueProgress()
+    /// With nothing open.
+    static let replay = QueueProgress()
+
+    /// Of which nothing is known yet: nothing of the flow is skipped then.
+    static func unknown(_ lane: QueueID.Lane) -> QueueProgress {
+        switch lane {
+        case .flow: QueueProgress(start: 0)
+        case .replay: .replay
+        }
+    }
 
     /// Everything below is settled.
     var floor: Int64 {
@@ -159,7 +167,7 @@ package struct QueueProgress: Equatable, Sendable {
     /// Changes that make the same from nothing, each of bounded size: what a snapshot holds.
     var changes: [QueueChange] {
         var changes: [QueueChange] = [.restored([], acked: acked, expired: expired)]
-        if !isLane {
+        if !isReplay {
             changes.insert(.began(at: start), at: 0)
             changes += settled.ranges.chunks.map { .restored($0, acked: 0, expired: 0) }
         }

@@ -113,10 +113,11 @@ package struct ListDeadLettersRequest: WireRequest {
 }
 
 package struct DeadLetterLine: WireItem {
-    package static let bytesMin = 62
+    package static let bytesMin = 63
     package var number: UInt64 = 0
     package var topic = TopicID.zero
     package var partition: Int32 = 0
+    package var lane: UInt8 = 0
     package var offset: Int64 = 0
     package var reason: UInt8 = 0
     package var attempts: UInt32 = 0
@@ -132,6 +133,7 @@ package struct DeadLetterLine: WireItem {
         try c.uint64("number", &number, "names it in its group, for ever")
         try c.identifier("topic", &topic, "topic id of the record that died")
         try c.int32("partition", &partition, "its partition")
+        try c.lane(&lane)
         try c.int64("offset", &offset, "its offset")
         try c.uint8("reason", &reason, "1: permanent failure; 2: attempts used up; 3: rejected")
         try c.uint32("attempts", &attempts, "handlers that began with it, in all")

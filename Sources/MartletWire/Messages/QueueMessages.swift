@@ -6,11 +6,18 @@ extension FieldCoder where Self: ~Copyable {
     }
 }
 
+extension FieldCoder where Self: ~Copyable {
+    mutating func lane(_ value: inout UInt8) throws(WireError) {
+        try uint8("lane", &value, "0: the flow; 1: what was sent again, with accounts of its own")
+    }
+}
+
 /// Records that a member was handed.
 package struct DeliveredRange: WireItem {
-    package static let bytesMin = 48
+    package static let bytesMin = 49
     package var topic = TopicID.zero
     package var partition: Int32 = 0
+    package var lane: UInt8 = 0
     package var range = OffsetRange()
     package var delivery: UInt64 = 0
     package var attempts: UInt32 = 0
@@ -20,6 +27,7 @@ package struct DeliveredRange: WireItem {
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.identifier("topic", &topic, "topic id")
         try c.int32("partition", &partition, "number, from 0")
+        try c.lane(&lane)
         try c.item("range", &range)
         try c.uint64("delivery", &delivery, "what settles them")
         try c.uint32("attempts", &attempts, "how often handlers began with each before")
@@ -68,9 +76,10 @@ package struct ReceiveReply: WireReply {
 
 /// What becomes of records that were delivered.
 package struct SettleEntry: WireItem {
-    package static let bytesMin = 57
+    package static let bytesMin = 58
     package var topic = TopicID.zero
     package var partition: Int32 = 0
+    package var lane: UInt8 = 0
     package var range = OffsetRange()
     package var delivery: UInt64 = 0
     package var verb: UInt8 = 0
@@ -83,6 +92,7 @@ package struct SettleEntry: WireItem {
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.identifier("topic", &topic, "topic id")
         try c.int32("partition", &partition, "number, from 0")
+        try c.lane(&lane)
         try c.item("range", &range)
         try c.uint64("delivery", &delivery, "as it was received")
         try c.uint8(

@@ -19,9 +19,9 @@ struct LetterFields: Equatable {
     init(_ change: LetterChange) {
         switch change {
         case .entry(let entry), .waiting(let entry): self.entry = LetterEntryItem(entry)
-        case .stored(let number, let lane, let place):
+        case .stored(let number, let topic, let place):
             self.number = number
-            self.lane = OwnedPartition(topic: lane.topic, partition: lane.partition, epoch: 0)
+            lane = OwnedPartition(topic: topic.topic, partition: topic.partition, epoch: 0)
             self.place = place
         case .replayed(let numbers): self.numbers = numbers.map { DeadLetterNumber($0) }
         case .restored(let letter): self.letter = LetterItem(letter)
@@ -109,12 +109,13 @@ struct FailureItem: WireItem {
 
 /// Something that is to be written to a dead letter topic.
 struct LetterEntryItem: WireItem {
-    static let bytesMin = 112
+    static let bytesMin = 113
     private var kind: UInt8 = 0
     private var number: UInt64 = 0
     private var letter: UInt64 = 0
     private var topic = TopicID.zero
     private var partition: Int32 = 0
+    private var lane: UInt8 = 0
     private var offset: Int64 = 0
     private var topicName = ""
     private var member = TopicID.zero
@@ -136,6 +137,7 @@ struct LetterEntryItem: WireItem {
         (number, letter) = (entry.number, entry.letter)
         topic = entry.origin.partition.topic
         (partition, offset) = (entry.origin.partition.partition, entry.origin.offset)
+        lane = entry.origin.queue.lane.rawValue
         (topicName, member, client) = (entry.topicName, entry.member.bits, entry.client)
         (attempts, deaths, reason) = (entry.attempts, entry.deaths, entry.reason.rawValue)
         (first, last) = (FailureItem(entry.trail.first), FailureItem(entry.trail.last))
@@ -149,6 +151,7 @@ struct LetterEntryItem: WireItem {
         try c.uint64("letter", &letter, "the number that it died with first")
         try c.identifier("topic", &topic, "where the record comes from")
         try c.int32("partition", &partition, "its partition")
+        try c.uint8("lane", &lane, "0: the flow; 1: what was sent again")
         try c.int64("offset", &offset, "its offset")
         try c.string("topicName", &topicName, max: WireLimits.topicNameBytesMax, "at that time")
         try c.identifier("member", &member, "who had it")
@@ -167,11 +170,12 @@ struct LetterEntryItem: WireItem {
 
     var entry: LetterEntry? {
         guard let kind = LetterEntry.Kind(rawValue: kind),
-            let reason = LetterEntry.Reason(rawValue: reason), offset.isOffset, number.isNumber
+            let reason = LetterEntry.Reason(rawValue: reason), offset.isOffset, number.isNumber,
+            let queue = QueueID(topic, partition, lane: lane)
         else { return nil }
         var entry = LetterEntry(
             kind, number: number, letter: letter,
-            origin: RecordPlace(TopicPartition(topic, partition), offset),
+            origin: RecordPlace(queue, offset),
             trail: FailureTrail(first: first.failure, last: last.failure), at: at)
         (entry.topicName, entry.member, entry.client) = (topicName, MemberID(member), client)
         (entry.attempts, entry.deaths, entry.reason) = (attempts, deaths, reason)
@@ -182,11 +186,12 @@ struct LetterEntryItem: WireItem {
 
 /// A dead letter as a snapshot has it.
 struct LetterItem: WireItem {
-    static let bytesMin = 70
+    static let bytesMin = 71
     private var number: UInt64 = 0
     private var newest: UInt64 = 0
     private var topic = TopicID.zero
     private var partition: Int32 = 0
+    private var lane: UInt8 = 0
     private var offset: Int64 = 0
     private var attempts: UInt32 = 0
     private var deaths: UInt16 = 0
@@ -202,6 +207,7 @@ struct LetterItem: WireItem {
         (number, newest) = (letter.number, letter.newest)
         topic = letter.origin.partition.topic
         (partition, offset) = (letter.origin.partition.partition, letter.origin.offset)
+        lane = letter.origin.queue.lane.rawValue
         (attempts, deaths, reason) = (letter.attempts, letter.deaths, letter.reason.rawValue)
         (replays, isReplaying) = (letter.replays, letter.isReplaying)
         (diedAt, place) = (letter.diedAt, letter.place ?? -1)
@@ -212,6 +218,7 @@ struct LetterItem: WireItem {
         try c.uint64("newest", &newest, "the number of its newest entry")
         try c.identifier("topic", &topic, "where the record comes from")
         try c.int32("partition", &partition, "its partition")
+        try c.uint8("lane", &lane, "0: the flow; 1: what was sent again")
         try c.int64("offset", &offset, "its offset")
         try c.uint32("attempts", &attempts, "handlers that began with it")
         try c.uint16("deaths", &deaths, "how often it died")
@@ -224,10 +231,11 @@ struct LetterItem: WireItem {
 
     var letter: Letter? {
         guard let reason = LetterEntry.Reason(rawValue: reason), offset.isOffset,
-            place == -1 || place.isOffset, number.isNumber
+            place == -1 || place.isOffset, number.isNumber,
+            let queue = QueueID(topic, partition, lane: lane)
         else { return nil }
         var letter = Letter(
-            number: number, origin: RecordPlace(TopicPartition(topic, partition), offset),
+            number: number, origin: RecordPlace(queue, offset),
             reason: reason, attempts: attempts, deaths: deaths, diedAt: diedAt)
         letter.newest = newest
         (letter.replays, letter.isReplaying) = (replays, isReplaying)
