@@ -11,11 +11,8 @@ import Testing
 /// Records that handlers fail with, over the wire, with the real broker.
 @Suite struct DeadLetterTests {
     @Test func `what fails for ever becomes a dead letter with all that it had`() throws {
-        let harness = try Self.harness(FaultyFileSystem())
-        let client = try harness.hello()
-        let topic = try harness.makeTopic(client)
-        _ = try client.produce(topic, makeBatch(3))
-        let queue = try RawLetters(client)
+        let bench = try Bench(records: 3)
+        let queue = bench.queue
         let delivered = try #require(try queue.receive().first)
         #expect(delivered.range == OffsetRange(0, 3))
         #expect(try queue.fail(delivered, 1, verb: 6, "Broken", "it is") == .none)
@@ -27,18 +24,15 @@ import Testing
         let line = try queue.line()
         #expect(line.acked == 2 && line.dead == 1 && line.lag == 0 && line.floor == 3)
         let record = try queue.letterRecord(letter)
-        let original = try queue.record(topic, 1)
+        let original = try queue.record(bench.topic, 1)
         #expect(record.key == original.key && record.value == original.value)
         #expect(record.headers.count == original.headers.count + 1)
         #expect(record.timestamp == original.timestamp)
     }
 
     @Test func `F-51 what always fails is tried so often and then set aside`() throws {
-        let harness = try Self.harness(FaultyFileSystem())
-        let client = try harness.hello()
-        let topic = try harness.makeTopic(client)
-        _ = try client.produce(topic, makeBatch(3))
-        let queue = try RawLetters(client)
+        let bench = try Bench(records: 3)
+        let queue = bench.queue
         #expect(try queue.setPolicy(attempts: 3, backoff: 1, factor: 200) == .none)
         for attempt in 0..<3 {
             let delivered = try #require(try queue.receive(wait: 5_000).first)
@@ -52,18 +46,15 @@ import Testing
     }
 
     @Test func `a replay comes beside the flow, and is handled or dies again`() throws {
-        let harness = try Self.harness(FaultyFileSystem())
-        let client = try harness.hello()
-        let topic = try harness.makeTopic(client)
-        _ = try client.produce(topic, makeBatch(2))
-        let queue = try RawLetters(client)
+        let bench = try Bench(records: 2)
+        let queue = bench.queue
         let delivered = try #require(try queue.receive().first)
         #expect(try queue.fail(delivered, 0, verb: 6, "Broken", "first") == .none)
         #expect(try queue.fail(delivered, 1, verb: 7, "Aside", "second") == .none)
         var letter = try queue.waitForStored()
         #expect(try queue.replay([1, 9]) == [.none, .unknownDeadLetter])
         let again = try #require(try queue.receive(wait: 5_000).first)
-        #expect(again.topic != topic && again.attempts == 0)
+        #expect(again.topic != bench.topic && again.attempts == 0)
         #expect(try queue.line().inFlight == 1)
         #expect(try queue.fail(again, again.range.from, verb: 6, "Broken", "again") == .none)
         letter = try queue.waitForStored()
@@ -81,27 +72,23 @@ import Testing
     @Test func `a crash between the two writes of a dead letter loses nothing and shows it once`()
         throws
     {
-        let files = FaultyFileSystem()
-        let harness = try Self.harness(files)
-        let client = try harness.hello()
-        let topic = try harness.makeTopic(client)
-        _ = try client.produce(topic, makeBatch(2))
-        let queue = try RawLetters(client)
+        let bench = try Bench(records: 2)
+        let queue = bench.queue
         let delivered = try #require(try queue.receive().first)
         #expect(try queue.fail(delivered, 0, verb: 6, "Broken", "first") == .none)
         _ = try queue.waitForStored()
         // The topic gets the second one, and `$groups` cannot say so.
         let state = try queue.topic("$groups")
         let letters = try queue.topic("q.dlq")
-        files.set { ($0.writePath, $0.writeCode) = ("\(letters.id)", ENOSPC) }
+        bench.fill(letters.id)
         #expect(try queue.fail(delivered, 1, verb: 6, "Broken", "second") == .none)
         #expect(try queue.letters().count == 2)
-        files.set { ($0.writePath, $0.writeCode) = ("\(state.id)", ENOSPC) }
+        bench.fill(state.id)
         try queue.waitForEnd(of: letters.id, 2)
         #expect(try queue.letters().map(\.place) == [0, -1])
-        try harness.stop()
-        files.set { $0.writeCode = 0 }
-        let again = try Self.harness(files, harness.directory)
+        try bench.harness.stop()
+        bench.makeRoom()
+        let again = try Self.harness(bench.files, bench.harness.directory)
         let after = try RawLetters(try again.hello())
         _ = try after.waitForStored()
         #expect(try after.letters().map(\.place) == [0, 1])
@@ -110,60 +97,73 @@ import Testing
     }
 
     @Test func `F-50 with no room for the decision the record stays with its member`() throws {
-        let files = FaultyFileSystem()
-        let harness = try Self.harness(files)
-        let client = try harness.hello()
-        let topic = try harness.makeTopic(client)
-        _ = try client.produce(topic, makeBatch(1))
-        let queue = try RawLetters(client)
+        let bench = try Bench(records: 1)
+        let queue = bench.queue
         let delivered = try #require(try queue.receive().first)
         let state = try queue.topic("$groups")
-        files.set { ($0.writePath, $0.writeCode) = ("\(state.id)", ENOSPC) }
+        bench.fill(state.id)
         #expect(try queue.fail(delivered, 0, verb: 6, "Broken", "it is") == .diskFull)
         let line = try queue.line()
         #expect(line.dead == 0 && line.inFlight == 1)
-        files.set { $0.writeCode = 0 }
+        bench.makeRoom()
         try queue.waitForRoom()
         #expect(try queue.fail(delivered, 0, verb: 6, "Broken", "it is") == .none)
         #expect(try queue.waitForStored().offset == 0)
-        try harness.stop()
+        try bench.harness.stop()
     }
 
     @Test func `F-50 with no room in their topic dead letters wait, and count`() throws {
-        let files = FaultyFileSystem()
-        let harness = try Self.harness(files)
-        let client = try harness.hello()
-        let topic = try harness.makeTopic(client)
-        _ = try client.produce(topic, makeBatch(2))
-        let queue = try RawLetters(client)
+        let bench = try Bench(records: 2)
+        let queue = bench.queue
         let delivered = try #require(try queue.receive().first)
         #expect(try queue.fail(delivered, 0, verb: 6, "Broken", "first") == .none)
         _ = try queue.waitForStored()
         let letters = try queue.topic("q.dlq")
-        files.set { ($0.writePath, $0.writeCode) = ("\(letters.id)", ENOSPC) }
+        bench.fill(letters.id)
         #expect(try queue.fail(delivered, 1, verb: 6, "Broken", "second") == .none)
         let line = try queue.line()
         #expect(line.dead == 2 && line.inFlight == 0 && line.lag == 0)
         #expect(try queue.replay([2]) == [.deadLetterBusy])
-        files.set { $0.writeCode = 0 }
+        bench.makeRoom()
         _ = try queue.waitForStored()
         #expect(try queue.letters().map(\.place) == [0, 1])
-        try harness.stop()
+        try bench.harness.stop()
     }
 
     @Test func `the largest record dies whole`() throws {
-        let harness = try Self.harness(FaultyFileSystem())
-        let client = try harness.hello()
-        let topic = try harness.makeTopic(
-            client, settings: [("batch.bytes.max", "8MiB")])
         let batch = makeBatch(1, bytes: (8 << 20) - 200)
-        #expect(try client.produce(topic, batch).error == .none)
-        let queue = try RawLetters(client)
+        let bench = try Bench(batch, settings: [("batch.bytes.max", "8MiB")])
+        let queue = bench.queue
         let delivered = try #require(try queue.receive().first)
         #expect(try queue.fail(delivered, 0, verb: 6, "Broken", "it is") == .none)
         let letter = try queue.waitForStored()
         #expect(try queue.letterRecord(letter).value?.count == (8 << 20) - 200)
-        try harness.stop()
+        try bench.harness.stop()
+    }
+
+    /// A queue over a topic with records, on a disk that can be told to fail.
+    private struct Bench {
+        let files = FaultyFileSystem()
+        let harness: BrokerHarness
+        let topic: TopicID
+        let queue: RawLetters
+
+        init(records: Int) throws { try self.init(makeBatch(records)) }
+
+        init(_ batch: [UInt8], settings: [(String, String)] = []) throws {
+            harness = try DeadLetterTests.harness(files)
+            let client = try harness.hello()
+            topic = try harness.makeTopic(client, settings: settings)
+            try #require(try client.produce(topic, batch).error == .none)
+            queue = try RawLetters(client)
+        }
+
+        /// What is written to the topic finds no room.
+        func fill(_ topic: TopicID) {
+            files.set { ($0.writePath, $0.writeCode) = ("\(topic)", ENOSPC) }
+        }
+
+        func makeRoom() { files.set { $0.writeCode = 0 } }
     }
 
     private static func harness(

@@ -99,11 +99,14 @@ struct RawLetters {
 
     /// The first of them, once the topic has them all.
     func waitForStored() throws -> DeadLetterLine {
-        for _ in 0..<200_000 {
+        var stored: DeadLetterLine?
+        _ = try eventually {
             let letters = try letters()
-            if !letters.isEmpty, letters.allSatisfy({ $0.place >= 0 }) { return letters[0] }
+            if letters.allSatisfy({ $0.place >= 0 }) { stored = letters.first }
+            return stored != nil
         }
-        throw Missing.deadLetter
+        guard let stored else { throw Missing.deadLetter }
+        return stored
     }
 
     func topic(_ name: String) throws -> TopicMetadata {
@@ -114,8 +117,9 @@ struct RawLetters {
 
     /// The broker looks at its disk once a second.
     func waitForRoom() throws {
-        for _ in 0..<200_000 where try client.ask(StatusRequest()).writable { return }
-        throw Missing.room
+        guard try eventually({ try client.ask(StatusRequest()).writable }) else {
+            throw Missing.room
+        }
     }
 
     func end(of topic: TopicID) throws -> Int64 {
@@ -124,8 +128,7 @@ struct RawLetters {
     }
 
     func waitForEnd(of topic: TopicID, _ end: Int64) throws {
-        for _ in 0..<200_000 where try self.end(of: topic) >= end { return }
-        throw Missing.deadLetter
+        guard try eventually({ try self.end(of: topic) >= end }) else { throw Missing.deadLetter }
     }
 
     func replay(_ numbers: [UInt64], max: UInt16 = 0) throws -> [ErrorCode] {

@@ -6,94 +6,68 @@ import Testing
 
 /// `martlet` as people and scripts use it, against a real broker.
 @Suite struct ToolTests {
-    private let folder: TemporaryDirectory
-    private let broker: RunningBroker
+    private let bench: ToolBench
 
-    init() throws {
-        folder = try TemporaryDirectory("tool")
-        broker = try RunningBroker(in: folder)
-    }
-
-    private func start(
-        _ words: [String], program: String = Programs.tool
-    ) throws -> ChildProcess {
-        var environment = Programs.environment
-        environment["MARTLET_SERVER"] = broker.listen.description
-        environment["MARTLET"] = Programs.tool
-        return try ChildProcess(program, words, environment: environment)
-    }
-
-    @discardableResult
-    private func run(
-        _ words: String..., input: String = "", expect code: Int32 = 0,
-        sourceLocation: SourceLocation = #_sourceLocation
-    ) throws -> (output: String, errors: String) {
-        let child = try start(words)
-        try child.write(input)
-        child.closeInput()
-        let ending = child.wait()
-        #expect(
-            ending == .exited(code), "\(words): \(child.errorOutput)",
-            sourceLocation: sourceLocation)
-        return (child.output, child.errorOutput)
-    }
+    init() throws { bench = try ToolBench("tool") }
 
     private func lines(_ text: String) -> [String] {
         text.split(separator: "\n").map(String.init)
     }
 
     @Test func `what is produced is read in every form`() throws {
-        try run("topic", "create", "t", "--partitions", "1")
-        try run("produce", "t", "-K", ":", "-H", "source=test", input: "k1:one\nk2:two\nno key\n")
-        try run(
+        try bench.run("topic", "create", "t", "--partitions", "1")
+        try bench.run(
+            "produce", "t", "-K", ":", "-H", "source=test", input: "k1:one\nk2:two\nno key\n")
+        try bench.run(
             "produce", "t", "--format", "jsonl",
             input: #"{"key":"k3","value":{"n":1},"headers":{"a":"b"},"timestamp":5}"# + "\n")
-        let raw = try run("tail", "t", "--from", "earliest", "-e", "-o", "raw").output
+        let raw = try bench.run("tail", "t", "--from", "earliest", "-e", "-o", "raw").output
         #expect(lines(raw) == ["one", "two", "no key", #"{"n":1}"#])
         let document = try JSONValue(
-            parsing: run("tail", "t", "--from", "earliest", "-o", "json").output)
+            parsing: bench.run("tail", "t", "--from", "earliest", "-o", "json").output)
         let records = try #require(document.arrayValue)
         #expect(records.map { $0["key"]?.stringValue } == ["k1", "k2", nil, "k3"])
-        let jsonLines = lines(try run("tail", "t", "--from", "earliest", "-e").output)
+        let jsonLines = lines(try bench.run("tail", "t", "--from", "earliest", "-e").output)
         #expect(try jsonLines.map { try JSONValue(parsing: $0) } == records)
-        let table = lines(try run("tail", "t", "-n", "2", "-o", "table").output)
+        let table = lines(try bench.run("tail", "t", "-n", "2", "-o", "table").output)
         #expect(table.count == 3 && table[0].hasPrefix("TIME"))
         let format = "%p %o %k %v %h{source}\\n"
-        let custom = try run("tail", "t", "--from", "1", "-c", "1", "--format", format).output
+        let custom = try bench.run("tail", "t", "--from", "1", "-c", "1", "--format", format).output
         #expect(custom == "0 1 k2 two test\n")
-        let last = try run("tail", "t", "--from", "-1", "-e", "-o", "raw").output
+        let last = try bench.run("tail", "t", "--from", "-1", "-e", "-o", "raw").output
         #expect(last == "{\"n\":1}\n")
-        let empty = try run("tail", "t", "--from", "latest", "-e", "-o", "json").output
+        let empty = try bench.run("tail", "t", "--from", "latest", "-e", "-o", "json").output
         #expect(try JSONValue(parsing: empty).arrayValue?.isEmpty == true)
         // What was read can be written again.
-        try run("topic", "create", "again")
+        try bench.run("topic", "create", "again")
         let copy = jsonLines.joined(separator: "\n")
-        try run("produce", "again", "--format", "jsonl", input: copy)
-        #expect(try run("tail", "again", "--from", "earliest", "-e", "-o", "raw").output == raw)
+        try bench.run("produce", "again", "--format", "jsonl", input: copy)
+        #expect(
+            try bench.run("tail", "again", "--from", "earliest", "-e", "-o", "raw").output == raw)
     }
 
     @Test func `a bad line is named and what came before it is written`() throws {
-        try run("topic", "create", "t", "--partitions", "2")
-        let torn = try run(
+        try bench.run("topic", "create", "t", "--partitions", "2")
+        let torn = try bench.run(
             "produce", "t", "--format", "jsonl", input: "{\"value\":\"1\"}\n{\"value\":\n",
             expect: 2)
         #expect(torn.errors.hasPrefix("martlet: line 2, column "))
-        let unknown = try run(
+        let unknown = try bench.run(
             "produce", "t", "--format", "jsonl", input: "{\"value\":\"2\"}\n\n{\"kee\":\"x\"}\n",
             expect: 2)
         #expect(unknown.errors == "martlet: line 3: unknown field 'kee'; did you mean 'key'?\n")
-        let nowhere = try run(
+        let nowhere = try bench.run(
             "produce", "t", "--format", "jsonl", input: "{\"value\":\"3\",\"partition\":7}\n",
             expect: 3)
         #expect(nowhere.errors.contains("partition 7"))
-        let read = try run("tail", "t", "--from", "earliest", "-e", "-o", "raw").output
+        let read = try bench.run("tail", "t", "--from", "earliest", "-e", "-o", "raw").output
         #expect(lines(read).sorted() == ["1", "2"])
     }
 
     @Test func `the first record that is refused ends the input`() throws {
-        try run("topic", "create", "t", "--set", "cleanup=compact", "--partitions", "1")
+        try bench.run("topic", "create", "t", "--set", "cleanup=compact", "--partitions", "1")
         for flags in [[], ["-v", "-o", "json"]] {
-            let child = try start(["produce", "t", "-K", ":"] + flags)
+            let child = try bench.start(["produce", "t", "-K", ":"] + flags)
             // Its input stays open. Without a key nothing can be kept of the second.
             try child.write("k:1\nno key\n")
             #expect(child.wait() == .exited(4), "\(child.errorOutput)")
@@ -106,8 +80,8 @@ import Testing
     }
 
     @Test func `Ctrl-C ends a produce with what was read sent and counted`() throws {
-        try run("topic", "create", "t", "--partitions", "1")
-        let child = try start(["produce", "t", "-v", "-o", "json"])
+        try bench.run("topic", "create", "t", "--partitions", "1")
+        let child = try bench.start(["produce", "t", "-v", "-o", "json"])
         // The receipts come before the input ends.
         try child.write("a\n")
         #expect(child.waitForOutput("\"offset\":0"))
@@ -118,15 +92,15 @@ import Testing
         #expect(
             child.errorOutput == "martlet: interrupted: 2 records acknowledged, 0 not\n")
         #expect(try JSONValue(parsing: child.output).arrayValue?.count == 2)
-        let read = try run("tail", "t", "--from", "earliest", "-e", "-o", "raw").output
+        let read = try bench.run("tail", "t", "--from", "earliest", "-e", "-o", "raw").output
         #expect(read == "a\nb\n")
     }
 
     @Test func `a trim that one partition refuses tells what became of each`() throws {
-        try run("topic", "create", "t", "--partitions", "2")
-        try run("produce", "t", "-p", "0", input: "a\nb\nc\n")
-        try run("produce", "t", "-p", "1", input: "a\n")
-        let (output, errors) = try run(
+        try bench.run("topic", "create", "t", "--partitions", "2")
+        try bench.run("produce", "t", "-p", "0", input: "a\nb\nc\n")
+        try bench.run("produce", "t", "-p", "1", input: "a\n")
+        let (output, errors) = try bench.run(
             "topic", "trim", "t", "--before", "2", "--yes", "-o", "json", expect: 3)
         let rows = try #require(try JSONValue(parsing: output).arrayValue)
         #expect(rows.map { $0["after"]?.integerValue } == [2, 0])
@@ -135,13 +109,13 @@ import Testing
     }
 
     @Test func `a follower of a broker that is not there is told`() throws {
-        let child = try start(["tail", "t", "-f", "--server", "127.0.0.1:1"])
+        let child = try bench.start(["tail", "t", "-f", "--server", "127.0.0.1:1"])
         #expect(child.wait(seconds: 40) == .exited(7), "\(child.errorOutput)")
     }
 
     @Test func `errors have their exit codes and one line each`() throws {
-        #expect(try run("--version").output == run("version").output)
-        try run("topic", "create", "t")
+        #expect(try bench.run("--version").output == bench.run("version").output)
+        try bench.run("topic", "create", "t")
         for (words, code, text) in [
             (["topic", "create", "t"], 6, "--if-not-exists"),
             (["tail", "nosuch"], 3, "martlet topic list"),
@@ -157,7 +131,7 @@ import Testing
             (["status", "--server", "no.such.invalid:1"], 7, "its name does not resolve"),
             (["dump", "segment", "/nosuch"], 3, "/nosuch"),
         ] as [([String], Int32, String)] {
-            let child = try start(words)
+            let child = try bench.start(words)
             child.closeInput()
             #expect(child.wait() == .exited(code), "\(words): \(child.errorOutput)")
             #expect(child.errorOutput.contains(text), "\(words): \(child.errorOutput)")
@@ -167,17 +141,17 @@ import Testing
     }
 
     @Test func `JSON is JSON, and without asking for it people get text`() throws {
-        try run("topic", "create", "t", "--partitions", "2")
-        try run("produce", "t", input: "a\n")
+        try bench.run("topic", "create", "t", "--partitions", "2")
+        try bench.run("produce", "t", input: "a\n")
         for words in [
             ["topic", "list"], ["topic", "describe", "t"], ["topic", "verify", "t"],
             ["offsets", "t"], ["status"], ["doctor"], ["help", "errors"],
         ] {
-            let child = try start(words + ["-o", "json"])
+            let child = try bench.start(words + ["-o", "json"])
             #expect(child.wait() == .exited(0))
             #expect(throws: Never.self) { _ = try JSONValue(parsing: child.output) }
             #expect(!child.errorOutput.contains("martlet:"), "\(child.errorOutput)")
-            let plain = try start(words)
+            let plain = try bench.start(words)
             #expect(plain.wait() == .exited(0))
             #expect(!plain.output.hasPrefix("{") && !plain.output.hasPrefix("["))
             #expect(!plain.output.utf8.contains(0x1B), "no colour where no terminal is")
@@ -185,14 +159,14 @@ import Testing
     }
 
     @Test func `a reader that goes away ends it quietly`() throws {
-        try run("topic", "create", "t")
+        try bench.run("topic", "create", "t")
         let many = (0..<50_000).map { "line \($0)\n" }.joined()
-        try run("produce", "t", input: many)
+        try bench.run("produce", "t", input: many)
         for flags in ["-e", "-f"] {
             let script =
                 "\"$MARTLET\" tail t --from earliest \(flags) -o raw | head -n 1; "
                 + "echo \"${PIPESTATUS[*]}\""
-            let child = try start(["-c", script], program: "/bin/bash")
+            let child = try bench.start(["-c", script], program: "/bin/bash")
             #expect(child.wait() == .exited(0))
             #expect(child.output == "line 0\n0 0\n")
             #expect(child.errorOutput.isEmpty, "\(child.errorOutput)")
@@ -200,40 +174,40 @@ import Testing
     }
 
     @Test func `a group goes on where its last reader ended`() throws {
-        try run("topic", "create", "t", "--partitions", "1")
-        try run("produce", "t", input: (0..<10).map { "\($0)\n" }.joined())
+        try bench.run("topic", "create", "t", "--partitions", "1")
+        try bench.run("produce", "t", input: (0..<10).map { "\($0)\n" }.joined())
         for start in [0, 4] {
             let words = ["tail", "t", "--group", "g", "--from", "earliest", "-o", "raw"]
-            let child = try self.start(words + ["-c", "4"])
+            let child = try bench.start(words + ["-c", "4"])
             #expect(child.wait() == .exited(0), "\(child.errorOutput)")
             #expect(lines(child.output) == (start..<start + 4).map { "\($0)" })
         }
-        let group = try JSONValue(parsing: run("group", "describe", "g", "-o", "json").output)
+        let group = try JSONValue(parsing: bench.run("group", "describe", "g", "-o", "json").output)
         #expect(group["lag"]?.integerValue == 2)
         #expect(group["partitions"]?.arrayValue?.first?["committed"]?.integerValue == 8)
         #expect((group["lagSeconds"]?.doubleValue ?? -1) >= 0)
         #expect((group["headroomSeconds"]?.doubleValue ?? 0) > 600_000)
         #expect(group["partitions"]?.arrayValue?.first?["headroomBytes"] == .null)
-        #expect(try run("group", "list", "-o", "name").output == "g\n")
-        try run("group", "describe", "g")
-        try run("group", "create", "g", expect: 6)
-        try run("group", "delete", "g", "--yes")
-        try run("group", "describe", "g", expect: 3)
-        try run("tail", "t", "--group", "g", "--until", "end", expect: 2)
+        #expect(try bench.run("group", "list", "-o", "name").output == "g\n")
+        try bench.run("group", "describe", "g")
+        try bench.run("group", "create", "g", expect: 6)
+        try bench.run("group", "delete", "g", "--yes")
+        try bench.run("group", "describe", "g", expect: 3)
+        try bench.run("tail", "t", "--group", "g", "--until", "end", expect: 2)
     }
 
     @Test func `a check of a group's lag ends as monitoring systems want it`() throws {
         func check(_ words: String..., expect code: Int32) throws -> String {
-            let child = try start(["check", "group-lag"] + words)
+            let child = try bench.start(["check", "group-lag"] + words)
             child.closeInput()
             #expect(child.wait() == .exited(code), "\(words): \(child.errorOutput)")
             return child.output
         }
         #expect(try check("g", "--warn", "1", expect: 3).hasPrefix("LAG UNKNOWN: group g"))
         #expect(try check("g", "--warm", "1", expect: 3).isEmpty)
-        try run("topic", "create", "t", "--partitions", "1")
-        try run("produce", "t", input: "a\nb\nc\n")
-        let child = try start(["tail", "t", "--group", "g", "--from", "earliest", "-c", "1"])
+        try bench.run("topic", "create", "t", "--partitions", "1")
+        try bench.run("produce", "t", input: "a\nb\nc\n")
+        let child = try bench.start(["tail", "t", "--group", "g", "--from", "earliest", "-c", "1"])
         #expect(child.wait() == .exited(0), "\(child.errorOutput)")
         let fine = try check("g", "--warn", "2", "--crit", "9", "--warn-headroom", "1h", expect: 0)
         #expect(fine.hasPrefix("LAG OK: group g is 2 records behind, the oldest "))
@@ -245,55 +219,56 @@ import Testing
     }
 
     @Test func `a topic that is kept until it is consumed says who holds it`() throws {
-        try run(
+        try bench.run(
             "topic", "create", "t", "--partitions", "1", "--set", "retention.mode=until-consumed")
-        try run("group", "create", "g")
-        let text = try run("topic", "describe", "t").output
+        try bench.run("group", "create", "g")
+        let text = try bench.run("topic", "describe", "t").output
         #expect(text.contains("consumed: partition 0, up to 0, held by group g"))
-        let json = try JSONValue(parsing: run("topic", "describe", "t", "-o", "json").output)
+        let json = try JSONValue(parsing: bench.run("topic", "describe", "t", "-o", "json").output)
         #expect(json["partitions"]?[0]?["heldBy"]?.stringValue == "g")
-        try run("topic", "set", "t", "retention.mode=limits")
-        #expect(try !run("topic", "describe", "t").output.contains("held by"))
-        try run("topic", "set", "t", "retention.mode=sometimes", expect: 2)
+        try bench.run("topic", "set", "t", "retention.mode=limits")
+        #expect(try !bench.run("topic", "describe", "t").output.contains("held by"))
+        try bench.run("topic", "set", "t", "retention.mode=sometimes", expect: 2)
     }
 
     @Test func `a group is paused, reset by a plan, and goes on there`() throws {
-        try run("topic", "create", "t", "--partitions", "1")
-        try run("produce", "t", input: (0..<10).map { "\($0)\n" }.joined())
+        try bench.run("topic", "create", "t", "--partitions", "1")
+        try bench.run("produce", "t", input: (0..<10).map { "\($0)\n" }.joined())
         let tail = ["tail", "t", "--group", "g", "--from", "earliest", "-o", "raw"]
-        #expect(try start(tail + ["-c", "6"]).wait() == .exited(0))
-        try run("group", "pause", "g", "--topic", "t:0")
-        let paused = try JSONValue(parsing: run("group", "describe", "g", "-o", "json").output)
+        #expect(try bench.start(tail + ["-c", "6"]).wait() == .exited(0))
+        try bench.run("group", "pause", "g", "--topic", "t:0")
+        let paused = try JSONValue(
+            parsing: bench.run("group", "describe", "g", "-o", "json").output)
         #expect(paused["pauses"]?.arrayValue?.first?["topic"]?.stringValue == "t")
         #expect(paused["partitions"]?.arrayValue?.first?["isPaused"] == .boolean(true))
         let reset = ["group", "reset", "g"]
-        try run("group", "reset", "g", "--to", "earliest", expect: 2)
-        try run("group", "reset", "g", "-t", "t", expect: 2)
-        try run("group", "reset", "g", "-t", "t:4", "--to", "3", expect: 3)
-        let shown = try run("group", "reset", "g", "-t", "t", "--to", "4711")
+        try bench.run("group", "reset", "g", "--to", "earliest", expect: 2)
+        try bench.run("group", "reset", "g", "-t", "t", expect: 2)
+        try bench.run("group", "reset", "g", "-t", "t:4", "--to", "3", expect: 3)
+        let shown = try bench.run("group", "reset", "g", "-t", "t", "--to", "4711")
         #expect(shown.output.contains("4711 is above the log's end"))
         #expect(shown.errors.contains("dry run"))
-        let child = try start(reset + ["-t", "t:0", "--shift", "-2", "-o", "json"])
+        let child = try bench.start(reset + ["-t", "t:0", "--shift", "-2", "-o", "json"])
         #expect(child.wait() == .exited(0), "\(child.errorOutput)")
         let plan = child.output
         let line = try JSONValue(parsing: plan)["plan"]?[0]
         #expect(line?["from"]?.integerValue == 6 && line?["to"]?.integerValue == 4)
         // Nothing was done yet; the plan is kept, and given back.
-        try run("group", "reset", "g", "--plan", "-", input: plan)
-        try run("group", "reset", "g", "--plan", "-", "--execute", input: plan)
-        let again = try run(
+        try bench.run("group", "reset", "g", "--plan", "-", input: plan)
+        try bench.run("group", "reset", "g", "--plan", "-", "--execute", input: plan)
+        let again = try bench.run(
             "group", "reset", "g", "--plan", "-", "--execute", input: plan, expect: 6)
         #expect(again.errors.contains("RESET_OUTDATED"))
-        try run("group", "resume", "g")
-        let rest = try start(tail + ["-c", "6"])
+        try bench.run("group", "resume", "g")
+        let rest = try bench.start(tail + ["-c", "6"])
         #expect(rest.wait() == .exited(0), "\(rest.errorOutput)")
         #expect(lines(rest.output) == (4..<10).map { "\($0)" })
     }
 
     @Test func `Ctrl-C ends a tail in order`() throws {
-        try run("topic", "create", "t")
-        try run("produce", "t", input: "a\n")
-        let child = try start(["tail", "t", "--from", "earliest", "-f", "-o", "json"])
+        try bench.run("topic", "create", "t")
+        try bench.run("produce", "t", input: "a\n")
+        let child = try bench.start(["tail", "t", "--from", "earliest", "-f", "-o", "json"])
         #expect(child.waitForOutput("\"a\""))
         child.kill(SIGINT)
         #expect(child.wait() == .exited(0))
@@ -302,9 +277,9 @@ import Testing
     }
 
     @Test func `the doctor knows the disk, its syncs and odd settings`() throws {
-        try run("topic", "create", "t")
-        try run("produce", "t", input: "a\n")
-        let report = try JSONValue(parsing: run("doctor", "-o", "json").output)
+        try bench.run("topic", "create", "t")
+        try bench.run("produce", "t", input: "a\n")
+        let report = try JSONValue(parsing: bench.run("doctor", "-o", "json").output)
         let figures = report["figures"]?.arrayValue?.compactMap { $0["name"]?.stringValue } ?? []
         for name in ["disk.available", "sync.mean", "sync.p99.below", "process.descriptors"] {
             #expect(figures.contains(name), "no figure \(name)")
@@ -313,10 +288,10 @@ import Testing
         let lenient = try RunningBroker(
             in: odd, environment: ["MARTLET_TOPIC_DURABILITY": "written"])
         let server = lenient.listen.description
-        let text = try run("doctor", "--server", server).output
+        let text = try bench.run("doctor", "--server", server).output
         #expect(text.contains("(written-by-default)"))
         #expect(text.contains("last start: nothing had to be put right"))
-        try run("doctor", "--strict", "--server", server, expect: 2)
+        try bench.run("doctor", "--strict", "--server", server, expect: 2)
     }
 
     @Test func `bash completes commands, values and topics`() throws {
@@ -379,9 +354,9 @@ import Testing
 
     /// With a topic called `named`, and `martlet` on the path.
     private func expectCompletion(_ shell: [String], _ expected: String) throws {
-        try run("topic", "create", "named")
+        try bench.run("topic", "create", "named")
         let path = "PATH=\"$(dirname \"$MARTLET\"):$PATH\" exec \"$@\""
-        let child = try start(["-c", path, "sh"] + shell, program: "/bin/sh")
+        let child = try bench.start(["-c", path, "sh"] + shell, program: "/bin/sh")
         #expect(child.wait() == .exited(0), "\(child.errorOutput)")
         #expect(child.output == expected, "\(child.errorOutput)")
     }

@@ -6,42 +6,21 @@ import Testing
 
 /// `martlet top` against a real broker.
 @Suite struct TopTests {
-    private let folder: TemporaryDirectory
-    private let broker: RunningBroker
+    private let bench: ToolBench
 
-    init() throws {
-        folder = try TemporaryDirectory("top")
-        broker = try RunningBroker(in: folder)
-    }
-
-    private func start(
-        _ words: [String], program: String = Programs.tool
-    ) throws -> ChildProcess {
-        var environment = Programs.environment
-        environment["MARTLET_SERVER"] = broker.listen.description
-        environment["MARTLET"] = Programs.tool
-        return try ChildProcess(program, words, environment: environment)
-    }
-
-    private func run(_ words: String..., input: String = "") throws {
-        let child = try start(words)
-        try child.write(input)
-        child.closeInput()
-        let ending = child.wait()
-        try #require(ending == .exited(0), "\(words): \(child.errorOutput)")
-    }
+    init() throws { bench = try ToolBench("top") }
 
     private func records(_ count: Int) -> String { (0..<count).map { "\($0)\n" }.joined() }
 
     @Test func `rates add up to what came in and what a group has done`() throws {
-        try run("topic", "create", "t", "--partitions", "1")
-        try run("produce", "t", input: records(1_000))
-        try run("tail", "t", "--group", "g", "--from", "earliest", "-c", "100")
-        let top = try start(["top", "--interval", "100ms", "-o", "jsonl"])
+        try bench.run("topic", "create", "t", "--partitions", "1")
+        try bench.run("produce", "t", input: records(1_000))
+        try bench.run("tail", "t", "--group", "g", "--from", "earliest", "-c", "100")
+        let top = try bench.start(["top", "--interval", "100ms", "-o", "jsonl"])
         #expect(top.waitForOutput("\"lag\":900"))
-        try run("produce", "t", input: records(500))
+        try bench.run("produce", "t", input: records(500))
         #expect(top.waitForOutput("\"lag\":1400"))
-        try run("tail", "t", "--group", "g", "-c", "1400")
+        try bench.run("tail", "t", "--group", "g", "-c", "1400")
         #expect(top.waitForOutput("\"lag\":0"))
         top.kill(SIGINT)
         #expect(top.wait() == .exited(0), "\(top.errorOutput)")
@@ -61,26 +40,26 @@ import Testing
     }
 
     @Test func `once is one document, or one table without a word to the terminal`() throws {
-        try run("topic", "create", "t")
-        try run("group", "create", "q", "--queue", "earliest")
-        let json = try start(["top", "--once", "--interval", "100ms", "-o", "json"])
+        try bench.run("topic", "create", "t")
+        try bench.run("group", "create", "q", "--queue", "earliest")
+        let json = try bench.start(["top", "--once", "--interval", "100ms", "-o", "json"])
         #expect(json.wait() == .exited(0), "\(json.errorOutput)")
         let look = try JSONValue(parsing: json.output)
         #expect((look["seconds"]?.doubleValue ?? 0) >= 0.1)
         #expect(look["groups"]?[0]?["kind"]?.stringValue == "queue")
         #expect(look["topics"]?[0]?["inPerSecond"]?.doubleValue == 0)
-        let table = try start(["top", "--once", "--interval", "100ms"])
+        let table = try bench.start(["top", "--once", "--interval", "100ms"])
         #expect(table.wait() == .exited(0), "\(table.errorOutput)")
         #expect(table.output.contains("\nGROUP") && table.output.contains("\nTOPIC"))
         #expect(!table.output.utf8.contains(0x1B))
-        let nowhere = try start(["top", "--server", "127.0.0.1:1", "--connect-timeout", "0s"])
+        let nowhere = try bench.start(["top", "--server", "127.0.0.1:1", "--connect-timeout", "0s"])
         #expect(nowhere.wait() == .exited(7), "\(nowhere.errorOutput)")
     }
 
     @Test func `a terminal is painted within its size, and left as it was`() throws {
-        for name in 0..<30 { try run("group", "create", "group-\(name)") }
+        for name in 0..<30 { try bench.run("group", "create", "group-\(name)") }
         let command = "stty rows 10 cols 50; exec \"$MARTLET\" top --interval 100ms"
-        let top = try start(["-qefc", command, "/dev/null"], program: "/usr/bin/script")
+        let top = try bench.start(["-qefc", command, "/dev/null"], program: "/usr/bin/script")
         #expect(top.waitForOutput("over 0."))
         // What a terminal sends for Ctrl-C.
         try top.write("\u{3}")
@@ -98,22 +77,22 @@ import Testing
     }
 
     @Test func `a broker that restarts is waited for`() throws {
-        try run("topic", "create", "t")
+        try bench.run("topic", "create", "t")
         let words = ["top", "--interval", "100ms", "--connect-timeout", "100ms"]
-        let top = try start(words)
+        let top = try bench.start(words)
         #expect(top.waitForOutput("\nt "))
-        #expect(broker.end() == .exited(0))
+        #expect(bench.broker.end() == .exited(0))
         #expect(top.waitForErrorOutput("martlet: "))
-        let address = broker.listen.description
+        let address = bench.broker.listen.description
         let daemon = try ChildProcess(
             Programs.daemon,
             [
-                "--data", folder.path("data"), "--listen", address, "--admin", "127.0.0.1:0",
-                "--ready-file", folder.path("ready"),
+                "--data", bench.folder.path("data"), "--listen", address, "--admin", "127.0.0.1:0",
+                "--ready-file", bench.folder.path("ready"),
             ], environment: Programs.environment)
-        let again = try RunningBroker(serving: daemon, in: folder)
-        #expect(again.listen == broker.listen)
-        try run("topic", "create", "later")
+        let again = try RunningBroker(serving: daemon, in: bench.folder)
+        #expect(again.listen == bench.broker.listen)
+        try bench.run("topic", "create", "later")
         #expect(top.waitForOutput("\nlater "))
         top.kill(SIGTERM)
         #expect(top.wait() == .exited(0), "\(top.errorOutput)")
