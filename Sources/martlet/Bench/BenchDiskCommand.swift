@@ -10,12 +10,14 @@ enum BenchDiskCommand {
             discussion: [
                 "bytesPerSecond: appends of 1 MiB to a growing file with an fdatasync each. "
                     + "syncsPerSecond4KiB: the same with 4 KiB. syncsPerSecond4KiBWritten: 4 KiB over "
-                    + "space that was written before. The loopback figures are a plain TCP "
+                    + "space that was written before. pacedSync4KiB: 4 KiB appends at --rate, each timed "
+                    + "from when it was due, as bench e2e does. The loopback figures are a plain TCP "
                     + "connection between two threads over 127.0.0.1."
             ],
             flags: [
                 FlagSpec("data", value: "DIR", "Measure the disk that holds DIR; default '.'."),
                 FlagSpec("seconds", value: "S", "Seconds for each of the measurements; 2."),
+                FlagSpec("rate", value: "R", "Appends a second of the paced measurement; 1000."),
                 CommonFlags.output,
             ],
             examples: [
@@ -25,16 +27,17 @@ enum BenchDiskCommand {
         let directory = context.invocation.value("data") ?? "."
         let seconds = try context.invocation.integer("seconds", in: 1...3600) ?? 2
         let wantsTable = context.format(elsewhere: .jsonl) == .table
-        let figures = try measure(directory, seconds, context)
+        let rate = try context.invocation.integer("rate", in: 1...1_000_000) ?? 1_000
+        let figures = try measure(directory, seconds, rate, context)
         if wantsTable {
             try context.output.write(figures.table.text())
         } else {
-            try context.output.jsonLine(figures.json(directory: directory, seconds: seconds))
+            try context.output.jsonLine(figures.json(directory, seconds, rate))
         }
     }
 
     private static func measure(
-        _ directory: String, _ seconds: Int64, _ context: CommandContext
+        _ directory: String, _ seconds: Int64, _ rate: Int64, _ context: CommandContext
     ) throws -> DiskFigures {
         let probe = DiskProbe(directory: directory, nanoseconds: seconds * 1_000_000_000)
         let loopback = LoopbackProbe(nanoseconds: seconds * 1_000_000_000)
@@ -47,9 +50,12 @@ enum BenchDiskCommand {
         let small = try probe.append(4096)
         tell("4 KiB over written space")
         let written = try probe.overwrite(4096, in: 64 << 20)
+        tell("4 KiB appends, \(rate) a second")
+        let paced = try probe.paced(4096, rate: rate)
         tell("the loopback")
         return DiskFigures(
-            append: append, small: small, written: written, roundTrip: try loopback.roundTrips(),
+            append: append, small: small, written: written, paced: paced,
+            roundTrip: try loopback.roundTrips(),
             loopbackBytesPerSecond: try loopback.bytesPerSecond())
     }
 }
@@ -70,6 +76,7 @@ struct DiskFigures: Sendable {
     let append: ProbeFigures
     let small: ProbeFigures
     let written: ProbeFigures
+    let paced: ProbeFigures
     let roundTrip: ProbeFigures
     let loopbackBytesPerSecond: Double
 
@@ -90,19 +97,23 @@ struct DiskFigures: Sendable {
             "4 KiB + fdatasync, written before", Shown.decimal(written.operationsPerSecond, 0),
             written.latency)
         row(
+            "4 KiB + fdatasync, paced", Shown.decimal(paced.operationsPerSecond, 0), paced.latency)
+        row(
             "loopback round trip", Shown.decimal(roundTrip.operationsPerSecond, 0),
             roundTrip.latency)
         table.add(["loopback one way", megabytes(loopbackBytesPerSecond), "", ""])
         return table
     }
 
-    func json(directory: String, seconds: Int64) -> JSONValue {
+    func json(_ directory: String, _ seconds: Int64, _ rate: Int64) -> JSONValue {
         func microseconds(_ nanoseconds: Double) -> JSONValue {
             .double((nanoseconds / 10).rounded() / 100)
         }
         func rounded(_ value: Double) -> JSONValue { .double((value * 10).rounded() / 10) }
         let small99 = Double(small.latency.percentile(0.99))
         let written99 = Double(written.latency.percentile(0.99))
+        let paced50 = Double(paced.latency.percentile(0.5))
+        let paced99 = Double(paced.latency.percentile(0.99))
         let trip99 = Double(roundTrip.latency.percentile(0.99))
         return [
             "bench": "disk",
@@ -118,12 +129,17 @@ struct DiskFigures: Sendable {
             "sync4KiBP99Microseconds": microseconds(small99),
             "sync4KiBWrittenMicroseconds": microseconds(written.latency.mean),
             "sync4KiBWrittenP99Microseconds": microseconds(written99),
+            "pacedSync4KiBP50Microseconds": microseconds(paced50),
+            "pacedSync4KiBP99Microseconds": microseconds(paced99),
             "loopbackRoundTripMicroseconds": microseconds(roundTrip.latency.mean),
             "loopbackRoundTripP50Microseconds":
                 microseconds(Double(roundTrip.latency.percentile(0.5))),
             "loopbackRoundTripP99Microseconds": microseconds(trip99),
             "loopbackBytesPerSecond": rounded(loopbackBytesPerSecond),
-            "settings": ["data": .string(directory), "secondsEach": .integer(seconds)],
+            "settings": [
+                "data": .string(directory), "secondsEach": .integer(seconds),
+                "rate": .integer(rate),
+            ],
         ]
     }
 }

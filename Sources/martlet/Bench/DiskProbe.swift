@@ -38,6 +38,38 @@ struct DiskProbe {
         }
     }
 
+    /// Appends pieces when they are due, whether or not the disk is done with those before, and syncs
+    /// all that came meanwhile at once. Each time counts from the moment the piece was due, so that
+    /// a stall shows in all that waited for it: what a program without any cost of its own has at
+    /// this pace.
+    func paced(_ size: Int, rate: Int64) throws(SystemError) -> ProbeFigures {
+        try withFile { (file: any File) throws(SystemError) in
+            let content = Self.random(size)
+            let interval = 1_000_000_000 / rate
+            var figures = ProbeFigures()
+            let start = clock.monotonicNanoseconds()
+            var now = start
+            while now - start < nanoseconds {
+                let first = figures.operations
+                PreciseWait.until(monotonicNanoseconds: start + first * interval)
+                now = clock.monotonicNanoseconds()
+                while start + figures.operations * interval <= now {
+                    content.patch(figures.operations, at: 0)
+                    try Self.write(content, to: file, at: figures.bytes)
+                    figures.operations += 1
+                    figures.bytes += Int64(size)
+                }
+                try file.sync()
+                now = clock.monotonicNanoseconds()
+                for piece in first..<figures.operations {
+                    figures.latency.record(nanoseconds: now - start - piece * interval)
+                }
+            }
+            figures.nanoseconds = now - start
+            return figures
+        }
+    }
+
     private func run(
         _ file: any File, _ size: Int, at position: (Int64) -> Int64
     ) throws(SystemError) -> ProbeFigures {
