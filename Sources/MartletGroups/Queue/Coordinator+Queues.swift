@@ -348,7 +348,8 @@ extension Coordinator {
         guard group.state.members[id] != nil, let session = group.activity.sessions[id] else {
             throw .fencedMember(reason: Self.gone)
         }
-        var keys = session.view.keys.filter { !group.state.isPaused($0) }.sorted()
+        let isDeaf = limits.plantedBug == .grantWhilePaused
+        var keys = session.view.keys.filter { isDeaf || !group.state.isPaused($0) }.sorted()
             .map { QueueID.flow($0) }
         // Dead letters that were sent again are anybody's.
         if let lane = group.state.letters.lane, !group.state.letters.onLane.isEmpty,

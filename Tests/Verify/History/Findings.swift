@@ -38,6 +38,10 @@ struct Findings {
         case handledOnceAfterAck = "handled-once-after-ack"
         /// No record is handed out while another delivery has it.
         case doubleLease = "double-lease"
+        /// What was taken as dead is listed once, and is in the dead letter topic as it was sent.
+        case deadLetterLost = "dead-letter-lost"
+        /// Who asks while a queue stands still gets nothing.
+        case pausedGrant = "paused-grant"
         /// Where the records of a queue are adds up, at any time.
         case accounts
         /// No member ends by itself.

@@ -10,7 +10,7 @@ struct History {
     /// A bug that broker or members have on purpose.
     let plant: String?
     private static let partitions = 8
-    private static let producers = 2
+    static let producers = 2
 
     init(_ options: Options, plant: String? = nil) {
         self.options = options
@@ -77,6 +77,7 @@ struct History {
         }
         isQuiet = isQuiet && left == 0
         try await drain(client, history)
+        try await drainLetters(client, history)
         return crew.end([.stream, .queue], seconds: patience) && isQuiet
     }
 
@@ -93,5 +94,41 @@ struct History {
                     ])
             }
         }
+    }
+
+    /// Dead letters as the broker lists them, and as their topic has them.
+    private func drainLetters(_ client: MartletClient, _ history: HistoryWriter) async throws {
+        let group = HistoryWorker.queueGroup
+        for letter in try await client.admin.deadLetters(of: group) {
+            history.write(
+                .listed, nil,
+                [
+                    "k": JSONValue(letter.partition.partition), "off": .integer(letter.offset),
+                    "d": JSONValue(letter.number),
+                ])
+        }
+        let topic = DeadLetterEntry.topic(of: group)
+        guard try await client.admin.listTopics().contains(where: { $0.name == topic }) else {
+            return
+        }
+        let end = try await client.admin.listOffsets(topic, at: .latest).first?.offset ?? 0
+        try await client.withConsumer(ConsumerConfiguration(topic: topic)) { consumer in
+            guard end > 0 else { return }
+            for try await record in consumer.records {
+                if let entry = DeadLetterEntry(record) { write(entry, history) }
+                if record.offset >= end - 1 { break }
+            }
+        }
+    }
+
+    private func write(_ entry: DeadLetterEntry, _ history: HistoryWriter) {
+        history.write(
+            .letter, nil,
+            [
+                "k": JSONValue(entry.partition.partition), "off": .integer(entry.offset),
+                "d": JSONValue(entry.letter), "n": JSONValue(entry.number),
+                "v": entry.record.valueBytes.flatMap(Payload.init).map { .string($0.name) }
+                    ?? .null,
+            ])
     }
 }

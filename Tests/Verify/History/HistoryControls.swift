@@ -7,6 +7,9 @@ struct HistoryControls {
         ("leaseTwice", [.doubleLease]),
         ("commitTaken", [.commitAhead]),
         ("mixKeys", [.keyOrder]),
+        ("loseDeadLetters", [.deadLetterLost]),
+        ("dropDead", [.deadLetterLost]),
+        ("grantWhilePaused", [.pausedGrant]),
     ]
 
     let options: Options

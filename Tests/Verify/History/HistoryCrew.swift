@@ -37,6 +37,10 @@ final class HistoryCrew {
             .sorted { ($0.kind.rawValue, $0.number) < ($1.kind.rawValue, $1.number) }
     }
 
+    var producers: [Place] {
+        children.keys.filter { $0.kind == .producer }.sorted { $0.number < $1.number }
+    }
+
     func start(_ place: Place) throws {
         let file = "\(folder)/\(place.kind.rawValue)-\(place.number)-\(files.count).jsonl"
         files.append(file)
@@ -49,7 +53,7 @@ final class HistoryCrew {
     func kill(_ place: Place) throws {
         guard let child = children.removeValue(forKey: place) else { return }
         stopped[place] = nil
-        note("kill", place)
+        note(place.kind == .producer ? "kill-producer" : "kill", place)
         child.kill()
         guard child.wait(seconds: 60) != nil else { throw VerifyError("a member did not die") }
     }

@@ -27,6 +27,9 @@ struct HistoryEvent {
         case accounts
         /// A record of the complete read at the end.
         case drain
+        /// A dead letter as it is listed at the end, and one as its topic has it.
+        case listed
+        case letter
     }
 
     enum Phase: String {

@@ -11,13 +11,16 @@ struct HistoryNemesis {
         case stopMember
         case leave
         case storm
-        case pauseGroup
+        case pauseStream
+        case pauseQueue
+        case killProducer
     }
 
     /// How often each comes in a round.
     private static let round: [Deed] = [
         .killBroker, .killBroker, .killMember, .killMember, .killMember, .stopMember, .stopMember,
-        .leave, .leave, .storm, .pauseGroup,
+        .leave, .leave, .storm, .pauseStream, .pauseQueue,
+        .killProducer,
     ]
 
     let client: MartletClient
@@ -29,6 +32,7 @@ struct HistoryNemesis {
     /// Beyond the crew.
     private var guests: [HistoryCrew.Place] = []
     private var nextGuest = HistoryWorker.crew
+    private var nextProducer = History.producers
     private var looks: Int64 = 0
 
     init(
@@ -86,15 +90,23 @@ struct HistoryNemesis {
             pause(milliseconds: random.within(0...300))
             if victim.number < HistoryWorker.crew { try crew.start(victim) }
         case .storm: try storm()
-        case .pauseGroup:
-            let group =
-                random.chance(1, in: 2) ? HistoryWorker.streamGroup : HistoryWorker.queueGroup
-            history.write(.nemesis, nil, ["f": "pause", "m": .string(group)])
-            try await client.admin.pauseGroup(group)
-            pause(milliseconds: random.within(100...700))
-            try await client.admin.resumeGroup(group)
-            history.write(.nemesis, nil, ["f": "resume", "m": .string(group)])
+        case .pauseStream: try await pauseGroup(HistoryWorker.streamGroup)
+        case .pauseQueue: try await pauseGroup(HistoryWorker.queueGroup)
+        case .killProducer:
+            guard let producer = crew.producers.randomElement(using: &random) else { return }
+            try crew.kill(producer)
+            // What it had sent is its own: the next one has other numbers.
+            try crew.start(HistoryCrew.Place(kind: .producer, number: nextProducer))
+            nextProducer += 1
         }
+    }
+
+    private mutating func pauseGroup(_ group: String) async throws {
+        try await client.admin.pauseGroup(group)
+        history.write(.nemesis, nil, ["f": "pause", "m": .string(group)])
+        pause(milliseconds: random.within(100...700))
+        history.write(.nemesis, nil, ["f": "resume", "m": .string(group)])
+        try await client.admin.resumeGroup(group)
     }
 
     /// Guests come and go: those of before leave or are killed.
@@ -145,6 +157,6 @@ struct HistoryNemesis {
                 ])
         }
         let isOwned = stream.partitions.allSatisfy { $0.owner != nil && !$0.isLeaving }
-        return stream.lag + queue.lag + (isOwned ? 0 : 1)
+        return stream.lag + queue.lag + queue.deadLetters.notStored + (isOwned ? 0 : 1)
     }
 }

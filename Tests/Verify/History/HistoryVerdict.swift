@@ -15,15 +15,19 @@ struct HistoryVerdict {
         events.sort { $0.time < $1.time }
         var (findings, counts) = (Findings(), HistoryCounts())
         var (log, stream, queue) = (LogHistory(), StreamHistory(), QueueHistory())
+        var (letters, pauses) = (LetterHistory(), PauseHistory())
         for event in events {
             counts.take(event)
             log.take(event, &findings)
             stream.take(event, &findings)
             queue.take(event, &findings)
+            letters.take(event)
+            pauses.take(event, &findings)
         }
         log.close(&findings)
         stream.close(log.acked, &findings)
-        queue.close(log.acked, &findings)
+        queue.close(log.acked, dead: letters.listed, &findings)
+        letters.close(log.content, &findings)
         self.findings = findings
         self.counts = counts
         self.seconds = seconds
@@ -56,6 +60,7 @@ struct HistoryCounts {
     private var settled = 0
     private var grants = 0
     private var looks = 0
+    private var deaths = 0
     private var deeds: [String: Int] = [:]
 
     mutating func take(_ event: HistoryEvent) {
@@ -65,6 +70,7 @@ struct HistoryCounts {
         case (.commit, .fail): refused += 1
         case (.settle, .ok) where event.word == "done":
             settled += Int(event.end - event.offset)
+        case (.settle, .ok) where event.word == "failed": deaths += 1
         case (.assign, _): grants += 1
         case (.accounts, _): looks += 1
         case (.nemesis, _): deeds[event.word, default: 0] += 1
@@ -73,7 +79,7 @@ struct HistoryCounts {
     }
 
     var line: String {
-        "\(acked) sends acknowledged, \(commits) commits, \(refused) refused, \(settled) acks, \(grants) assignments, \(looks) accounts; "
+        "\(acked) sends acknowledged, \(commits) commits, \(refused) refused, \(settled) acks, \(deaths) dead, \(grants) assignments, \(looks) accounts; "
             + deeds.sorted { $0.key < $1.key }.map { "\($0.value) x \($0.key)" }
             .joined(separator: ", ")
     }
@@ -84,8 +90,9 @@ struct HistoryCounts {
             ("sends acknowledged", acked, 20 * seconds), ("commits", commits, 5 * seconds),
             ("commits refused", refused, max(1, seconds / 10)),
             ("acks", settled, 20 * seconds), ("assignments", grants, seconds),
-            ("accounts", looks, seconds),
+            ("accounts", looks, seconds), ("dead letters", deaths, seconds),
             ("kills of the broker", deeds["kill-broker", default: 0], max(1, seconds / 10)),
+            ("kills of producers", deeds["kill-producer", default: 0], max(1, seconds / 20)),
             ("kills of members", deeds["kill", default: 0], max(1, seconds / 10)),
             ("members that stood still", deeds["stop", default: 0], max(1, seconds / 15)),
             ("members that left", deeds["leave", default: 0], max(1, seconds / 15)),

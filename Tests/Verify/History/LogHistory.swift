@@ -7,7 +7,7 @@ struct LogHistory {
 
     private var sent: Set<Payload.Name> = []
     private var refused: Set<Payload.Name> = []
-    private var content: [Place: Payload.Name] = [:]
+    private(set) var content: [Place: Payload.Name] = [:]
     private(set) var acked: [Payload.Name: Place] = [:]
     /// The complete read at the end.
     private var drained: [Place: Payload.Name] = [:]

@@ -45,7 +45,7 @@ struct QueueHistory {
         case (.deliver, _): deliver(event)
         case (.settle, .invoke?): say(event)
         case (.settle, .ok?): hear(event)
-        case (.settle, .fail?) where event.word == "done":
+        case (.settle, .fail?) where Self.ends(event):
             change(event) { hold, _ in hold.saidAck = .max }
         case (.done, _) where kinds[event.process] == "queue":
             handled.insert(Record(partition: event.partition, offset: event.offset))
@@ -55,6 +55,11 @@ struct QueueHistory {
                 "partition \(event.partition): \(event.sum) of \(event.end - event.offset)")
         default: break
         }
+    }
+
+    /// Handled or dead: nobody gets it again.
+    private static func ends(_ event: HistoryEvent) -> Bool {
+        event.word == "done" || event.word == "failed"
     }
 
     private mutating func deliver(_ event: HistoryEvent) {
@@ -83,7 +88,7 @@ struct QueueHistory {
     private mutating func say(_ event: HistoryEvent) {
         switch event.word {
         case "extend": extending[event.process, default: [:]][event.number] = event.time
-        case "done":
+        case "done", "failed":
             change(event) { hold, _ in
                 hold.ended = min(hold.ended, event.time)
                 hold.saidAck = min(hold.saidAck, event.time)
@@ -100,7 +105,7 @@ struct QueueHistory {
             change(event) { hold, mayBeAcked in
                 if !mayBeAcked { hold.until = max(hold.until, said + Self.lease) }
             }
-        case "done":
+        case "done", "failed":
             change(event) { hold, mayBeAcked in
                 if !mayBeAcked { hold.acked = hold.acked ?? event.time }
             }
@@ -112,7 +117,10 @@ struct QueueHistory {
         }
     }
 
-    func close(_ acked: [Payload.Name: LogHistory.Place], _ findings: inout Findings) {
+    func close(
+        _ acked: [Payload.Name: LogHistory.Place], dead: [LogHistory.Place: Int],
+        _ findings: inout Findings
+    ) {
         for (record, unsorted) in holds {
             let holds = unsorted.sorted { ($0.known, $0.delivery) < ($1.known, $1.delivery) }
             for (hold, next) in pairs(holds) {
@@ -122,7 +130,8 @@ struct QueueHistory {
         }
         for (payload, place) in acked {
             let record = Record(partition: place.partition, offset: place.offset)
-            findings.check(.unhandled, handled.contains(record), "by the queue: \(payload)")
+            let isDone = handled.contains(record) || dead[place] != nil
+            findings.check(.unhandled, isDone, "by the queue: \(payload)")
         }
     }
 
