@@ -124,6 +124,7 @@ final class RequestRouter: Sendable {
         case .resolveDeadLetters: letters.resolve(try request(ResolveDeadLettersRequest.self))
         case .editDeadLetter: letters.edit(try request(EditDeadLetterRequest.self))
         case .failRecord: letters.fail(try request(FailRecordRequest.self))
+        case .setBreaker: groups.setBreaker(try request(SetBreakerRequest.self))
         }
         return .taken
     }

@@ -12,7 +12,9 @@ extension Coordinator {
             groups[name]?.activity.target = target
             groups[name]?.activity.isTargetStale = false
         }
-        guard let group = groups[name] else { return [] }
+        let broken = breakerRecords(name, at: now)
+        timeBreaker(name, at: now)
+        guard broken.isEmpty, let group = groups[name] else { return broken }
         var records: [GroupRecord] = []
         for (key, id) in group.activity.target {
             let partition = group.state.partitions[key] ?? PartitionState()
@@ -45,8 +47,9 @@ extension Coordinator {
             let former = group.activity.target[key].flatMap { state.members[$0] == nil ? nil : $0 }
             return former ?? state.partitions[key]?.owner
         }
-        let grantsAll = state.paused.isEmpty || limits.plantedBug == .grantWhilePaused
-        return grantsAll ? target : target.filter { !state.isPaused($0.key) }
+        let standsStill = state.breakerNow.isOpen || !state.paused.isEmpty
+        guard standsStill, limits.plantedBug != .grantWhilePaused else { return target }
+        return target.filter { !state.standsStill($0.key) }
     }
 
     /// Makes what members are told agree with who owns and should own what. Returns those whose
@@ -166,7 +169,7 @@ extension Coordinator {
         guard group.state.members[id] != nil else { throw .fencedMember(reason: Self.gone) }
         guard let partition = group.state.partitions[key], partition.owner == id,
             partition.epoch == epoch
-        else { throw group.state.isPaused(key) ? .paused : .staleEpoch }
+        else { throw group.state.standsStill(key) ? .paused : .staleEpoch }
     }
 }
 

@@ -155,6 +155,7 @@ extension Coordinator {
             grantTime(at: now)
         }
         nextDeadline = nil
+        expiry.records += expireBreakers(at: now)
         for (name, group) in groups where !group.state.members.isEmpty {
             expireQueues(name, at: now)
             for (id, member) in group.state.members {

@@ -15,6 +15,8 @@ package struct Coordinator: Sendable {
     /// Who joined with the last join; views take note of it. One is enough: what is refused or cut
     /// short only leaves somebody of whom nobody knows.
     var fresh: MemberKey?
+    /// Groups whose breakers are open.
+    var openBreakers: Set<String> = []
     /// Queue groups in which records became ready.
     var readyQueues: Set<String> = []
     /// The number of the last delivery of any queue. As those of views, none of an earlier start
@@ -43,6 +45,12 @@ package struct Coordinator: Sendable {
 
     /// Makes what a record says so.
     package mutating func replay(_ record: GroupRecord) {
+        let before = handledBefore(record)
+        apply(record)
+        count(record, before: before)
+    }
+
+    private mutating func apply(_ record: GroupRecord) {
         let name = record.group
         switch record {
         case .created(_, let at, let kind):
@@ -52,6 +60,7 @@ package struct Coordinator: Sendable {
         case .deleted:
             groups[name] = nil
             unsettled.remove(name)
+            openBreakers.remove(name)
         case .joined, .left, .paused, .resumed:
             makeIfLost(record)
             groups[name]?.state.apply(record)
@@ -77,11 +86,17 @@ package struct Coordinator: Sendable {
         case .policy:
             makeIfLost(record)
             groups[name]?.state.apply(record)
+            // How long a breaker stays open may be another time now.
+            groups[name]?.activity.breaker.deadline = nil
+            unsettled.insert(name)
         case .letter(_, let change):
             makeIfLost(record)
             let place = groups[name]?.state.lanePlace(of: change)
             groups[name]?.state.apply(record)
             follow(name, change, leaving: place)
+        case .breaker(_, let breaker):
+            groups[name]?.state.apply(record)
+            follow(name, breaker)
         }
     }
 
@@ -97,7 +112,7 @@ package struct Coordinator: Sendable {
                 let kind = GroupKind.queue(from: .earliest)
                 groups[record.group] = Group(state: GroupState(createdAt: 0, kind: kind))
             }
-        case .created, .deleted, .left, .freed, .forgotten, .resumed: break
+        case .created, .deleted, .left, .freed, .forgotten, .resumed, .breaker: break
         }
     }
 
@@ -199,6 +214,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case loseDeadLetters
     /// What nobody can handle is passed over.
     case dropDead
+    /// A breaker never opens.
+    case deafBreaker
 }
 
 /// What a broker allows its groups.
@@ -277,6 +294,7 @@ extension GroupState {
             records += queue.changes.map { .queue(group: name, lane, $0) }
         }
         if policy != FailurePolicy() { records.append(.policy(group: name, policy)) }
+        if breaker != .closed { records.append(.breaker(group: name, breaker)) }
         return records
     }
 }

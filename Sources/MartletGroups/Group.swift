@@ -19,6 +19,7 @@ struct GroupState: Equatable, Sendable {
     /// group's flow only what failed is known.
     var queues: [QueueID: QueueProgress] = [:]
     private(set) var policy = FailurePolicy()
+    private(set) var breaker = BreakerState.closed
     var letters = DeadLetters()
 
     init(createdAt: Int64, kind: GroupKind) {
@@ -79,6 +80,7 @@ struct GroupState: Equatable, Sendable {
             queues[key, default: .unknown(key.lane)].apply(change)
         case .policy(_, let policy): self.policy = policy
         case .letter(_, let change): apply(change)
+        case .breaker(_, let breaker): self.breaker = breaker
         }
     }
 
@@ -129,6 +131,7 @@ struct GroupActivity {
     /// What members may have heard is theirs: the rest they need not give up. Of members that are not
     /// here nobody knows: those of an earlier start of the broker, and who said that they know nothing.
     var told: [MemberID: [TopicPartition: Int32]] = [:]
+    var breaker = BreakerActivity()
     /// Which partition of a queue comes first next time.
     var turn: UInt = 0
     /// Members or topics have changed since `target` was made.

@@ -38,6 +38,7 @@ package struct GroupDescription: Equatable, Sendable {
     package let queues: [QueueCounts]
     package let policy: FailurePolicy
     package let letters: LetterCounts
+    package let breaker: BreakerLine
 }
 
 extension Coordinator {
@@ -81,7 +82,8 @@ extension Coordinator {
             partitions: partitions
                 + progresses.map { line($0.partition, $1, group.state) },
             pauses: pauses, kind: group.state.kind, queues: queues,
-            policy: group.state.policy, letters: LetterCounts(group.state.letters))
+            policy: group.state.policy, letters: LetterCounts(group.state.letters),
+            breaker: BreakerLine(group))
     }
 
     /// A queue's partition as if it were a stream's: its floor, and what is settled above.

@@ -27,6 +27,8 @@ package enum GroupRecord: Equatable, Sendable {
     case policy(group: String, FailurePolicy)
     /// Something happened to its dead letters.
     case letter(group: String, LetterChange)
+    /// Its breaker opened, or lets something through again.
+    case breaker(group: String, BreakerState)
 
     /// Whether something is to be written to a dead letter topic by it.
     package var isLetterEntry: Bool {
@@ -40,7 +42,7 @@ package enum GroupRecord: Equatable, Sendable {
         case .letter(_, .entry(let entry)), .letter(_, .waiting(let entry)):
             1 + entry.bytes / 1_024
         case .created, .deleted, .joined, .left, .granted, .freed, .committed, .forgotten,
-            .paused, .resumed, .reset, .queue, .policy, .letter:
+            .paused, .resumed, .reset, .queue, .policy, .letter, .breaker:
             1
         }
     }
@@ -51,7 +53,7 @@ package enum GroupRecord: Equatable, Sendable {
             .left(let group, _), .granted(let group, _, _, _), .freed(let group, _),
             .committed(let group, _, _), .forgotten(let group, _), .paused(let group, _, _),
             .resumed(let group, _), .reset(let group, _, _, _), .queue(let group, _, _),
-            .policy(let group, _), .letter(let group, _):
+            .policy(let group, _), .letter(let group, _), .breaker(let group, _):
             group
         }
     }

@@ -114,6 +114,20 @@ package final class MetricsRegistry: Sendable {
         }
     }
 
+    /// The same of counters.
+    package func counters(
+        _ name: String,
+        _ help: String,
+        collect: @escaping @Sendable () -> Samples
+    ) {
+        precondition(name.hasSuffix("_total"), "a counter's name ends in _total: \(name)")
+        families.withLock { families in
+            var family = Self.family(name, help, .counter, in: families)
+            family.collect = collect
+            families[name] = family
+        }
+    }
+
     /// Forgets every row that has all of these labels, such as those of a deleted topic. Handles
     /// that are still held go on working and are seen no more.
     package func remove(matching labels: MetricLabels) {

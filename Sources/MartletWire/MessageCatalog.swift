@@ -47,6 +47,7 @@ package enum MessageCatalog {
         case .editDeadLetter:
             (EditDeadLetterRequest.self, EditDeadLetterReply.self)
         case .failRecord: (FailRecordRequest.self, FailRecordReply.self)
+        case .setBreaker: (SetBreakerRequest.self, SetBreakerReply.self)
         }
     }
 

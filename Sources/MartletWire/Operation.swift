@@ -39,6 +39,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     case resolveDeadLetters = 45
     case editDeadLetter = 46
     case failRecord = 47
+    case setBreaker = 52
 
     /// Name in Protocol.md, in logs and in metrics.
     package var name: String {
@@ -78,6 +79,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .resolveDeadLetters: "resolve-dead-letters"
         case .editDeadLetter: "edit-dead-letter"
         case .failRecord: "fail-record"
+        case .setBreaker: "set-breaker"
         }
     }
 
@@ -89,7 +91,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
             .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
             .pauseGroup, .resetGroup, .receive, .settle, .setFailurePolicy, .listDeadLetters,
-            .replayDeadLetters, .resolveDeadLetters, .editDeadLetter, .failRecord:
+            .replayDeadLetters, .resolveDeadLetters, .editDeadLetter, .failRecord,
+            .setBreaker:
             1...1
         }
     }
@@ -144,6 +147,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .resolveDeadLetters: OperationAccess(.alter, .group)
         case .editDeadLetter: OperationAccess(.alter, .group)
         case .failRecord: OperationAccess(.read, .group)
+        case .setBreaker: OperationAccess(.alter, .group)
         }
     }
 }

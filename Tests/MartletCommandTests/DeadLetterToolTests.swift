@@ -229,6 +229,39 @@ import Testing
         }
     }
 
+    @Test func `a breaker is set, shown, opened and closed`() async throws {
+        try await MartletTestBroker.run(topics: ["t": 1]) { broker in
+            try await Martlet.withClient(broker.configuration) { client in
+                let bench = Bench(client: client)
+                try await client.admin.createGroup("g", .queue(.earliest))
+                try bench.run("group", "breaker", "nobody", expect: 3)
+                try bench.run("group", "breaker", "g", "--open", "--close", expect: 2)
+                for wrong in ["0%", "101%", "half"] {
+                    try bench.run("group", "policy", "g", "--breaker", wrong, expect: 2)
+                }
+                try bench.run(
+                    "group", "policy", "g", "--breaker", "25%", "--breaker-window", "20",
+                    "--breaker-open", "1m", "--breaker-probes", "3")
+                #expect(
+                    try bench.run("group", "breaker", "g").output
+                        == "closed; opens for 1m when 25% of 20 fail, then tries 3\n")
+                let open = try bench.run("group", "breaker", "g", "--open").output
+                #expect(open.hasPrefix("open since ") && open.contains(", tried again in "))
+                let shown = try bench.json("group describe g")["breaker"]
+                #expect(shown?["state"]?.stringValue == "open")
+                #expect(shown?["openings"]?.integerValue == 1)
+                #expect(shown?["policy"]?["openMilliseconds"]?.integerValue == 60_000)
+                #expect(
+                    try bench.run("group", "describe", "g").output.contains("breaker:"))
+                try bench.run("group", "breaker", "g", "--close")
+                #expect(
+                    try bench.json("group breaker g")["state"]?.stringValue == "closed")
+                try bench.run("group", "policy", "g", "--breaker", "off")
+                #expect(try bench.run("group", "breaker", "g").output == "off\n")
+            }
+        }
+    }
+
     @Test func `what is not there has its exit code, and what is wrong with flags another`()
         async throws
     {
@@ -253,7 +286,8 @@ import Testing
                     "group", "policy", "g", "--attempts", "5", "--jitter", "10%", "--then", "pause")
                 #expect(
                     shown.output == "5 tries, pauses of 2s x 2 up to 5m (shortened by up to 10%), "
-                        + "then the group stands still there\n")
+                        + "then the group stands still there; opens for 30s when 50% of 100 fail, "
+                        + "then tries 10\n")
                 let policy = try bench.json("group policy g")
                 #expect(policy["then"]?.stringValue == "pause")
                 #expect(policy["backoffMaxMilliseconds"]?.integerValue == 300_000)

@@ -63,6 +63,7 @@ struct GroupHarness {
         incarnation += 1
         var fresh = Coordinator(limits: coordinator.limits, incarnation: incarnation)
         for record in log { fresh.replay(record) }
+        fresh.forgetOutcomes()
         coordinator = fresh
         topics(shapes)
     }

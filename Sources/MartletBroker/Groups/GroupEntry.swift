@@ -36,6 +36,7 @@ struct GroupEntry: WireItem {
         case lettersReplayed = 43
         case letterRestored = 44
         case letterWaiting = 45
+        case breaker = 50
         // Of `$group-snapshots` alone.
         case snapshotBegins = 20
         case snapshotEnds = 21
@@ -52,6 +53,7 @@ struct GroupEntry: WireItem {
     var covers: Int64 = 0
     var queue = QueueEntry()
     var letters = LetterFields()
+    var breaker = BreakerFields()
 
     init() {}
 
@@ -75,6 +77,7 @@ struct GroupEntry: WireItem {
         case .queueBegan, .acked, .delayed, .attempted, .expired, .restored, .failed:
             try queue.fields(kind, &c)
         case .policy: try letters.policyFields(&c)
+        case .breaker: try breaker.fields(&c)
         case .letterEntry, .letterWaiting: try letters.entryFields(&c)
         case .letterStored: try letters.storedFields(&c)
         case .lettersReplayed: try letters.replayedFields(&c)
@@ -144,6 +147,9 @@ extension GroupEntry {
         case .letter(_, let change):
             letters = LetterFields(change)
             kind = LetterFields.kind(of: change).rawValue
+        case .breaker(_, let state):
+            kind = Kind.breaker.rawValue
+            breaker = BreakerFields(state)
         case .deleted: kind = Kind.deleted.rawValue
         case .joined(_, let id, let joined, let former):
             kind = Kind.joined.rawValue
@@ -217,6 +223,7 @@ extension GroupEntry {
             return queue.offset.isOffset
                 ? queue.record(group, .failed(queue.offset, queue.trail)) : nil
         case .policy: return letters.policy.policy.map { .policy(group: group, $0) }
+        case .breaker: return breaker.state.map { .breaker(group: group, $0) }
         case .letterEntry, .letterStored, .lettersReplayed, .letterRestored, .letterWaiting:
             return kind.flatMap { letters.change($0) }.map { .letter(group: group, $0) }
         case .expired: return queue.record(group, .expired(below: queue.offset))

@@ -19,6 +19,7 @@ final class GroupMetrics: Sendable {
         let group: String
         let members: Int
         let letters: LetterCounts
+        let breaker: BreakerLine
         /// Of a queue; nil: of a stream.
         let queue: [QueueCounts]?
     }
@@ -46,6 +47,7 @@ final class GroupMetrics: Sendable {
             metrics.groupSamples { Double($0.members) }
         }
         metrics.registerRecords(registry)
+        metrics.registerBreakers(registry)
         registry.gauges(
             "martlet_group_lag_records",
             "Visible records that a group has not handled, by topic; never below 0."
@@ -96,6 +98,17 @@ final class GroupMetrics: Sendable {
         ) { self.queueSamples(\.expired) }
     }
 
+    private func registerBreakers(_ registry: MetricsRegistry) {
+        registry.gauges(
+            "martlet_group_breaker_state",
+            "What a group's breaker does: 0 closed, 1 half-open, 2 open and nothing is handed out."
+        ) { self.groupSamples { Double($0.breaker.state.number) } }
+        registry.counters(
+            "martlet_group_breaker_opened_total",
+            "How often a group's breaker opened because too much failed."
+        ) { self.groupSamples { Double($0.breaker.openings) } }
+    }
+
     /// A sample for each group and topic, where there is a value.
     private func samples(
         _ value: (GroupLagTotal) -> Double?
@@ -136,6 +149,7 @@ final class GroupMetrics: Sendable {
             }
         return GroupRow(
             group: group.name, members: group.members.count, letters: group.letters,
+            breaker: group.breaker,
             queue: isQueue ? group.queues : nil)
     }
 

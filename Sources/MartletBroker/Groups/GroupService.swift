@@ -168,6 +168,7 @@ extension GroupService {
             loaded.coordinator.replay(record)
             replayed += record.weight
         }
+        loaded.coordinator.forgetOutcomes()
         let saved = GroupSnapshots(
             groups: groups, log: snapshots, newest: loaded.covered, clock: setup.clock,
             disk: setup.disk, logger: setup.logger)

@@ -2,6 +2,7 @@ import MartletFormat
 import MartletGroups
 import MartletStorage
 import MartletSystem
+import MartletTelemetry
 import MartletWire
 
 // What is recorded, under the lock.
@@ -76,12 +77,28 @@ extension GroupShard {
             state.coordinator.replay(record)
             dismiss(record, &state, &effects)
             if record.isLetterEntry { effects.unfilled.insert(record.group) }
+            if case .breaker(let group, let breaker) = record { tell(group, breaker) }
         }
         state.replayed += records.reduce(0) { $0 + $1.weight }
         guard state.replayed > state.snapshotAfter else { return }
         state.replayed = 0
         state.snapshotAfter = state.coordinator.recordsBeforeSnapshot
         effects.snapshot = (state.coordinator, state.end)
+    }
+
+    /// What a breaker does is told at once.
+    private func tell(_ group: String, _ breaker: BreakerState) {
+        let facts: [(String, LogValue)] = [("group", LogValue(group))]
+        switch breaker {
+        case .open(let since, let until):
+            logger.warning(
+                "BREAKER_OPENED", "too much of a group fails: nothing is handed out for a while",
+                facts + [("milliseconds", LogValue(until.subtractingReportingOverflow(since).0))])
+        case .halfOpen:
+            logger.notice("BREAKER_HALF_OPEN", "a few records of a group are tried", facts)
+        case .closed:
+            logger.notice("BREAKER_CLOSED", "a group goes on", facts)
+        }
     }
 
     /// Who is no member any more need not wait to hear it.
@@ -92,7 +109,7 @@ extension GroupShard {
         case .joined(let group, _, _, .some(let former)):
             gone = MemberKey(group: group, member: former)
         case .joined(_, _, _, nil), .created, .deleted, .granted, .freed, .committed,
-            .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter:
+            .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker:
             return
         }
         // It asks again, and hears it.

@@ -40,7 +40,7 @@ final class GroupShard: AppendRetry, Sendable {
     private let clerk: DeadLetterClerk
     let clock: any Clock
     private let executor: any Executor
-    private let logger: Logger
+    let logger: Logger
     let state: Mutex<State>
 
     init(

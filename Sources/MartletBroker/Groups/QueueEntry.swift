@@ -82,7 +82,7 @@ struct QueueEntry: Equatable {
             try c.item("last", &last)
         case .created, .createdQueue, .deleted, .joined, .left, .granted, .freed, .committed,
             .forgotten, .paused, .resumed, .reset, .snapshotBegins, .snapshotEnds,
-            .policy, .letterEntry, .letterStored, .lettersReplayed, .letterRestored,
+            .policy, .breaker, .letterEntry, .letterStored, .lettersReplayed, .letterRestored,
             .letterWaiting:
             break
         }

@@ -183,6 +183,16 @@ struct GroupHandler: Sendable {
         }
     }
 
+    func setBreaker(_ request: Request<SetBreakerRequest>) {
+        let message = request.message
+        guard let shard = shard(of: message.group) else { return request.reply(.unknownGroup) }
+        shard.run(request) { coordinator, now throws(GroupRefusal) in
+            try coordinator.setBreaker(message.group, message.isOpen ? .open : .close, at: now)
+        } _: { _, _ in
+            SetBreakerReply()
+        }
+    }
+
     func describe(_ request: Request<DescribeGroupRequest>) {
         request.answer(on: services.readers.next()) { request in
             let name = request.message.group
@@ -216,6 +226,7 @@ struct GroupHandler: Sendable {
         reply.queues = group.queues.map { QueuePartitionLine($0, services.engine) }
         reply.policy = FailurePolicyItem(group.policy)
         reply.letters = DeadLetterCounts(group.letters)
+        reply.breaker = BreakerItem(group.breaker)
         let total = GroupLag.total(reply.partitions)
         reply.lag = total.records
         reply.lagMilliseconds = total.milliseconds

@@ -16,6 +16,25 @@ extension AdminClient {
         _ = try await port.call(request, isRepeatable: true, facts: ["group": group])
     }
 
+    /// Lets a group go on whose breaker is open or half-open: what failed before counts no more.
+    ///
+    /// - Parameter group: its name.
+    /// - Throws: `UNKNOWN_GROUP`; `INVALID_REQUEST` when its policy has no breaker.
+    public func closeBreaker(of group: String) async throws { try await setBreaker(group, false) }
+
+    /// Hands out nothing for as long as the policy of the group says, as if too much had failed.
+    ///
+    /// - Parameter group: its name.
+    /// - Throws: `UNKNOWN_GROUP`; `INVALID_REQUEST` when its policy has no breaker.
+    public func openBreaker(of group: String) async throws { try await setBreaker(group, true) }
+
+    private func setBreaker(_ group: String, _ isOpen: Bool) async throws {
+        var request = SetBreakerRequest()
+        request.group = group
+        request.isOpen = isOpen
+        _ = try await port.call(request, isRepeatable: true, facts: ["group": group])
+    }
+
     /// The dead letters of a group that are neither handled nor resolved, in order of their numbers.
     ///
     /// - Parameters:

@@ -72,7 +72,8 @@ extension AdminClient {
                 let part = GroupPart(names[topic] ?? "", number < 0 ? nil : number)
                 return GroupPause(part: topic == .zero ? nil : part, since: $0.since)
             }, policy: try FailurePolicy(reply.policy),
-            deadLetters: DeadLetterCounts(reply.letters))
+            deadLetters: DeadLetterCounts(reply.letters),
+            breaker: try GroupBreaker(reply.breaker))
     }
 
     /// Sets how far a group without members is: members that join later begin there.

@@ -77,6 +77,8 @@ public struct GroupDescription: Sendable, Equatable {
     public let policy: FailurePolicy
     /// How many dead letters it has.
     public let deadLetters: DeadLetterCounts
+    /// Whether failures have stopped it.
+    public let breaker: GroupBreaker
 }
 
 /// A member of a group.

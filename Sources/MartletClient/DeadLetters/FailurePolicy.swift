@@ -25,6 +25,8 @@ public struct FailurePolicy: Sendable, Equatable {
     public var jitter: Double
     /// What comes then.
     public var last: Last
+    /// Stops the group for a while when nearly everything fails.
+    public var breaker: BreakerPolicy
 
     /// - Parameters:
     ///   - attempts: handlers that begin with a record, in all; 0: as many as it takes.
@@ -33,9 +35,11 @@ public struct FailurePolicy: Sendable, Equatable {
     ///   - backoffMax: no pause is longer.
     ///   - jitter: the share of a pause by which chance may shorten it.
     ///   - last: what comes then.
+    ///   - breaker: stops the group for a while when nearly everything fails.
     public init(
         attempts: Int = 3, backoff: Duration = .seconds(2), factor: Double = 2,
-        backoffMax: Duration = .seconds(300), jitter: Double = 0.2, last: Last = .deadLetter
+        backoffMax: Duration = .seconds(300), jitter: Double = 0.2, last: Last = .deadLetter,
+        breaker: BreakerPolicy = BreakerPolicy()
     ) {
         self.attempts = attempts
         self.backoff = backoff
@@ -43,6 +47,7 @@ public struct FailurePolicy: Sendable, Equatable {
         self.backoffMax = backoffMax
         self.jitter = jitter
         self.last = last
+        self.breaker = breaker
     }
 
     init(_ item: FailurePolicyItem) throws(MartletError) {
@@ -57,6 +62,7 @@ public struct FailurePolicy: Sendable, Equatable {
         factor = Double(item.backoffFactorPercent) / 100
         backoffMax = .milliseconds(item.backoffMaxMilliseconds)
         jitter = Double(item.jitterPercent) / 100
+        breaker = BreakerPolicy(item)
     }
 
     func item() throws(MartletError) -> FailurePolicyItem {
@@ -79,6 +85,7 @@ public struct FailurePolicy: Sendable, Equatable {
         case .deadLetter: item.last = 0
         case .pause: item.last = 1
         }
+        try breaker.write(&item)
         return item
     }
 }

@@ -5,7 +5,12 @@ extension Coordinator {
     ) throws(GroupRefusal) -> [GroupRecord] {
         let state = try group(name).state
         try policy.check(limits)
-        return state.policy == policy ? [] : [.policy(group: name, policy)]
+        var records: [GroupRecord] = []
+        if state.policy != policy { records.append(.policy(group: name, policy)) }
+        if policy.breaker.isOff, state.breaker != .closed {
+            records.append(.breaker(group: name, .closed))
+        }
+        return records
     }
 
     package func policy(of name: String) throws(GroupRefusal) -> FailurePolicy {

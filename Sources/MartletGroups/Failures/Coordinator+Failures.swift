@@ -63,7 +63,7 @@ extension Coordinator {
         case .permanent: reason = .permanent
         case .rejected: reason = .rejected
         case .transient:
-            guard policy.attemptsMax > 0, attempts >= policy.attemptsMax else {
+            guard takesAttempts(name), policy.attemptsMax > 0, attempts >= policy.attemptsMax else {
                 let noise =
                     UInt64(bitPattern: place.offset) &* 0x9E37_79B9_7F4A_7C15
                     ^ UInt64(bitPattern: now.monotonic) &* 0xBF58_476D_1CE4_E5B9

@@ -65,10 +65,11 @@ extension Coordinator {
         let count = attempts(progress, offset)
         let trail = FailureTrail(
             first: progress?.failures[offset]?.first ?? failed.failure, last: failed.failure)
-        let counted: [GroupRecord] = [
-            .queue(group: name, .flow(key), .attempted([offset..<(offset + 1)], times: 1)),
-            .queue(group: name, .flow(key), .failed(offset, trail)),
-        ]
+        var counted: [GroupRecord] = [.queue(group: name, .flow(key), .failed(offset, trail))]
+        if takesAttempts(name) {
+            let attempted = QueueChange.attempted([offset..<(offset + 1)], times: 1)
+            counted.insert(.queue(group: name, .flow(key), attempted), at: 0)
+        }
         switch decide(name, failed.place, failed.failure, count, at: now) {
         case .again(let milliseconds): return (counted, .again(milliseconds: milliseconds))
         case .pause:

@@ -21,6 +21,8 @@ package struct FailurePolicy: Hashable, Sendable {
     /// again together.
     package var jitterPercent: Int32 = 20
     package var last = Last.deadLetter
+    /// Stops the group before any of it, when nearly everything fails.
+    package var breaker = BreakerPolicy()
 
     package init() {}
 
@@ -47,6 +49,7 @@ package struct FailurePolicy: Hashable, Sendable {
         try Self.check("backoffMaxMilliseconds", backoffMaxMilliseconds, 1...longest)
         try Self.check("backoffFactorPercent", Int64(backoffFactorPercent), 100...10_000)
         try Self.check("jitterPercent", Int64(jitterPercent), 0...100)
+        try breaker.check()
     }
 
     private static func check(

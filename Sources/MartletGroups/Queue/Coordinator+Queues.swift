@@ -50,6 +50,7 @@ extension Coordinator {
         guard !keys.isEmpty else { return [] }
         let held = groups[name]?.activity.queues.values.reduce(0) { $0 + $1.held(by: id) } ?? 0
         var left = min(wanted.records, limits.heldRecordsMax - Int(clamping: held))
+        if let probes = probesLeft(name) { left = min(left, probes) }
         var isFull = left <= 0
         var grants: [QueueGrant] = []
         // Each receive begins at another partition, so that none starves the others.
@@ -163,7 +164,7 @@ extension Coordinator {
                         new.remove(contentsOf: range)
                     }
                     counted[key, default: RangeSet()].insert(contentsOf: settlement.range)
-                    if !new.isEmpty {
+                    if !new.isEmpty, takesAttempts(name) {
                         let ranges = Array(new.ranges)
                         records.append(.queue(group: name, key, .attempted(ranges, times: 1)))
                     }
@@ -266,6 +267,7 @@ extension Coordinator {
                 let until = now.monotonic.adding(delay * 1_000_000)
                 let open = groups[name]?.state.queues[key]?.open(in: range) ?? [range]
                 for range in open { leases.delay(range, until: until) }
+                wakeIfFull(name)
             case .nack:
                 leases.giveBack(range)
                 readyQueues.insert(name)
@@ -349,11 +351,11 @@ extension Coordinator {
             throw .fencedMember(reason: Self.gone)
         }
         let isDeaf = limits.plantedBug == .grantWhilePaused
-        var keys = session.view.keys.filter { isDeaf || !group.state.isPaused($0) }.sorted()
+        var keys = session.view.keys.filter { isDeaf || !group.state.standsStill($0) }.sorted()
             .map { QueueID.flow($0) }
         // Dead letters that were sent again are anybody's.
         if let lane = group.state.letters.lane, !group.state.letters.onLane.isEmpty,
-            !group.state.isPaused(lane.partition)
+            !group.state.standsStill(lane.partition)
         {
             keys.append(lane)
         }

@@ -2,13 +2,17 @@ package import MartletFormat
 
 /// What becomes of records whose handlers fail.
 package struct FailurePolicyItem: WireItem {
-    package static let bytesMin = 27
+    package static let bytesMin = 47
     package var attemptsMax: UInt16 = 0
     package var backoffMilliseconds: Int64 = 0
     package var backoffFactorPercent: Int32 = 0
     package var backoffMaxMilliseconds: Int64 = 0
     package var jitterPercent: Int32 = 0
     package var last: UInt8 = 0
+    package var breakerPercent: Int32 = 0
+    package var breakerWindow: Int32 = 100
+    package var breakerOpenMilliseconds: Int64 = 30_000
+    package var breakerProbes: Int32 = 10
 
     package init() {}
 
@@ -20,6 +24,12 @@ package struct FailurePolicyItem: WireItem {
         try c.int32("jitterPercent", &jitterPercent, "a pause is shortened by up to so much")
         try c.uint8(
             "last", &last, "0: it becomes a dead letter; 1: the group stands still there")
+        try c.int32(
+            "breakerPercent", &breakerPercent,
+            "so many of a hundred outcomes failed: the breaker opens; 0: there is none")
+        try c.int32("breakerWindow", &breakerWindow, "of so many outcomes, at least")
+        try c.int64("breakerOpenMilliseconds", &breakerOpenMilliseconds, "how long it stays open")
+        try c.int32("breakerProbes", &breakerProbes, "so many records are tried then")
     }
 }
 

@@ -213,6 +213,7 @@ package struct DescribeGroupReply: WireReply {
     package var queues: [QueuePartitionLine] = []
     package var policy = FailurePolicyItem()
     package var letters = DeadLetterCounts()
+    package var breaker = BreakerItem()
 
     package init() {}
 
@@ -232,5 +233,6 @@ package struct DescribeGroupReply: WireReply {
             "queues", &queues, max: WireLimits.assignmentMax, "of a queue: its accounts")
         try c.item("policy", &policy)
         try c.item("letters", &letters)
+        try c.item("breaker", &breaker)
     }
 }

@@ -25,6 +25,14 @@ extension AlertRules {
                 "{{ $value | humanize }} entries wait in $groups, where they are safe.",
                 type: "`martlet doctor` says what is wrong with the topic or its disk."),
             AlertRule(
+                "MartletBreakerOpen", .critical, for: "5m",
+                when: "max_over_time(martlet_group_breaker_state[2m]) == 2",
+                "The breaker of group {{ $labels.group }} is open.",
+                "Too much of what its handlers do fails: nothing is handed out, but for a few "
+                    + "records that are tried from time to time.",
+                type: "`martlet group breaker {{ $labels.group }}` shows it; `--close` lets the "
+                    + "group go on at once."),
+            AlertRule(
                 "MartletRecordsExpired", .critical, for: "0s",
                 when: "delta(martlet_group_expired_records[15m]) > 0",
                 "Retention took records that group {{ $labels.group }} had not handled.",

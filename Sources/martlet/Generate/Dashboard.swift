@@ -187,6 +187,11 @@ enum Dashboard {
                 ("martlet_group_delayed_records\(chosen)", "delayed {{group}}"),
             ]),
         DashboardPanel(
+            "Breakers",
+            "0: closed. 1: a few records are tried. 2: open, and nothing is handed out, because too "
+                + "much fails.",
+            [("martlet_group_breaker_state\(chosen)", "{{group}}")]),
+        DashboardPanel(
             "Members", "A group without members stands still.",
             [("martlet_group_members\(chosen)", "{{group}}")]),
         DashboardPanel(

@@ -13,7 +13,7 @@ enum GroupCommands {
         commands: [
             create, list, GroupDescribeCommand.command, GroupPauseCommands.pause,
             GroupPauseCommands.resume, GroupResetCommand.command, GroupPolicyCommand.command,
-            delete,
+            GroupBreakerCommand.command, delete,
         ])
 
     static let argument = ArgumentSpec("GROUP", "The group's name.")

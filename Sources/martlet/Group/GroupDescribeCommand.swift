@@ -36,6 +36,7 @@ enum GroupDescribeCommand {
             facts.add("until retention", left)
         }
         facts.add("when handlers fail", GroupPolicyCommand.text(group.policy))
+        facts.add("breaker", GroupBreakerCommand.text(group.breaker, group.policy.breaker))
         if let dead = dead(group.deadLetters) { facts.add("dead letters", dead) }
         for pause in group.pauses {
             facts.add("paused", "\(place(pause)) since \(TimeText.text(pause.since))")
@@ -169,6 +170,7 @@ enum GroupDescribeCommand {
                     ]
                 }),
             "policy": GroupPolicyCommand.json(group.policy),
+            "breaker": GroupBreakerCommand.json(group.breaker, group.policy.breaker),
             "deadLetters": [
                 "dead": .integer(group.deadLetters.dead),
                 "replaying": .integer(group.deadLetters.replaying),

@@ -24,6 +24,12 @@ enum GroupPolicyCommand {
                 FlagSpec(
                     "then", value: "WORD", choices: ["dead-letter", "pause"],
                     "What comes when it is not tried any more."),
+                FlagSpec(
+                    "breaker", value: "N%",
+                    "Opens the breaker when so much fails ('martlet group breaker'); or 'off'."),
+                FlagSpec("breaker-window", value: "N", "Of how many outcomes."),
+                FlagSpec("breaker-open", value: "TIME", "How long nothing is handed out then."),
+                FlagSpec("breaker-probes", value: "N", "How many records are tried after that."),
                 CommonFlags.output([.table, .json, .jsonl], "table (default), json or jsonl."),
             ],
             examples: [
@@ -35,7 +41,10 @@ enum GroupPolicyCommand {
 
     private static func run(_ context: CommandContext) async throws {
         let name = try context.argument(0)
-        let names = ["attempts", "backoff", "factor", "backoff-max", "jitter", "then"]
+        let names = [
+            "attempts", "backoff", "factor", "backoff-max", "jitter", "then", "breaker",
+            "breaker-window", "breaker-open", "breaker-probes",
+        ]
         let isSet = names.contains { context.invocation.has($0) }
         // What is wrong with the flags is told before anybody is asked.
         _ = try changed(FailurePolicy(), context)
@@ -46,7 +55,9 @@ enum GroupPolicyCommand {
             return next
         }
         switch context.format() {
-        case .table, .name, .raw: try context.output.line(text(policy))
+        case .table, .name, .raw:
+            let breaker = GroupBreakerCommand.text(policy.breaker)
+            try context.output.line("\(text(policy)); \(breaker)")
         case .json: try context.output.json(json(policy))
         case .jsonl: try context.output.jsonLine(json(policy))
         }
@@ -86,7 +97,31 @@ enum GroupPolicyCommand {
         case "dead-letter": policy.last = .deadLetter
         case .some, nil: break
         }
+        try change(&policy.breaker, context)
         return policy
+    }
+
+    private static func change(
+        _ breaker: inout BreakerPolicy, _ context: CommandContext
+    ) throws {
+        let invocation = context.invocation
+        if let word = invocation.value("breaker") {
+            let digits = word.hasSuffix("%") ? word.dropLast() : word[...]
+            let percent = Int(digits).flatMap { 1...100 ~= $0 ? $0 : nil }
+            guard word == "off" || percent != nil else {
+                throw context.usage("--breaker: '\(word)' is not a share from 1% to 100%, or off")
+            }
+            breaker.share = percent.map { Double($0) / 100 }
+        }
+        if let window = try invocation.integer("breaker-window", in: 1...10_000) {
+            breaker.window = Int(window)
+        }
+        if let time = try invocation.milliseconds("breaker-open", in: 1...86_400_000) {
+            breaker.openTime = .milliseconds(time)
+        }
+        if let probes = try invocation.integer("breaker-probes", in: 1...1_000) {
+            breaker.probes = Int(probes)
+        }
     }
 
     /// `3 tries, pauses of 2s × 2 up to 5m (shortened by up to 20%), then a dead letter`.
@@ -117,6 +152,7 @@ enum GroupPolicyCommand {
             "factor": .double(policy.factor),
             "backoffMaxMilliseconds": .integer(policy.backoffMax.inMilliseconds),
             "jitter": .double(policy.jitter), "then": .string(last),
+            "breaker": GroupBreakerCommand.json(policy.breaker),
         ]
     }
 }

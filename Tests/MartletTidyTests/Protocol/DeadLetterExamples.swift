@@ -14,6 +14,7 @@ enum DeadLetterExamples {
         case .resolveDeadLetters: (ExampleFrame(resolve), ExampleFrame(resolveReply))
         case .editDeadLetter: (ExampleFrame(edit), ExampleFrame(EditDeadLetterReply()))
         case .failRecord: (ExampleFrame(fail), ExampleFrame(failReply))
+        case .setBreaker: (ExampleFrame(breaker), ExampleFrame(SetBreakerReply()))
         case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
@@ -31,6 +32,13 @@ enum DeadLetterExamples {
         message.policy.backoffFactorPercent = 200
         message.policy.backoffMaxMilliseconds = 300_000
         message.policy.jitterPercent = 20
+        message.policy.breakerPercent = 50
+        return message
+    }
+
+    private static var breaker: SetBreakerRequest {
+        var message = SetBreakerRequest()
+        message.group = group
         return message
     }
 

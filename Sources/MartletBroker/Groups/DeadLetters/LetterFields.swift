@@ -72,7 +72,7 @@ struct LetterFields: Equatable {
         case .lettersReplayed: .replayed(numbers.map(\.number))
         case .created, .deleted, .joined, .left, .granted, .freed, .committed, .forgotten,
             .paused, .resumed, .reset, .createdQueue, .queueBegan, .acked, .delayed, .attempted,
-            .expired, .restored, .failed, .policy, .snapshotBegins, .snapshotEnds:
+            .expired, .restored, .failed, .policy, .breaker, .snapshotBegins, .snapshotEnds:
             nil
         }
     }
@@ -263,6 +263,10 @@ extension FailurePolicyItem {
         backoffMaxMilliseconds = policy.backoffMaxMilliseconds
         jitterPercent = policy.jitterPercent
         last = policy.last.rawValue
+        breakerPercent = policy.breaker.sharePercent
+        breakerWindow = policy.breaker.window
+        breakerOpenMilliseconds = policy.breaker.openMilliseconds
+        breakerProbes = policy.breaker.probes
     }
 
     /// nil: what is to happen last is unknown here.
@@ -275,6 +279,10 @@ extension FailurePolicyItem {
         policy.backoffMaxMilliseconds = backoffMaxMilliseconds
         policy.jitterPercent = jitterPercent
         policy.last = last
+        policy.breaker.sharePercent = breakerPercent
+        policy.breaker.window = breakerWindow
+        policy.breaker.openMilliseconds = breakerOpenMilliseconds
+        policy.breaker.probes = breakerProbes
         return policy
     }
 }
