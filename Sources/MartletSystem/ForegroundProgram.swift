@@ -16,34 +16,10 @@ package enum ForegroundProgram {
             signal(SIGINT, interrupt)
             signal(SIGQUIT, quit)
         }
-        let id = try spawn(shell, [shell, "-c", line, shell] + arguments)
-        var status: CInt = 0
-        try SystemCall.check("waitpid", shell) { unsafe waitpid(id, &status, 0) }
+        let id = try ProgramStart.spawn(shell, [shell, "-c", line, shell] + arguments)
+        let status = try ProgramStart.wait(for: id, shell)
         // The macros of wait.h: the low seven bits are the signal, the next eight the exit status.
         let signalNumber = status & 0x7F
         return signalNumber == 0 ? status >> 8 & 0xFF : 128 + signalNumber
-    }
-
-    private static func spawn(
-        _ path: String, _ arguments: [String]
-    ) throws(SystemError) -> pid_t {
-        var attributes = posix_spawnattr_t()
-        unsafe posix_spawnattr_init(&attributes)
-        defer { unsafe posix_spawnattr_destroy(&attributes) }
-        // What this process ignores or blocks is no business of the program.
-        var signals = sigset_t()
-        unsafe sigemptyset(&signals)
-        unsafe posix_spawnattr_setsigmask(&attributes, &signals)
-        for number in [SIGINT, SIGQUIT, SIGPIPE, SIGXFSZ] { unsafe sigaddset(&signals, number) }
-        unsafe posix_spawnattr_setsigdefault(&attributes, &signals)
-        unsafe posix_spawnattr_setflags(
-            &attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
-        var copies = unsafe arguments.map { unsafe strdup($0) }
-        unsafe copies.append(nil)
-        defer { unsafe copies.forEach { unsafe free($0) } }
-        var id: pid_t = 0
-        let code = unsafe posix_spawn(&id, path, nil, &attributes, &copies, environ)
-        if code != 0 { throw SystemError(call: "posix_spawn", code: code, subject: path) }
-        return id
     }
 }

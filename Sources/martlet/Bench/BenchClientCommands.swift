@@ -50,10 +50,7 @@ enum BenchClientCommands {
                 FlagSpec(
                     "api", value: "WHICH", choices: BenchPlan.Interface.allCases.map(\.rawValue),
                     "batch (default) or record."),
-                FlagSpec("group", value: "NAME", "Read as this group, made for each pass."),
-                FlagSpec("queue", "The group is a queue: each record is acked by itself."),
-                FlagSpec("members", value: "N", "Members of the group; 1."),
-            ],
+            ] + BenchPlan.sharingFlags,
             examples: [
                 ExampleSpec(
                     "martlet bench consume --size 100 --bytes 200MiB --group q --queue --members 8",
@@ -75,8 +72,11 @@ enum BenchClientCommands {
             flags: BenchPlan.commonFlags + [
                 FlagSpec("rate", value: "R", "Records a second; 1000."),
                 FlagSpec("bytes", value: "MIN", "Measure at least so many bytes."),
-            ],
+            ] + BenchPlan.sharingFlags,
             examples: [
+                ExampleSpec(
+                    "martlet bench e2e --size 100 --rate 10000 --group q --queue --members 8",
+                    "Through a queue"),
                 ExampleSpec("martlet bench e2e --size 100 --rate 1000", "Durable"),
                 ExampleSpec(
                     "martlet bench e2e --size 100 --acks written --durability written",

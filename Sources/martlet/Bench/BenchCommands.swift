@@ -14,6 +14,7 @@ enum BenchCommands {
         ],
         commands: [
             BenchClientCommands.produce, BenchClientCommands.consume,
-            BenchClientCommands.endToEnd, BenchDiskCommand.command,
+            BenchClientCommands.endToEnd, BenchHandoverCommand.command,
+            BenchDiskCommand.command,
         ])
 }

@@ -5,7 +5,7 @@ import MartletJSON
 /// What one measurement does.
 struct BenchPlan: Sendable {
     enum Kind: String, Sendable {
-        case produce, consume, e2e
+        case produce, consume, e2e, handover
     }
 
     enum Spread: String, CaseIterable, Sendable {
@@ -92,6 +92,12 @@ extension BenchPlan {
         FlagSpec("batch", value: "BYTES", "The client's batch size; 1MiB."),
         FlagSpec("keep", "Do not delete the topic."),
         CommonFlags.output,
+    ]
+
+    static let sharingFlags = [
+        FlagSpec("group", value: "NAME", "Read as this group, made for each pass."),
+        FlagSpec("queue", "The group is a queue: each record is acked by itself."),
+        FlagSpec("members", value: "N", "Members of the group; 1."),
     ]
 
     /// From the flags of a command, with the command's own defaults.

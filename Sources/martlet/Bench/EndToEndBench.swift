@@ -23,18 +23,27 @@ struct EndToEndBench: Sendable {
             configuration.linger = .zero
             return try await client.withProducer(configuration) { producer in
                 let handle = try await producer.topic(topic)
+                if let sharing = plan.sharing {
+                    let members = EndToEndMembers(plan, client, sharing)
+                    return try await measure(Pacer(plan, producer, handle)) { pacer in
+                        try await members.read(topic, pacer)
+                    }
+                }
                 let reading = ConsumerConfiguration(topic: topic, start: .earliest)
                 return try await client.withConsumer(reading) { consumer in
-                    try await measure(Pacer(plan, producer, handle), consumer)
+                    try await measure(Pacer(plan, producer, handle), on: consumer.executor) {
+                        try await read(consumer, $0)
+                    }
                 }
             }
         }
     }
 
-    private func measure(_ pacer: Pacer, _ consumer: Consumer) async throws -> BenchResult {
-        let consumed = Task(executorPreference: consumer.executor) {
-            try await read(consumer, pacer)
-        }
+    private func measure(
+        _ pacer: Pacer, on executor: (any TaskExecutor)? = nil,
+        _ read: @escaping @Sendable (Pacer) async throws -> BenchResult
+    ) async throws -> BenchResult {
+        let consumed = Task(executorPreference: executor) { try await read(pacer) }
         return try await withTaskCancellationHandler {
             do {
                 try await pacer.run()
@@ -54,27 +63,44 @@ struct EndToEndBench: Sendable {
     }
 
     private func read(_ consumer: Consumer, _ pacer: Pacer) async throws -> BenchResult {
-        var result = BenchResult()
-        var fromSend = LatencyHistogram()
-        var seen: Int64 = 0
+        var arrivals = Arrivals(pacer)
         for try await batch in consumer.batches {
             let now = clock.monotonicNanoseconds()
-            for record in batch {
-                seen += 1
-                guard let times = record.value?.benchTimes, times.intended >= pacer.measured else {
-                    continue
-                }
-                result.latency.record(nanoseconds: now - times.intended)
-                fromSend.record(nanoseconds: now - times.actual)
-                result.records += 1
-            }
-            if seen >= pacer.total { break }
+            for record in batch { arrivals.take(record, at: now) }
+            if arrivals.areAll { break }
         }
-        guard seen >= pacer.total else {
+        return try arrivals.result(plan, at: clock.monotonicNanoseconds())
+    }
+}
+
+/// Records that arrived, and how long they took.
+struct Arrivals: Sendable {
+    private let pacer: Pacer
+    private var seen: Int64 = 0
+    private var measured = BenchResult()
+    private var fromSend = LatencyHistogram()
+
+    init(_ pacer: Pacer) { self.pacer = pacer }
+
+    var areAll: Bool { seen >= pacer.total }
+
+    mutating func take(_ record: borrowing ConsumedRecord, at now: Int64) {
+        seen += 1
+        guard let times = record.value?.benchTimes, times.intended >= pacer.measured else {
+            return
+        }
+        measured.latency.record(nanoseconds: now - times.intended)
+        fromSend.record(nanoseconds: now - times.actual)
+        measured.records += 1
+    }
+
+    func result(_ plan: BenchPlan, at now: Int64) throws -> BenchResult {
+        guard areAll else {
             throw ToolError(
                 .timeout, "only \(seen) of \(pacer.total) records arrived within the time")
         }
-        result.nanoseconds = clock.monotonicNanoseconds() - pacer.measured
+        var result = measured
+        result.nanoseconds = now - pacer.measured
         result.bytes = result.records * Int64(plan.size)
         result.latencyFromSend = fromSend
         return result

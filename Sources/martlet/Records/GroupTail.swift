@@ -24,6 +24,9 @@ struct GroupTail: Sendable {
             }
         }
         configuration.deadline = plan.deadline
+        if let session = try context.invocation.milliseconds("session", in: 1_000...300_000) {
+            configuration.sessionTimeout = .milliseconds(session)
+        }
         self.plan = plan
         self.configuration = configuration
     }

@@ -42,6 +42,7 @@ enum TailCommand {
         FlagSpec("exit", short: "e", "End at the end, whatever else is there."),
         FlagSpec("count", short: "c", value: "N", "End after N records."),
         FlagSpec("group", value: "GROUP", "Read as a member of this group."),
+        FlagSpec("session", value: "TIME", "Not heard of for so long, the member is dead; 10s."),
         CommonFlags.partition,
         FlagSpec("key", short: "k", value: "KEY", "Only records with this key."),
         FlagSpec("grep", short: "g", value: "TEXT", "Only records with this text in the value."),
