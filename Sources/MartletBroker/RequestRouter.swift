@@ -124,6 +124,8 @@ final class RequestRouter: Sendable {
         case .resolveDeadLetters: letters.resolve(try request(ResolveDeadLettersRequest.self))
         case .editDeadLetter: letters.edit(try request(EditDeadLetterRequest.self))
         case .failRecord: letters.fail(try request(FailRecordRequest.self))
+        case .replayRecords: queueGroups.replay(try request(ReplayRecordsRequest.self))
+        case .cancelReplay: queueGroups.cancel(try request(CancelReplayRequest.self))
         case .setBreaker: groups.setBreaker(try request(SetBreakerRequest.self))
         }
         return .taken

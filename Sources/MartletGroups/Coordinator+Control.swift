@@ -98,7 +98,7 @@ extension Coordinator {
     }
 
     /// A partition as people know it.
-    private func label(_ key: TopicPartition) -> String {
+    func label(_ key: TopicPartition) -> String {
         "partition \(key.partition) of \(topics[key.topic]?.name ?? "\(key.topic)")"
     }
 }

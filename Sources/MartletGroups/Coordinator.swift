@@ -214,6 +214,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case loseDeadLetters
     /// What nobody can handle is passed over.
     case dropDead
+    /// What is sent again is counted in the flow.
+    case replayInFlow
     /// A breaker never opens.
     case deafBreaker
 }
@@ -252,6 +254,8 @@ package struct GroupLimits: Sendable {
     package var lettersMax = 100_000
     /// Of entries that a dead letter topic does not have yet, in a group. One is taken always.
     package var waitingLetterBytesMax = 16 << 20
+    /// Ranges of a partition that were sent again and are not handled: one key of many has many.
+    package var replayRangesMax = 100_000
     package var snapshotRecordsMin = 10_000
     package var plantedBug: PlantedGroupBug?
 

@@ -18,6 +18,8 @@ struct GroupState: Equatable, Sendable {
     /// What members of a queue group are handed, and what is sent again to any group. Of a stream
     /// group's flow only what failed is known.
     var queues: [QueueID: QueueProgress] = [:]
+    /// Replay lanes on which something is owed.
+    private(set) var openLanes: Set<QueueID> = []
     private(set) var policy = FailurePolicy()
     private(set) var breaker = BreakerState.closed
     var letters = DeadLetters()
@@ -63,6 +65,7 @@ struct GroupState: Equatable, Sendable {
             partitions[key] = nil
             queues[.flow(key)] = nil
             queues[.replay(key)] = nil
+            openLanes.remove(.replay(key))
         case .paused(_, let place, let at):
             paused[place] = at
         case .resumed(_, let place):
@@ -78,9 +81,22 @@ struct GroupState: Equatable, Sendable {
             // Damage may have taken where it began; nothing of it is skipped then.
             if key == letters.lane { endOnLane(change) }
             queues[key, default: .unknown(key.lane)].apply(change)
+            note(key)
         case .policy(_, let policy): self.policy = policy
-        case .letter(_, let change): apply(change)
+        case .letter(_, let change):
+            apply(change)
+            if let lane = letters.lane { note(lane) }
+            if case .entry(let entry) = change { note(entry.origin.queue) }
         case .breaker(_, let breaker): self.breaker = breaker
+        }
+    }
+
+    private mutating func note(_ queue: QueueID) {
+        guard queue.lane == .replay else { return }
+        if queues[queue]?.isOpen == true {
+            openLanes.insert(queue)
+        } else {
+            openLanes.remove(queue)
         }
     }
 

@@ -36,6 +36,8 @@ package struct GroupDescription: Equatable, Sendable {
     package let kind: GroupKind
     /// Of a queue: the partitions that it has begun, in order.
     package let queues: [QueueCounts]
+    /// What was sent to it again, by partitions in order; without dead letters.
+    package let replays: [ReplayCounts]
     package let policy: FailurePolicy
     package let letters: LetterCounts
     package let breaker: BreakerLine
@@ -77,11 +79,17 @@ extension Coordinator {
         let queues = progresses.map { key, progress in
             QueueCounts(key.partition, progress, group.activity.queues[key])
         }
+        let lanes = group.state.queues.filter {
+            $0.key.lane == .replay && $0.key != group.state.letters.lane
+        }
+        let replays = lanes.sorted { $0.key < $1.key }.map { key, progress in
+            ReplayCounts(key.partition, progress, group.activity.queues[key])
+        }
         return GroupDescription(
             name: name, createdAt: group.state.createdAt, members: members,
             partitions: partitions
                 + progresses.map { line($0.partition, $1, group.state) },
-            pauses: pauses, kind: group.state.kind, queues: queues,
+            pauses: pauses, kind: group.state.kind, queues: queues, replays: replays,
             policy: group.state.policy, letters: LetterCounts(group.state.letters),
             breaker: BreakerLine(group))
     }

@@ -27,6 +27,8 @@ package enum GroupRefusal: Error, Equatable, Sendable {
     case quarantined(replays: UInt16)
     /// The dead letter topic does not have it yet.
     case notStored
+    /// Records that are not in the log, and never will be or were.
+    case outsideLog(String)
     case unknownTopic
     case unknownPartition
     case limitReached(String)

@@ -47,6 +47,8 @@ package enum MessageCatalog {
         case .editDeadLetter:
             (EditDeadLetterRequest.self, EditDeadLetterReply.self)
         case .failRecord: (FailRecordRequest.self, FailRecordReply.self)
+        case .replayRecords: (ReplayRecordsRequest.self, ReplayRecordsReply.self)
+        case .cancelReplay: (CancelReplayRequest.self, CancelReplayReply.self)
         case .setBreaker: (SetBreakerRequest.self, SetBreakerReply.self)
         }
     }

@@ -39,6 +39,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     case resolveDeadLetters = 45
     case editDeadLetter = 46
     case failRecord = 47
+    case replayRecords = 48
+    case cancelReplay = 49
     case setBreaker = 52
 
     /// Name in Protocol.md, in logs and in metrics.
@@ -79,6 +81,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .resolveDeadLetters: "resolve-dead-letters"
         case .editDeadLetter: "edit-dead-letter"
         case .failRecord: "fail-record"
+        case .replayRecords: "replay-records"
+        case .cancelReplay: "cancel-replay"
         case .setBreaker: "set-breaker"
         }
     }
@@ -92,7 +96,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
             .pauseGroup, .resetGroup, .receive, .settle, .setFailurePolicy, .listDeadLetters,
             .replayDeadLetters, .resolveDeadLetters, .editDeadLetter, .failRecord,
-            .setBreaker:
+            .replayRecords, .cancelReplay, .setBreaker:
             1...1
         }
     }
@@ -147,6 +151,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .resolveDeadLetters: OperationAccess(.alter, .group)
         case .editDeadLetter: OperationAccess(.alter, .group)
         case .failRecord: OperationAccess(.read, .group)
+        case .replayRecords: OperationAccess(.alter, .group)
+        case .cancelReplay: OperationAccess(.alter, .group)
         case .setBreaker: OperationAccess(.alter, .group)
         }
     }

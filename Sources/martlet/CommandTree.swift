@@ -29,6 +29,7 @@ enum CommandTree {
         ],
         commands: [
             TopicCommands.group, GroupCommands.group, DeadLetterCommands.group,
+            ReplayCommand.command,
             ProduceCommand.command, TailCommand.command,
             OffsetsCommand.command, StatusCommand.command, TopCommand.command,
             DoctorCommand.command,

@@ -180,8 +180,6 @@ extension DeliveredRange {
         #expect(try stream.join(kind: 1) == .wrongGroupKind)
         #expect(try stream.join(kind: 3) == .invalidRequest)
         var request = queue.request(1)
-        request.group = "s"
-        #expect(try client.ask(request).error == .wrongGroupKind)
         request.group = "nobody"
         #expect(try client.ask(request).error == .unknownGroup)
         #expect(try client.ask(queue.request(0)).error == .invalidRequest)

@@ -210,7 +210,7 @@ import Testing
         let grant = try #require(try receive(&harness, 1, end: 1).first)
         try settle(&harness, fails(grant))
         try store(&harness)
-        harness.take([.queue(group: "g", key, .restored([], acked: .max, expired: 0))])
+        harness.take([.queue(group: "g", key, .restored([], acked: .max, expired: 0, sent: 0))])
         var letter = try #require(try state(harness).letters.letters[1])
         (letter.attempts, letter.deaths) = (.max, .max)
         harness.take([.letter(group: "g", .restored(letter))])

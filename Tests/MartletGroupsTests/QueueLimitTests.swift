@@ -134,7 +134,7 @@ import Testing
     @Test func `records that no broker writes trap nowhere`() throws {
         var harness = try harness()
         for change in [
-            QueueChange.began(at: .min), .restored([], acked: .max, expired: .max),
+            QueueChange.began(at: .min), .restored([], acked: .max, expired: .max, sent: .max),
             .delayed([Int64.max - 1..<Int64.max], due: .min), .attempted([0..<1], times: .max),
             .acked([1..<Int64.max - 1]), .expired(below: .min),
         ] { harness.take([.queue(group: "g", key, change)]) }

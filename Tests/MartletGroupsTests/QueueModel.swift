@@ -35,7 +35,11 @@ struct QueueModel {
     static let keys = (0..<2).map {
         QueueID.flow(TopicPartition(TopicShape("orders", 2).id, Int32($0)))
     }
+    /// Where their records come back from that somebody sent again.
+    static let replays = keys.map { QueueID.replay($0.partition) }
+    static let all = keys + replays + [lane]
     static let start: Int64 = 100
+    let kind: GroupKind
     let shapes = [TopicShape("orders", 2)]
     var random: SeededRandom
     var harness = GroupHarness()
@@ -56,9 +60,21 @@ struct QueueModel {
     var died = 0
     var diedAgain = 0
     var handledLetters = 0
+    /// What happened on replay lanes.
+    struct Account: Equatable {
+        var sent: Int64 = 0
+        var acked: Int64 = 0
+        var expired: Int64 = 0
+    }
+    var accounts: [QueueID: Account] = [:]
+    /// Of a stream group.
+    var committed: [TopicPartition: Int64] = [:]
+    var sentAgain = 0
+    var takenBack: Int64 = 0
 
-    init(seed: UInt64) {
+    init(seed: UInt64, _ kind: GroupKind) {
         random = SeededRandom(seed: seed)
+        self.kind = kind
         for key in Self.keys { bounds[key.partition] = Self.start..<Self.start }
         harness.topics(shapes)
         join()
@@ -76,7 +92,7 @@ struct QueueModel {
     // MARK: - Steps
 
     mutating func step() {
-        switch random.below(28) {
+        switch random.below(33) {
         case 0: join()
         case 1: leave()
         case 2...4: append()
@@ -88,6 +104,9 @@ struct QueueModel {
         case 24: store()
         case 25, 26: replayLetters()
         case 27: resolve()
+        case 28...30: replayRecords()
+        case 31: cancel()
+        case 32: commit()
         default: pass(milliseconds: Int64(random.below(2_000)))
         }
     }
@@ -99,7 +118,7 @@ struct QueueModel {
         members.append(id)
         harness.take(
             (try? harness.coordinator.join(
-                "g", id, .wanting(), .queue(from: .earliest), at: harness.now)) ?? [])
+                "g", id, .wanting(), kind, at: harness.now)) ?? [])
     }
 
     private mutating func leave() {
@@ -113,7 +132,9 @@ struct QueueModel {
         let key = Self.keys[random.below(2)]
         let range = bounds[key.partition] ?? 0..<0
         let end = range.upperBound + Int64(random.below(40))
-        for offset in range.upperBound..<end { entries[key, default: [:]][offset] = Entry() }
+        for offset in range.upperBound..<end where kind != .stream {
+            entries[key, default: [:]][offset] = Entry()
+        }
         bounds[key.partition] = range.lowerBound..<end
     }
 
@@ -129,7 +150,7 @@ struct QueueModel {
         crashes += 1
         harness.restart(shapes)
         release { _ in true }
-        for key in Self.keys + [Self.lane] {
+        for key in Self.all {
             for offset in (entries[key] ?? [:]).keys {
                 entries[key]?[offset]?.number = nil
                 entries[key]?[offset]?.hasBegun = false
@@ -146,7 +167,7 @@ struct QueueModel {
 
     /// Whoever held them holds them no more.
     private mutating func release(_ isGone: (Entry) -> Bool) {
-        for key in Self.keys + [Self.lane] {
+        for key in Self.all {
             for (offset, entry) in entries[key] ?? [:] where isGone(entry) {
                 entries[key]?[offset]?.heldUntil = 0
             }
@@ -174,7 +195,7 @@ struct QueueModel {
         let deadline = harness.now.plus(milliseconds: wanted.leaseMilliseconds)
         for grant in found { take(grant, id, until: deadline) }
         if found.isEmpty {
-            let ready = (Self.keys + [Self.lane]).contains { key in
+            let ready = Self.all.contains { key in
                 (entries[key] ?? [:]).values.contains(where: isReady)
             }
             #expect(!ready, "something is ready, and nobody gets it")
@@ -207,10 +228,11 @@ struct QueueModel {
     }
 
     private mutating func expireBelowStart() {
-        for key in Self.keys {
+        for key in Self.keys + Self.replays {
             for (offset, entry) in entries[key] ?? [:]
             where offset < (bounds[key.partition]?.lowerBound ?? 0) && !entry.isSettled {
                 entries[key]?[offset]?.isSettled = true
+                if key.lane == .replay { accounts[key, default: Account()].expired += 1 }
             }
         }
     }
@@ -268,7 +290,9 @@ struct QueueModel {
     private mutating func settlement() -> Settlement {
         // The newest are most often still somebody's.
         let newest = max(0, grants.count - (random.chance(1, in: 4) ? grants.count : 8))
-        let onLane = random.chance(1, in: 2) ? grants.lastIndex { $0.queue == Self.lane } : nil
+        let lanes = random.chance(1, in: 2) ? [Self.lane] : Self.replays
+        let onLane =
+            random.chance(2, in: 3) ? grants.lastIndex { lanes.contains($0.queue) } : nil
         let index = onLane ?? newest + random.below(grants.count - newest)
         let grant = grants[index]
         let low = grant.range.lowerBound + Int64(random.below(grant.range.count))
@@ -317,6 +341,7 @@ struct QueueModel {
             case .ack:
                 if !entry.isSettled {
                     entry.isAcked = true
+                    if key.lane == .replay { accounts[key, default: Account()].acked += 1 }
                     end(entry.letter, isAcked: true)
                 }
                 entry.isSettled = true
@@ -340,6 +365,66 @@ struct QueueModel {
             }
             entries[key]?[offset] = entry
         }
+    }
+
+    // MARK: - Sent again
+
+    private mutating func replayRecords() {
+        let key = Self.keys[random.below(2)].partition
+        let lane = QueueID.replay(key)
+        let log = bounds[key] ?? 0..<0
+        var ranges: [Range<Int64>] = []
+        var at = log.lowerBound
+        while at < log.upperBound, ranges.count < 4 {
+            let from = at + Int64(random.below(30))
+            let end = from + 1 + Int64(random.below(20))
+            ranges.append(from..<end)
+            at = end + Int64(random.below(2))
+        }
+        let isWithin = ranges.allSatisfy {
+            log.contains($0.lowerBound) && $0.upperBound <= log.upperBound
+        }
+        let outcome = try? harness.coordinator.replayRecords(
+            "g", [Coordinator.Replay(key, ranges)], bounds: { bounds[$0] })
+        hold((outcome != nil) == isWithin, "\(ranges) of \(log)")
+        guard let outcome else { return }
+        var count: Int64 = 0
+        for offset in ranges.joined() where entries[lane]?[offset]?.isSettled != false {
+            entries[lane, default: [:]][offset] = Entry()
+            count += 1
+        }
+        sentAgain += Int(count)
+        accounts[lane, default: Account()].sent += count
+        hold(outcome.count == count, "\(count) are sent again, not \(outcome.count)")
+        harness.take(outcome.records)
+    }
+
+    private mutating func cancel() {
+        guard random.chance(1, in: 4) else { return }
+        let key = Self.keys[random.below(2)].partition
+        guard let outcome = try? harness.coordinator.cancelReplays("g", [key]) else { return }
+        let lane = QueueID.replay(key)
+        var count: Int64 = 0
+        for (offset, entry) in entries[lane] ?? [:] where !entry.isSettled {
+            entries[lane]?[offset]?.isSettled = true
+            count += 1
+        }
+        takenBack += count
+        accounts[lane]?.sent -= count
+        hold(outcome.count == count, "\(count) are taken back, not \(outcome.count)")
+        harness.take(outcome.records)
+    }
+
+    /// How far a stream group is: nothing but a commit changes it.
+    private mutating func commit() {
+        let key = Self.keys[random.below(2)].partition
+        guard kind == .stream, let end = bounds[key]?.upperBound else { return }
+        let offset = (committed[key] ?? Self.start) + Int64(random.below(10))
+        committed[key] = min(offset, end)
+        harness.take([
+            .committed(
+                group: "g", key, CommittedOffset(offset: min(offset, end), at: harness.now.wall))
+        ])
     }
 
     // MARK: - Dead letters
@@ -377,7 +462,12 @@ struct QueueModel {
     private mutating func end(_ number: UInt64?, isAcked: Bool) {
         guard let number, let letter = letters.removeValue(forKey: number) else { return }
         handledLetters += 1
-        entries[letter.origin.queue]?[letter.origin.offset]?.isAcked = isAcked
+        let (key, offset) = (letter.origin.queue, letter.origin.offset)
+        if key.lane == .replay {
+            accounts[key, default: Account()].acked += 1
+        } else {
+            entries[key]?[offset]?.isAcked = isAcked
+        }
     }
 
     /// The broker writes what waits to the dead letter topic, and says so; or dies in between.
@@ -455,7 +545,7 @@ struct QueueModel {
             for ack in acks { apply(ack, &begun) }
             harness.take(outcome?.records ?? [])
         }
-        for key in Self.keys {
+        for key in Self.all {
             let left = (entries[key] ?? [:]).values.count { !$0.isSettled }
             #expect(left == 0, "something is left over")
         }
@@ -485,6 +575,31 @@ struct QueueModel {
             }
             let isOpen = attempts.keys.allSatisfy { known[$0]?.isSettled == false }
             hold(isOpen, "what is settled is counted")
+        }
+        checkReplays(description, state)
+    }
+
+    private mutating func checkReplays(_ description: GroupDescription, _ state: GroupState) {
+        for counts in description.replays {
+            let lane = QueueID.replay(counts.partition)
+            let known = entries[lane] ?? [:]
+            let account = Account(sent: counts.sent, acked: counts.acked, expired: counts.expired)
+            hold(account == accounts[lane] ?? Account(), "\(counts), not \(accounts)")
+            let dead = letters.values.filter { $0.origin.queue == lane }
+            hold(counts.dead == Int64(dead.count { !$0.isReplaying }), "dead: \(counts)")
+            let open = known.values.count { !$0.isSettled } + dead.count(where: \.isReplaying)
+            hold(counts.open == Int64(open), "\(open) are open: \(counts)")
+            hold(
+                counts.open == counts.ready + counts.inFlight + counts.delayed,
+                "the accounts: \(counts)")
+            let attempts = state.queues[lane]?.attempts ?? [:]
+            for (offset, entry) in known where !entry.isSettled {
+                hold((attempts[offset] ?? 0) == entry.attempts, "attempts of \(offset)")
+            }
+        }
+        for (key, offset) in committed {
+            let found = state.partitions[key]?.committed?.offset
+            hold(found == offset, "\(String(describing: found)) is committed, not \(offset)")
         }
     }
 

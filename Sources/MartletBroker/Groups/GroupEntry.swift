@@ -29,6 +29,8 @@ struct GroupEntry: WireItem {
         case expired = 35
         case restored = 36
         case failed = 37
+        case reopened = 38
+        case takenBack = 39
         // Of records that handlers failed with.
         case policy = 40
         case letterEntry = 41
@@ -74,7 +76,8 @@ struct GroupEntry: WireItem {
         case .createdQueue:
             try c.int64("at", &at, "milliseconds since 1970 UTC")
             try c.uint8("start", &queue.start, "where it begins: 0 earliest, 1 latest")
-        case .queueBegan, .acked, .delayed, .attempted, .expired, .restored, .failed:
+        case .queueBegan, .acked, .delayed, .attempted, .expired, .restored, .failed, .reopened,
+            .takenBack:
             try queue.fields(kind, &c)
         case .policy: try letters.policyFields(&c)
         case .breaker: try breaker.fields(&c)
@@ -227,11 +230,14 @@ extension GroupEntry {
         case .letterEntry, .letterStored, .lettersReplayed, .letterRestored, .letterWaiting:
             return kind.flatMap { letters.change($0) }.map { .letter(group: group, $0) }
         case .expired: return queue.record(group, .expired(below: queue.offset))
+        case .reopened: return queue.record(group, .reopened(queue.offsets))
+        case .takenBack: return queue.record(group, .takenBack(queue.offsets))
         case .restored:
             return queue.record(
                 group,
-                .restored(queue.offsets, acked: max(0, queue.acked), expired: max(0, queue.expired))
-            )
+                .restored(
+                    queue.offsets, acked: max(0, queue.acked), expired: max(0, queue.expired),
+                    sent: max(0, queue.sent)))
         case .snapshotBegins, .snapshotEnds, nil: return nil
         }
     }

@@ -19,6 +19,8 @@ final class GroupMetrics: Sendable {
         let group: String
         let members: Int
         let letters: LetterCounts
+        /// Sent again, and neither handled nor gone nor dead.
+        let replays: Int64
         let breaker: BreakerLine
         /// Of a queue; nil: of a stream.
         let queue: [QueueCounts]?
@@ -86,6 +88,10 @@ final class GroupMetrics: Sendable {
             "Entries of dead letters that wait in $groups for their topic."
         ) { self.groupSamples { Double($0.letters.waiting) } }
         registry.gauges(
+            "martlet_group_replay_records",
+            "Records that were sent to a group again and are not handled yet, without dead letters."
+        ) { self.groupSamples { Double($0.replays) } }
+        registry.gauges(
             "martlet_group_in_flight_records",
             "Records of a queue group that members hold, and dead letters sent again."
         ) { self.queueSamples(\.inFlight) }
@@ -149,7 +155,7 @@ final class GroupMetrics: Sendable {
             }
         return GroupRow(
             group: group.name, members: group.members.count, letters: group.letters,
-            breaker: group.breaker,
+            replays: group.replays.reduce(0) { $0 + $1.open }, breaker: group.breaker,
             queue: isQueue ? group.queues : nil)
     }
 

@@ -106,6 +106,7 @@ extension GroupRefusal {
         case .unknownLetter: .unknownDeadLetter
         case .quarantined: .deadLetterQuarantined
         case .replaying, .notStored: .deadLetterBusy
+        case .outsideLog: .offsetOutOfRange
         case .unknownTopic: .unknownTopicID
         case .unknownPartition: .unknownPartition
         case .limitReached: .limitReached
@@ -129,7 +130,7 @@ extension GroupRefusal {
         case .fencedMember(let reason): reason
         case .paused: "the group is paused there: nobody owns the partition until it is resumed"
         case .partitionInUse(let what): "a member owns \(what): pause the group there, or force it"
-        case .resetOutdated(let what): what
+        case .resetOutdated(let what), .outsideLog(let what): what
         case .groupNotEmpty(let members): "the group has \(members) members; stop them first"
         case .limitReached(let reason): reason
         case .invalid(let field, let reason): "\(field): \(reason)"

@@ -13,6 +13,7 @@ struct QueueEntry: Equatable {
     private(set) var offset: Int64 = 0
     private(set) var acked: Int64 = 0
     private(set) var expired: Int64 = 0
+    private(set) var sent: Int64 = 0
     private var first = FailureItem()
     private var last = FailureItem()
 
@@ -38,8 +39,11 @@ struct QueueEntry: Equatable {
             first = FailureItem(trail.first)
             last = FailureItem(trail.last)
         case .expired(let below): offset = below
-        case .restored(let ranges, let acked, let expired):
+        case .reopened(let ranges), .takenBack(let ranges):
             self.ranges = ranges.map(OffsetRange.init)
+        case .restored(let ranges, let acked, let expired, let sent):
+            self.ranges = ranges.map(OffsetRange.init)
+            self.sent = sent
             self.acked = acked
             self.expired = expired
         }
@@ -54,6 +58,8 @@ struct QueueEntry: Equatable {
         case .failed: .failed
         case .expired: .expired
         case .restored: .restored
+        case .reopened: .reopened
+        case .takenBack: .takenBack
         }
     }
 
@@ -65,7 +71,7 @@ struct QueueEntry: Equatable {
         try c.uint8("lane", &lane, "0: the flow; 1: what was sent again")
         switch kind {
         case .queueBegan, .expired: try c.int64("offset", &offset, "the first that counts")
-        case .acked: try rangeFields(&c)
+        case .acked, .reopened, .takenBack: try rangeFields(&c)
         case .delayed:
             try c.int64("due", &offset, "milliseconds since 1970 UTC")
             try rangeFields(&c)
@@ -75,6 +81,7 @@ struct QueueEntry: Equatable {
         case .restored:
             try c.int64("acked", &acked, "so many of those settled before")
             try c.int64("expired", &expired, "so many of those settled before")
+            try c.int64("sent", &sent, "so many were sent again before")
             try rangeFields(&c)
         case .failed:
             try c.int64("offset", &offset, "of the record")
@@ -101,7 +108,13 @@ struct QueueEntry: Equatable {
 
     /// nil for what no broker writes.
     func record(_ group: String, _ change: QueueChange) -> GroupRecord? {
-        QueueID(topic, partition, lane: lane).map { .queue(group: group, $0, change) }
+        guard let queue = QueueID(topic, partition, lane: lane) else { return nil }
+        switch (change, queue.lane) {
+        case (.reopened, .flow), (.takenBack, .flow): return nil
+        case (.began, _), (.acked, _), (.delayed, _), (.attempted, _), (.expired, _),
+            (.failed, _), (.restored, _), (.reopened, .replay), (.takenBack, .replay):
+            return .queue(group: group, queue, change)
+        }
     }
 }
 

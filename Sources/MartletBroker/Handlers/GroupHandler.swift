@@ -224,6 +224,7 @@ struct GroupHandler: Sendable {
         }
         reply.kind = group.kind.number
         reply.queues = group.queues.map { QueuePartitionLine($0, services.engine) }
+        reply.replays = group.replays.map { ReplayLine($0) }
         reply.policy = FailurePolicyItem(group.policy)
         reply.letters = DeadLetterCounts(group.letters)
         reply.breaker = BreakerItem(group.breaker)
@@ -241,6 +242,7 @@ struct GroupHandler: Sendable {
         let topics =
             group.partitions.map(\.partition.topic)
             + group.pauses.map(\.place.topic).filter { $0 != .zero }
+            + group.replays.map(\.partition.topic)
         reply.topics = TopicNaming.all(topics) { id in
             services.engine.topic(id: id)?.name
         }

@@ -6,7 +6,7 @@ import MartletWire
 
 /// Queue groups: records are taken for a time, and settled.
 struct QueueHandler: Sendable {
-    private let services: BrokerServices
+    let services: BrokerServices
 
     init(_ services: BrokerServices) {
         self.services = services
@@ -35,9 +35,10 @@ struct QueueHandler: Sendable {
         shard.run(receive.request) { coordinator, _ throws(GroupRefusal) in
             try coordinator.receive(message.group, id, wanted, bounds: bounds)
         } _: { state, now throws(GroupRefusal) in
-            // The ends first: what comes after them wakes it.
+            // The ends first: what comes after them wakes it. New records are no part of what was
+            // sent again.
             let queues = try state.coordinator.queues(of: message.group, id)
-            let ends = queues.compactMap { queue in
+            let ends = queues.filter { $0.lane == .flow }.compactMap { queue in
                 log(of: queue.partition).map { (log: $0, end: $0.view.highWatermark) }
             }
             let grants = try state.coordinator.lease(
@@ -51,7 +52,7 @@ struct QueueHandler: Sendable {
         }
     }
 
-    private var bounds: @Sendable (TopicPartition) -> Range<Int64>? {
+    var bounds: @Sendable (TopicPartition) -> Range<Int64>? {
         { key in
             guard let view = log(of: key)?.view else { return nil }
             return view.logStart..<max(view.logStart, view.highWatermark)

@@ -78,7 +78,7 @@ extension AdminClient {
         }
     }
 
-    private func topicIDs(_ names: [String]) async throws -> [String: TopicID] {
+    func topicIDs(_ names: [String]) async throws -> [String: TopicID] {
         var ids: [String: TopicID] = [:]
         for name in Set(names) { ids[name] = try await metadata(name).id }
         return ids

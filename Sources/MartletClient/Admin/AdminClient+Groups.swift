@@ -67,6 +67,7 @@ extension AdminClient {
             },
             kind: try GroupKind(wire: reply.kind),
             queues: reply.queues.map { QueuePartitionInfo($0, topic: names[$0.topic] ?? "") },
+            replays: reply.replays.map { ReplayInfo($0, topic: names[$0.topic] ?? "") },
             pauses: reply.pauses.map {
                 let (topic, number) = ($0.place.topic, $0.place.partition)
                 let part = GroupPart(names[topic] ?? "", number < 0 ? nil : number)

@@ -71,6 +71,8 @@ public struct GroupDescription: Sendable, Equatable {
     public let kind: GroupKind
     /// Of a queue: where the records of each partition are that it has begun.
     public let queues: [QueuePartitionInfo]
+    /// What was sent to it again, without dead letters, by partitions.
+    public let replays: [ReplayInfo]
     /// What stands still.
     public let pauses: [GroupPause]
     /// What becomes of records whose handlers fail.

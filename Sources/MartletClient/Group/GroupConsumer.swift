@@ -64,6 +64,16 @@ public final class GroupConsumer: Sendable {
     /// what that saves and its one rule.
     public var executor: any TaskExecutor { core.context.loop }
 
+    /// What has records handled that were sent to the group again; nil: this member takes none.
+    func replays(
+        _ handling: GroupHandling, _ slots: HandlerSlots,
+        _ handler: @escaping GroupHandlers.Handler,
+        failed: @escaping @Sendable (any Error) -> Void
+    ) -> GroupReplays? {
+        guard core.configuration.commitPolicy != .beforeProcessing else { return nil }
+        return GroupReplays(core, handling, slots, handler, failed: failed)
+    }
+
     /// The partitions that are read now.
     ///
     /// - Returns: them, in order.

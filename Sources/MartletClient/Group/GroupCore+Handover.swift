@@ -322,6 +322,7 @@ extension GroupCore {
         guard phase != .closed else { return [] }
         // A join that is not answered may have been heard all the same.
         if phase == .joined || phase == .joining { phase = .leaving }
+        tellJoined()
         var known: [OwnedKey] = []
         for (key, partition) in held {
             if let cursor = partition.cursor { reading.remove(cursor) }

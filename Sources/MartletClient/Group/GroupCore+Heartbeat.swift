@@ -64,6 +64,7 @@ extension GroupCore {
             watchSession(incarnation)
             events.post(.joined(member: member.description))
             joined.succeed(())
+            tellJoined()
             heartbeat()
         } catch {
             link.interrupt(context.brokenProtocol(error))

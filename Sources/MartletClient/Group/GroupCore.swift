@@ -78,6 +78,8 @@ final class GroupCore: @unchecked Sendable {
     /// Whether another process took the member's name is being asked: it does not join meanwhile.
     var isAskingForName = false
     var commits = CommitLine()
+    /// Wait until it is in the group, or is not to be any more.
+    var whenJoined: [Promise<Void>] = []
     /// Waits, at the end, for what the application has in hand.
     var whenQuiet: Promise<Void>?
     private(set) var isFailed = false
@@ -130,6 +132,7 @@ final class GroupCore: @unchecked Sendable {
         if isFailed { return }
         isFailed = true
         joined.fail(error)
+        tellJoined()
         reading.fail(error)
         failCommits(error)
     }
@@ -165,6 +168,7 @@ final class GroupCore: @unchecked Sendable {
         phase = .closed
         let error = MartletError.closed("consumer")
         joined.fail(error)
+        tellJoined()
         link.close(error)
         reading.close()
         for key in held.keys { ledger.close(key) }

@@ -19,9 +19,15 @@ final class GroupHandlers: Sendable {
     private let handler: Handler
     private let lanes: HandlerLanes<Item>
     private let failures: GroupFailures?
+    /// Shared with what is sent to the group again.
+    private let slots: HandlerSlots
     let end = HandlersEnd()
 
-    init(_ feed: GroupFeed, _ handling: GroupHandling, _ handler: @escaping Handler) {
+    init(
+        _ feed: GroupFeed, _ handling: GroupHandling, _ slots: HandlerSlots,
+        _ handler: @escaping Handler
+    ) {
+        self.slots = slots
         self.feed = feed
         self.handling = handling
         self.handler = handler
@@ -31,7 +37,10 @@ final class GroupHandlers: Sendable {
 
     /// No handler begins any more. The first reason counts.
     func stop(_ error: (any Error)?) {
-        end.come(error) { lanes.finish() }
+        end.come(error) {
+            lanes.finish()
+            slots.close()
+        }
     }
 
     /// Takes records and has them handled. Returns when it was stopped and no handler runs.
@@ -94,6 +103,8 @@ final class GroupHandlers: Sendable {
     }
 
     private func handle(_ item: Item) async {
+        guard await slots.take() else { return }
+        defer { slots.give() }
         switch await outcome(of: item) {
         case .done, .dropped: break
         case .failed(let error): stop(error)
@@ -147,7 +158,14 @@ final class GroupHandlers: Sendable {
     private static let glance = Duration.milliseconds(100)
 
     /// Waits until then; false when the record is not this member's any more, or nothing is handled.
+    /// Others may run meanwhile.
     private func mayGoOn(_ delivery: Delivery, at until: Int64) async -> Bool {
+        slots.give()
+        let mayGoOn = await isReady(delivery, at: until)
+        return await slots.take() && mayGoOn
+    }
+
+    private func isReady(_ delivery: Delivery, at until: Int64) async -> Bool {
         while feed.now < until {
             if delivery.isCut || end.hasCome { return false }
             // Who waits is not stuck.

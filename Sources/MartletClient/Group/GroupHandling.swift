@@ -54,6 +54,13 @@ extension MartletClient {
     /// are cancelled, and their records come again. With `CommitPolicy.beforeProcessing` a record
     /// whose handler began is done, whatever becomes of it.
     ///
+    /// Records and dead letters that somebody sends to the group again (`AdminClient.replayRecords`,
+    /// `replayDeadLetters`) come to the handler too, beside the flow, in no order, and whoever owns
+    /// their partition; a dead letter as it was, or as it was edited. They count as handlers that run
+    /// at a time, and not in what is committed. When the handler throws, they come again, or the
+    /// group's policy decides, as `failures` says. With `CommitPolicy.beforeProcessing` they do not
+    /// come to this member.
+    ///
     /// - Parameters:
     ///   - configuration: which group, what to read, and how. The commit policy is not `manual`.
     ///   - handling: how many at a time, and in which order.
@@ -71,14 +78,20 @@ extension MartletClient {
             throw MartletError.invalid("commitPolicy", "is manual, and nobody is there to commit")
         }
         try await withGroupConsumer(configuration) { consumer in
-            let handlers = GroupHandlers(consumer.feed, handling, handler)
+            let slots = HandlerSlots(handling.concurrency)
+            let handlers = GroupHandlers(consumer.feed, handling, slots, handler)
             // Not cancelled with this one: what handlers have begun they may end.
             let work = Task { await TaskPool.use { await handlers.run() } }
+            let replays = consumer.replays(handling, slots, handler) { handlers.stop($0) }
+            let again = Task { if let error = await replays?.run() { handlers.stop(error) } }
             await withTaskCancellationHandler {
                 await handlers.end.stopped.settled()
             } onCancel: {
                 handlers.stop(CancellationError())
             }
+            // A record that was sent again is the member's as long as it is in the group.
+            replays?.stop()
+            await again.value
             // Waits for the handlers, but not for ever, and commits.
             await consumer.close()
             work.cancel()

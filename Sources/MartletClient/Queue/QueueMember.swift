@@ -2,47 +2,22 @@ import MartletFormat
 import MartletSystem
 import MartletWire
 
-/// A member of a queue group: takes records, has them handled, and says what became of them.
-final class QueueMember: Sendable {
-    typealias Handler = @Sendable (QueueRecord) async throws -> QueueOutcome
-
-    private struct Item: Sendable {
-        /// As its handler sees it: a dead letter at the place where it came from.
-        let record: ConsumedRecord
-        /// Where it was delivered from.
-        let offset: Int64
-        let delivered: DeliveredRange
-        let deadLetter: DeadLetterEntry?
-    }
-
+/// A member of a queue group: joins, stays in it, and has what it is handed handled.
+final class QueueMember: LeaseTaker {
     private let configuration: QueueConfiguration
-    private let context: ConnectionContext
-    private let port: RequestPort
-    private let reader: QueueReader
-    private let handler: Handler
-    private let member = GroupCore.newMember()
-    private let ledger = QueueLedger()
-    private let lanes = HandlerLanes<Item>(window: .max)
-    private let end = HandlersEnd()
+    private let id = GroupCore.newMember()
+    private let work: LeasedWork
     private let finished = Promise<Void>()
 
     init(
         _ configuration: QueueConfiguration, _ context: ConnectionContext,
-        _ handler: @escaping Handler
+        _ handler: @escaping LeasedWork.Handler
     ) {
         self.configuration = configuration
-        self.context = context
-        self.handler = handler
-        port = RequestPort(context)
-        reader = QueueReader(port: port)
+        work = LeasedWork(configuration.work, context, handler)
     }
 
-    private var now: Int64 { context.clock.monotonicNanoseconds() }
     private var facts: [String: String] { ["group": configuration.group] }
-
-    private func trace(_ event: @autoclosure () -> MemberTrace) {
-        if let trace = configuration.trace { trace(event()) }
-    }
 
     // MARK: - From beginning to end
 
@@ -52,58 +27,27 @@ final class QueueMember: Sendable {
         do {
             try await join()
         } catch {
-            await port.close()
+            await work.port.close()
             throw error
         }
-        // Not cancelled with this one: what handlers have begun they may end.
-        let taking = task(take)
-        // Handlers that may end are this member's until they have: it lives, and so do their leases.
-        let living = [task(beat), task(extend)]
-        let handling = Task { await TaskPool.use { await self.handle() } }
-        let saying = task(say)
-        await withTaskCancellationHandler {
-            await end.stopped.settled()
-        } onCancel: {
-            stop(CancellationError())
-        }
-        taking.cancel()
-        ledger.drain()
-        let limit = Task {
-            try await Task.sleep(for: configuration.drainTimeout)
-            handling.cancel()
-        }
-        await handling.value
-        limit.cancel()
-        for task in living { task.cancel() }
-        ledger.close()
-        await saying.value
-        for task in [taking] + living { await task.value }
+        await work.run(self, beat: beat)
         await leave()
-        await port.close()
-        if let error = end.error { throw error }
-    }
-
-    /// Nothing more is taken, and no handler begins. The first reason counts; nil: the client is
-    /// closed.
-    func stop(_ error: (any Error)?) {
-        end.come(error) { lanes.finish() }
+        await work.port.close()
+        if let error = work.end.error { throw error }
     }
 
     /// For the client's end.
     func close() async {
-        stop(nil)
+        work.stop(nil)
         await finished.settled()
     }
 
-    /// Runs `body` until it ends; an error of it ends the member.
-    private func task(_ body: @escaping @Sendable () async throws -> Void) -> Task<Void, Never> {
-        Task {
-            do {
-                try await TaskPool.use { try await body() }
-            } catch {
-                stop(error)
-            }
-        }
+    func member() -> TopicID? { id }
+
+    func isUnknown(_ member: TopicID, _ error: MartletError) async throws -> Bool {
+        guard error.code == .fencedMember else { return false }
+        try await join()
+        return true
     }
 
     // MARK: - Membership
@@ -111,22 +55,22 @@ final class QueueMember: Sendable {
     private func join() async throws {
         var request = JoinGroupRequest()
         request.group = configuration.group
-        request.member = member
+        request.member = id
         request.kind = configuration.start.wire
         request.sessionMilliseconds = configuration.sessionTimeout.wire
         request.drainMilliseconds = configuration.drainTimeout.wire
         request.topics = configuration.topics.map { TopicNameItem($0) }
-        trace(.joining(member: member.description))
-        _ = try await port.call(request, isRepeatable: true, facts: facts)
+        work.trace(.joining(member: id.description))
+        _ = try await work.port.call(request, isRepeatable: true, facts: facts)
     }
 
     private func leave() async {
-        trace(.leaving(member: member.description))
+        work.trace(.leaving(member: id.description))
         var request = LeaveGroupRequest()
         request.group = configuration.group
-        request.member = member
+        request.member = id
         do {
-            _ = try await port.call(request, isRepeatable: false, facts: facts)
+            _ = try await work.port.call(request, isRepeatable: false, facts: facts)
         } catch {
             // Its session ends by itself then, and with it what it holds.
         }
@@ -136,11 +80,11 @@ final class QueueMember: Sendable {
         let wait = configuration.sessionTimeout / 3
         var request = HeartbeatRequest()
         request.group = configuration.group
-        request.member = member
+        request.member = id
         request.maxWaitMilliseconds = wait.millisecondsClamped
         while true {
             do {
-                let reply = try await port.call(
+                let reply = try await work.port.call(
                     request, isRepeatable: true, extraTime: wait, facts: facts)
                 request.revision = reply.revision
             } catch let error as MartletError where error.code == .fencedMember {
@@ -150,201 +94,13 @@ final class QueueMember: Sendable {
             }
         }
     }
-
-    // MARK: - Taking
-
-    private static let waitMax = Duration.seconds(5)
-
-    private func take() async throws {
-        var topics: [TopicID: TopicMetadata] = [:]
-        // A lease counts from before the wait: most of it must be left behind that.
-        let wait = min(Self.waitMax, configuration.lease / 3)
-        while let room = await ledger.room(of: configuration.window) {
-            var request = ReceiveRequest()
-            request.group = configuration.group
-            request.member = member
-            request.maxRecords = UInt32(clamping: room)
-            request.leaseMilliseconds = configuration.lease.wire
-            request.maxWaitMilliseconds = wait.millisecondsClamped
-            let (asked, askedOnBootClock) = (now, context.clock.bootNanoseconds())
-            let reply: ReceiveReply
-            do {
-                reply = try await port.call(
-                    request, isRepeatable: true, extraTime: wait, facts: facts)
-            } catch let error as MartletError where error.code == .fencedMember {
-                try await join()
-                continue
-            }
-            // From before the answer on: the broker's own time began later.
-            let until = asked.addingClamped(configuration.lease.nanosecondsClamped)
-            for delivered in reply.delivered {
-                trace(.delivered(MemberTrace.Delivered(delivered), asked: askedOnBootClock))
-                ledger.take(delivered, until: until)
-            }
-            for delivered in reply.delivered {
-                if topics[delivered.topic] == nil {
-                    topics[delivered.topic] = try await reader.topic(delivered.topic)
-                }
-                if let topic = topics[delivered.topic] { try await read(delivered, topic) }
-            }
-        }
-    }
-
-    /// Offsets without a record are done.
-    private func read(_ delivered: DeliveredRange, _ topic: TopicMetadata) async throws {
-        guard let range = delivered.range.range else { return }
-        var at = range.lowerBound
-        while at < range.upperBound {
-            let part = try await reader.read(delivered, from: at, topic)
-            let end = min(max(part.end, at + 1), range.upperBound)
-            if let batch = part.batch {
-                for record in batch {
-                    guard record.offset < end else { break }
-                    if record.offset > at { pass(at..<record.offset, delivered) }
-                    at = record.offset + 1
-                    lanes.put(HandlerLanes.Work(item(record, delivered), lane: nil))
-                }
-            }
-            if at < end { pass(at..<end, delivered) }
-            at = end
-        }
-    }
-
-    private func item(_ record: ConsumedRecord, _ delivered: DeliveredRange) -> Item {
-        let letter =
-            record.topic == DeadLetterEntry.topic(of: configuration.group)
-            ? DeadLetterEntry(record) : nil
-        return Item(
-            record: letter?.record ?? record, offset: record.offset, delivered: delivered,
-            deadLetter: letter)
-    }
-
-    private func pass(_ range: Range<Int64>, _ delivered: DeliveredRange) {
-        ledger.end(range, of: delivered.delivery, .done)
-    }
-
-    // MARK: - Handling
-
-    /// What the broker takes at most: 30 days, in milliseconds.
-    private static let pauseMax: Int64 = 30 * 86_400_000
-
-    private func handle() async {
-        await withTaskGroup(of: Void.self) { tasks in
-            for _ in 0..<configuration.concurrency {
-                tasks.addTask {
-                    while let work = await self.lanes.next() {
-                        await self.handle(work.item)
-                        self.lanes.done(work)
-                    }
-                }
-            }
-        }
-    }
-
-    private func handle(_ item: Item) async {
-        let (offset, delivery) = (item.offset, item.delivered.delivery)
-        guard ledger.begin(offset, of: delivery, at: now) else {
-            ledger.lose(offset..<(offset + 1), of: delivery)
-            return
-        }
-        let record = QueueRecord(
-            record: item.record, attempt: Int(item.delivered.attempts) + 1,
-            deadLetter: item.deadLetter)
-        let verb: QueueLedger.Verb
-        do {
-            switch try await handler(record) {
-            case .done: verb = .done
-            case .again(let pause):
-                verb = .again(milliseconds: min(Int64(pause.millisecondsClamped), Self.pauseMax))
-            case .reject(let reason): verb = .failed(FailureWords(rejected: reason))
-            }
-        } catch is CancellationError where Task.isCancelled {
-            verb = .again(milliseconds: 0)
-        } catch {
-            configuration.onFailure?(record, error)
-            verb = .failed(FailureWords(error))
-        }
-        ledger.end(offset..<(offset + 1), of: delivery, verb)
-    }
-
-    // MARK: - Saying
-
-    /// What lives goes on: three chances in the time of a lease.
-    private func extend() async throws {
-        while true {
-            try await Task.sleep(for: configuration.lease / 3)
-            ledger.extend(at: now, limit: configuration.handlerTimeout.nanosecondsClamped)
-        }
-    }
-
-    private func say() async throws {
-        var number = 0
-        while let sayings = await ledger.next(max: WireLimits.deliveriesMax) {
-            number += 1
-            for saying in sayings {
-                trace(.settling(number: number, .init(saying), .init(saying.verb)))
-            }
-            var request = SettleRequest()
-            request.group = configuration.group
-            request.entries = sayings.map { SettleEntry($0, lease: configuration.lease) }
-            let asked = now
-            let reply = try await port.call(request, isRepeatable: true, facts: facts)
-            guard reply.results.count == sayings.count else {
-                throw MartletError.protocolError("The settle's reply has another length.")
-            }
-            let until = asked.addingClamped(configuration.lease.nanosecondsClamped)
-            for (saying, result) in zip(sayings, reply.results) {
-                trace(
-                    .settled(
-                        number: number, .init(saying), .init(saying.verb),
-                        MemberTrace.Outcome(result)))
-                try hear(result, saying, until: until)
-            }
-        }
-    }
-
-    private func hear(
-        _ result: CommitResult, _ saying: QueueLedger.Saying, until: Int64
-    ) throws {
-        let delivery = saying.delivered.delivery
-        switch result.error {
-        case .none:
-            if saying.verb == .extend { ledger.extended(delivery, until: until) }
-        case .leaseLost:
-            ledger.lose(saying.range, of: delivery)
-            if saying.verb != .begin { tellLost(saying) }
-        case .limitReached:
-            // Too many are delayed: at once is better than never.
-            ledger.sayAgain(saying, .again(milliseconds: 0))
-        default:
-            throw MartletError(result.error, result.message, context: facts)
-        }
-    }
-
-    private func tellLost(_ saying: QueueLedger.Saying) {
-        guard let onLost = configuration.onLost else { return }
-        Task {
-            let topic = try await reader.topic(saying.delivered.topic)
-            onLost(TopicPartition(topic.name, saying.delivered.partition), saying.range)
-        }
-    }
 }
 
-extension SettleEntry {
-    fileprivate init(_ saying: QueueLedger.Saying, lease: Duration) {
-        self.init()
-        topic = saying.delivered.topic
-        partition = saying.delivered.partition
-        lane = saying.delivered.lane
-        delivery = saying.delivered.delivery
-        range = OffsetRange(saying.range.lowerBound, saying.range.upperBound)
-        switch saying.verb {
-        case .done: verb = 1
-        case .again(let pause): (verb, milliseconds) = (2, pause)
-        case .extend: (verb, milliseconds) = (3, Int64(lease.wire))
-        case .begin: verb = 4
-        case .failed(let words):
-            (verb, failure, text) = (words.verb, words.kind, words.text)
-        }
+extension QueueConfiguration {
+    fileprivate var work: LeasedWork.Settings {
+        LeasedWork.Settings(
+            group: group, concurrency: concurrency, window: window, lease: lease,
+            handlerTimeout: handlerTimeout, drainTimeout: drainTimeout, onLost: onLost,
+            onFailure: onFailure, trace: trace)
     }
 }

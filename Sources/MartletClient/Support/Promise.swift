@@ -108,6 +108,15 @@ final class Promise<Value: Sendable>: Sendable {
     /// Makes it as new: for who holds it alone.
     fileprivate func renew() { state.withLock { $0 = .empty } }
 
+    /// Waits for the value, also when the task is cancelled; false when it fails. To be called once.
+    func outcome(isolation: isolated (any Actor)? = #isolation) async -> Bool where Value == Bool {
+        do {
+            return try await unsafe withUnsafeThrowingContinuation { unsafe park(Waiting($0)) }
+        } catch {
+            return false
+        }
+    }
+
     /// Waits until there is a result, whatever it is, also when the task is cancelled: for ends that
     /// must not be left half-way. To be called once.
     func settled(isolation: isolated (any Actor)? = #isolation) async where Value == Void {

@@ -43,7 +43,9 @@ extension Coordinator {
                 count(name, 1, isFailure: isFailure)
             }
         case .letter(let name, .entry(let entry)) where entry.kind == .died:
-            if groups[name]?.state.kind == .stream {
+            // The owner passes it; what was sent again nobody does.
+            let isPassed = entry.origin.queue.lane == .flow && entry.deaths == 1
+            if isPassed, groups[name]?.state.kind == .stream {
                 if entry.reason == .attempts { groups[name]?.activity.breaker.passing += 1 }
             } else {
                 count(name, 1, isFailure: entry.trail.last.severity == .transient)

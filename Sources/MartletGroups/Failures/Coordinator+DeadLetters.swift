@@ -33,7 +33,6 @@ extension Coordinator {
         _ name: String, _ numbers: [UInt64], replaysMax: UInt16
     ) throws(GroupRefusal) -> (records: [GroupRecord], refusals: [Int: GroupRefusal]) {
         let state = try group(name).state
-        try state.kind.check(.queue(from: .earliest))
         var taken: [UInt64] = []
         var refusals: [Int: GroupRefusal] = [:]
         var seen: Set<UInt64> = []

@@ -140,7 +140,7 @@ extension GroupState {
         switch change {
         case .acked(let ranges): end(ranges, asAcked: true)
         case .expired(let below): end([0..<max(0, below)], asAcked: false)
-        case .began, .delayed, .attempted, .failed, .restored: break
+        case .began, .delayed, .attempted, .failed, .restored, .reopened, .takenBack: break
         }
     }
 

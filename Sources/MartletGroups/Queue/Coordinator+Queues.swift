@@ -20,7 +20,7 @@ extension Coordinator {
     package func receive(
         _ name: String, _ id: MemberID, _ wanted: Wanted, bounds: Bounds
     ) throws(GroupRefusal) -> [GroupRecord] {
-        let start = try queueStart(of: name)
+        let kind = try group(name).state.kind
         guard (1...limits.leaseRecordsMax).contains(wanted.records) else {
             throw .invalid(
                 field: "maxRecords",
@@ -33,7 +33,7 @@ extension Coordinator {
             if let progress = groups[name]?.state.queues[key] {
                 guard bounds.lowerBound > progress.floor else { continue }
                 records.append(.queue(group: name, key, .expired(below: bounds.lowerBound)))
-            } else {
+            } else if case .queue(let start) = kind {
                 let first = start == .earliest ? bounds.lowerBound : bounds.upperBound
                 records.append(.queue(group: name, key, .began(at: first)))
             }
@@ -135,7 +135,7 @@ extension Coordinator {
     package func settle(
         _ name: String, _ settlements: [Settlement], contents: DeadContents = [:], at now: Now
     ) throws(GroupRefusal) -> (records: [GroupRecord], refusals: [Int: GroupRefusal]) {
-        _ = try queueStart(of: name)
+        _ = try group(name)
         // Each look at a record is paid under a lock: no more of them than one may hold.
         let looks = settlements.reduce(0) {
             $0 + min(max($1.range.count, 0), limits.leaseRecordsMax)
@@ -215,7 +215,9 @@ extension Coordinator {
                 field: "to",
                 reason: "a range has from 1 to \(limits.leaseRecordsMax) offsets, not below 0")
         }
-        guard let progress = groups[name]?.state.queues[key],
+        // What is known of a stream's flow is nobody's to settle.
+        guard let group = groups[name], key.lane == .replay || group.state.kind != .stream,
+            let progress = group.state.queues[key],
             progress.isSettled(range)
                 || groups[name]?.activity.queues[key]?.holds(range, settlement.number, progress)
                     == true
@@ -293,6 +295,7 @@ extension Coordinator {
         case .attempted(let ranges, _):
             // A request that is cut short is run again: what it counted is not counted anew.
             for range in ranges { groups[name]?.activity.queues[key]?.begin(range) }
+        case .reopened, .takenBack: followReplay(name, key, change)
         case .began, .delayed, .failed, .restored: break
         }
     }
@@ -333,16 +336,8 @@ extension Coordinator {
         return readyQueues
     }
 
-    /// Where the group begins, if it is a queue.
-    private func queueStart(of name: String) throws(GroupRefusal) -> QueueStart {
-        guard let group = groups[name] else { throw .unknownGroup }
-        switch group.state.kind {
-        case .queue(let start): return start
-        case .stream: throw .wrongKind(.stream)
-        }
-    }
-
-    /// What the member may be handed records of, in order.
+    /// What the member may be handed records of, in order: of a queue group all that it wants to
+    /// read, and of any group what was sent again, whoever owns the partition.
     package func queues(
         of name: String, _ id: MemberID
     ) throws(GroupRefusal) -> [QueueID] {
@@ -350,16 +345,14 @@ extension Coordinator {
         guard group.state.members[id] != nil, let session = group.activity.sessions[id] else {
             throw .fencedMember(reason: Self.gone)
         }
-        let isDeaf = limits.plantedBug == .grantWhilePaused
-        var keys = session.view.keys.filter { isDeaf || !group.state.standsStill($0) }.sorted()
-            .map { QueueID.flow($0) }
-        // Dead letters that were sent again are anybody's.
-        if let lane = group.state.letters.lane, !group.state.letters.onLane.isEmpty,
-            !group.state.standsStill(lane.partition)
-        {
-            keys.append(lane)
+        var queues: [QueueID] = []
+        switch group.state.kind {
+        case .queue: queues = session.view.keys.sorted().map { .flow($0) }
+        case .stream: break
         }
-        return keys
+        queues += group.state.openLanes.filter { mayReplay(group.state, id, $0) }.sorted()
+        let isDeaf = limits.plantedBug == .grantWhilePaused
+        return queues.filter { isDeaf || !group.state.standsStill($0.partition) }
     }
 }
 

@@ -52,9 +52,10 @@ struct QueueLeases: Sendable {
     /// Nothing is over before this.
     var nextDeadline: Int64? { timers.next }
 
-    /// Records below the cursor that are not settled: what memory is spent on.
+    /// Records below the cursor that are not settled: what memory is spent on. Of what was sent again
+    /// most waits in few ranges.
     func open(_ progress: QueueProgress) -> Int64 {
-        if progress.isReplay { return 0 }
+        if progress.isReplay { return inFlight + Int64(delayed) }
         let over = progress.acked &+ progress.expired &+ progress.dead
         return max(0, cursor &- progress.start &- over)
     }
@@ -66,7 +67,8 @@ struct QueueLeases: Sendable {
     mutating func nextReady(
         _ progress: QueueProgress, below end: Int64, wanted: Int, fresh: Int64
     ) -> Range<Int64>? {
-        let limit = Int64(max(wanted, 1))
+        let limit = min(Int64(max(wanted, 1)), progress.isReplay ? fresh : .max)
+        guard limit > 0 else { return nil }
         while let first = returned.ranges.first {
             if let settled = progress.settledRange(at: first.lowerBound) {
                 returned.remove(contentsOf: first.lowerBound..<settled.upperBound)
@@ -147,6 +149,17 @@ struct QueueLeases: Sendable {
     mutating func giveBack(_ range: Range<Int64>) {
         settle(range)
         returned.insert(contentsOf: range)
+    }
+
+    /// They are owed again. What of them is with members, or waits, stays so.
+    mutating func reopen(_ range: Range<Int64>) {
+        var ready = RangeSet(range)
+        leases.visit(range) { lease in
+            if !lease.hasLapsed { ready.remove(contentsOf: lease.range) }
+            return true
+        }
+        for waiting in delaying.pieces(in: range) { ready.remove(contentsOf: waiting) }
+        for part in ready.ranges { returned.insert(contentsOf: part) }
     }
 
     /// They are ready again at `due`, on the monotonic clock.

@@ -20,6 +20,8 @@ package struct QueueProgress: Equatable, Sendable {
     var dead: Int64 = 0
     /// How many of them are with the group again.
     var replaying: Int64 = 0
+    /// On a replay lane: how often records were sent again; what was taken back is not counted.
+    private(set) var sent: Int64 = 0
     /// Only what was sent again is owed.
     let isReplay: Bool
 
@@ -51,6 +53,9 @@ package struct QueueProgress: Equatable, Sendable {
         return first.upperBound
     }
 
+    /// On a replay lane: something is owed.
+    var isOpen: Bool { floor < .max }
+
     /// The settled range that holds `offset`.
     func settledRange(at offset: Int64) -> Range<Int64>? {
         let index = settled.ranges.firstIndex(above: offset)
@@ -76,10 +81,15 @@ package struct QueueProgress: Equatable, Sendable {
             for range in ranges { acked &+= settle(range) }
         case .expired(let below):
             if below > start { expired &+= settle(start..<below) }
-        case .restored(let ranges, let acked, let expired):
+        case .restored(let ranges, let acked, let expired, let sent):
             for range in ranges { _ = settle(range) }
             self.acked &+= acked
             self.expired &+= expired
+            self.sent &+= sent
+        case .reopened(let ranges):
+            for range in ranges { reopen(range) }
+        case .takenBack(let ranges):
+            if isReplay { for range in ranges { sent &-= settle(range) } }
         case .delayed(let ranges, let due):
             for offset in ranges.lazy.joined() where !settled.contains(offset) {
                 delays[offset] = due
@@ -130,8 +140,21 @@ package struct QueueProgress: Equatable, Sendable {
         for failed in failures.keys where failed < offset { forgetFailure(of: failed) }
     }
 
-    /// Owed again.
-    mutating func reopen(_ offset: Int64) { settled.remove(contentsOf: offset..<(offset + 1)) }
+    /// Owed again. What is so already is not owed twice.
+    mutating func reopen(_ range: Range<Int64>) {
+        sent &+= settledCount(in: range)
+        settled.remove(contentsOf: range)
+    }
+
+    mutating func reopen(_ offset: Int64) { reopen(offset..<(offset + 1)) }
+
+    /// How many of `range` are not owed.
+    func settledCount(in range: Range<Int64>) -> Int64 {
+        open(in: range).reduce(Int64(range.count)) { $0 - Int64($1.count) }
+    }
+
+    /// How many ranges are owed; of a replay lane.
+    var openRangeCount: Int { max(0, settled.ranges.count - (settled.contains(0) ? 1 : 0)) }
 
     /// Settled, and not by an ack. False: it was.
     @discardableResult
@@ -166,10 +189,20 @@ package struct QueueProgress: Equatable, Sendable {
 
     /// Changes that make the same from nothing, each of bounded size: what a snapshot holds.
     var changes: [QueueChange] {
-        var changes: [QueueChange] = [.restored([], acked: acked, expired: expired)]
-        if !isReplay {
-            changes.insert(.began(at: start), at: 0)
-            changes += settled.ranges.chunks.map { .restored($0, acked: 0, expired: 0) }
+        var changes: [QueueChange]
+        if isReplay {
+            let open = open(in: 0..<Int64.max)
+            let owed = open.reduce(Int64(0)) { $0 + Int64($1.count) }
+            // What is owed is counted when it is opened.
+            changes = [.restored([], acked: acked, expired: expired, sent: sent &- owed)]
+            changes += open.chunks.map { .reopened($0) }
+        } else {
+            changes = [
+                .began(at: start), .restored([], acked: acked, expired: expired, sent: 0),
+            ]
+            changes += settled.ranges.chunks.map {
+                .restored($0, acked: 0, expired: 0, sent: 0)
+            }
         }
         for (times, offsets) in Dictionary(grouping: attempts.keys, by: { attempts[$0] ?? 0 }) {
             changes += offsets.ranges.chunks.map { .attempted($0, times: times) }
@@ -200,8 +233,13 @@ package enum QueueChange: Equatable, Sendable {
     case failed(Int64, FailureTrail)
     /// What was not settled below is gone.
     case expired(below: Int64)
-    /// Of a snapshot: settled before, and how many of them were acked and how many expired.
-    case restored([Range<Int64>], acked: Int64, expired: Int64)
+    /// On a replay lane: sent to the group again.
+    case reopened([Range<Int64>])
+    /// On a replay lane: what of it is not handled need not be.
+    case takenBack([Range<Int64>])
+    /// Of a snapshot: settled before, and how many of them were acked and how many expired; and how
+    /// many were sent again.
+    case restored([Range<Int64>], acked: Int64, expired: Int64, sent: Int64)
 }
 
 extension RandomAccessCollection where Element == Range<Int64>, Index == Int {

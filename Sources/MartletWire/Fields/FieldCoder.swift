@@ -150,6 +150,9 @@ package enum WireLimits {
     package static let assignmentMax = 100_000
     package static let pausesMax = 1_000
     package static let lettersMax = 1_000
+    /// With them and their ranges a replay fits into one batch of `$groups`.
+    package static let replayPartitionsMax = 100
+    package static let replayRangesMax = 10_000
     package static let failureKindBytesMax = 200
     package static let failureTextBytesMax = 1_000
     /// Of `BytesPiece`: more than the largest batch that any topic takes.

@@ -211,6 +211,7 @@ package struct DescribeGroupReply: WireReply {
     package var pauses: [GroupPauseLine] = []
     package var kind: UInt8 = 0
     package var queues: [QueuePartitionLine] = []
+    package var replays: [ReplayLine] = []
     package var policy = FailurePolicyItem()
     package var letters = DeadLetterCounts()
     package var breaker = BreakerItem()
@@ -231,6 +232,9 @@ package struct DescribeGroupReply: WireReply {
         try c.groupKind(&kind)
         try c.array(
             "queues", &queues, max: WireLimits.assignmentMax, "of a queue: its accounts")
+        try c.array(
+            "replays", &replays, max: WireLimits.assignmentMax,
+            "what was sent to it again, without dead letters")
         try c.item("policy", &policy)
         try c.item("letters", &letters)
         try c.item("breaker", &breaker)

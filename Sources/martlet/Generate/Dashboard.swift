@@ -185,6 +185,7 @@ enum Dashboard {
             [
                 ("martlet_group_in_flight_records\(chosen)", "in flight {{group}}"),
                 ("martlet_group_delayed_records\(chosen)", "delayed {{group}}"),
+                ("martlet_group_replay_records\(chosen)", "sent again {{group}}"),
             ]),
         DashboardPanel(
             "Breakers",

@@ -70,6 +70,23 @@ enum GroupDescribeCommand {
         let places = group.kind == .stream ? partitions : queues(group)
         return facts.text + "\n" + members.text(hasHeader: hasHeader) + "\n"
             + places.text(hasHeader: hasHeader)
+            + (group.replays.isEmpty ? "" : "\n" + replays(group).text(hasHeader: hasHeader))
+    }
+
+    private static func replays(_ group: GroupDescription) -> Table {
+        var table = Table([
+            .left("SENT AGAIN"), .right("PARTITION"), .right("RECORDS"), .right("DONE"),
+            .right("IN FLIGHT"), .right("READY"), .right("DELAYED"), .right("DEAD"),
+            .right("EXPIRED"),
+        ])
+        for replay in group.replays {
+            table.add([
+                replay.partition.topic, "\(replay.partition.partition)", "\(replay.sent)",
+                "\(replay.handled)", "\(replay.inFlight)", "\(replay.ready)", "\(replay.delayed)",
+                "\(replay.dead)", "\(replay.expired)",
+            ])
+        }
+        return table
     }
 
     private static func queues(_ group: GroupDescription) -> Table {
@@ -167,6 +184,17 @@ enum GroupDescribeCommand {
                         "ready": .integer(queue.ready), "delayed": .integer(queue.delayed),
                         "dead": .integer(queue.dead), "expired": .integer(queue.expired),
                         "lag": .integer(queue.lag),
+                    ]
+                }),
+            "replays": .array(
+                group.replays.map { replay in
+                    [
+                        "topic": .string(replay.partition.topic),
+                        "partition": JSONValue(replay.partition.partition),
+                        "sent": .integer(replay.sent), "handled": .integer(replay.handled),
+                        "inFlight": .integer(replay.inFlight), "ready": .integer(replay.ready),
+                        "delayed": .integer(replay.delayed), "dead": .integer(replay.dead),
+                        "expired": .integer(replay.expired),
                     ]
                 }),
             "policy": GroupPolicyCommand.json(group.policy),

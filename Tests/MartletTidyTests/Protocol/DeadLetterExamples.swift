@@ -1,7 +1,7 @@
 import MartletFormat
 import MartletWire
 
-/// The examples of the operations on dead letters: those of the group `notify`.
+/// The examples of the operations on dead letters and replays: those of the group `notify`.
 enum DeadLetterExamples {
     private static let group = "notify"
 
@@ -14,6 +14,8 @@ enum DeadLetterExamples {
         case .resolveDeadLetters: (ExampleFrame(resolve), ExampleFrame(resolveReply))
         case .editDeadLetter: (ExampleFrame(edit), ExampleFrame(EditDeadLetterReply()))
         case .failRecord: (ExampleFrame(fail), ExampleFrame(failReply))
+        case .replayRecords: (ExampleFrame(replayRecords), ExampleFrame(replayRecordsReply))
+        case .cancelReplay: (ExampleFrame(cancel), ExampleFrame(cancelReply))
         case .setBreaker: (ExampleFrame(breaker), ExampleFrame(SetBreakerReply()))
         case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
@@ -56,6 +58,36 @@ enum DeadLetterExamples {
     private static var failReply: FailRecordReply {
         var reply = FailRecordReply()
         reply.milliseconds = 1_870
+        return reply
+    }
+
+    private static var replayRecords: ReplayRecordsRequest {
+        var partition = ReplayPartition()
+        partition.topic = ExampleMessages.flights
+        partition.partition = 2
+        partition.ranges = [OffsetRange(1_000, 1_040), OffsetRange(1_042, 1_043)]
+        var message = ReplayRecordsRequest()
+        message.group = group
+        message.partitions = [partition]
+        return message
+    }
+
+    private static var replayRecordsReply: ReplayRecordsReply {
+        var reply = ReplayRecordsReply()
+        reply.records = 41
+        return reply
+    }
+
+    private static var cancel: CancelReplayRequest {
+        var message = CancelReplayRequest()
+        message.group = group
+        message.partitions = [GroupPlace(topic: ExampleMessages.flights, partition: 2)]
+        return message
+    }
+
+    private static var cancelReply: CancelReplayReply {
+        var reply = CancelReplayReply()
+        reply.records = 7
         return reply
     }
 

@@ -47,7 +47,7 @@ enum ExampleMessages {
         case .createGroup, .deleteGroup, .listGroups, .describeGroup, .joinGroup, .heartbeat,
             .leaveGroup, .commitOffsets, .pauseGroup, .resetGroup, .receive, .settle,
             .setFailurePolicy, .listDeadLetters, .replayDeadLetters, .resolveDeadLetters,
-            .editDeadLetter, .failRecord, .setBreaker:
+            .editDeadLetter, .failRecord, .replayRecords, .cancelReplay, .setBreaker:
             GroupExamples.frames(of: operation)
         }
     }

@@ -27,7 +27,7 @@ enum GroupExamples {
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .setFailurePolicy,
             .listDeadLetters, .replayDeadLetters, .resolveDeadLetters, .editDeadLetter,
-            .failRecord, .setBreaker:
+            .failRecord, .replayRecords, .cancelReplay, .setBreaker:
             other(operation)
         }
     }
