@@ -1,7 +1,5 @@
 import Glibc
 import MartletFormat
-import MartletGroups
-import MartletSystem
 import MartletTestSupport
 import MartletWire
 import Testing
@@ -169,12 +167,6 @@ import Testing
     private static func harness(
         _ files: FaultyFileSystem, _ directory: TemporaryDirectory? = nil
     ) throws -> BrokerHarness {
-        try BrokerHarness(
-            directory: directory,
-            setUp: { setup in
-                setup.fileSystem = files
-                setup.groupLimits.plantedBug = CurrentProcess.environment["MARTLET_PLANT"]
-                    .flatMap { PlantedGroupBug(rawValue: $0) }
-            })
+        try BrokerHarness(directory: directory, setUp: { $0.fileSystem = files })
     }
 }
