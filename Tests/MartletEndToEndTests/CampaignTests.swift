@@ -34,6 +34,12 @@ import Testing
         try Self.run("history", ["--seconds", "15", "--controls", "1"])
     }
 
+    /// Also without a kill: then nothing comes twice.
+    @Test func `a replay of thousands of records brings each of them and no other`() throws {
+        try Self.run("replay", ["--events", "20000", "--kills", "2"])
+        try Self.run("replay", ["--events", "20000", "--kills", "0"])
+    }
+
     private static var knowsXFS: Bool {
         guard let systems = try? Programs.run("/bin/cat", ["/proc/filesystems"]) else {
             return false

@@ -82,7 +82,7 @@ struct Campaign {
 
     private func makeDisk(_ work: String) throws -> any Disk {
         switch options.fault {
-        case .crashLoop, .memberKills, .history: PlainDisk(data: "\(work)/data")
+        case .crashLoop, .memberKills, .history, .replay: PlainDisk(data: "\(work)/data")
         case .powerCut: try LoopDisk(.ext4, work: work, tool: "\(options.bin)/martlet-powercut")
         case .powerCutXFS: try LoopDisk(.xfs, work: work, tool: "\(options.bin)/martlet-powercut")
         }

@@ -3,8 +3,8 @@ import MartletClient
 import MartletSystem
 import MartletTestSupport
 
-/// `martlet-verify crash-loop|power-cut|power-cut-xfs|member-kills|history
-/// [--kills N] [--seconds N] [--controls 1] [--plant BUG] [--keep 1] [--seed N] [--bin DIR] [--work DIR]`
+/// `martlet-verify crash-loop|power-cut|power-cut-xfs|member-kills|history|replay
+/// [--kills N] [--events N] [--seconds N] [--controls 1] [--plant BUG] [--keep 1] [--seed N] [--bin DIR] [--work DIR]`
 ///
 /// Drives a real `martletd` with idempotent producers, takes it down at random moments, brings it
 /// back, and holds everything that readers see against everything that was acknowledged. The
@@ -34,6 +34,11 @@ struct Main {
         do {
             if options.fault == .memberKills {
                 let verdict = try await MemberKills(options).run()
+                Console.write(verdict.summary)
+                exit(verdict.exitCode)
+            }
+            if options.fault == .replay {
+                let verdict = try await ReplayRun(options).run()
                 Console.write(verdict.summary)
                 exit(verdict.exitCode)
             }
@@ -78,10 +83,14 @@ struct Options: Sendable {
         case memberKills = "member-kills"
         /// All of it against groups, with a history of each process.
         case history
+        /// Many records that are sent to groups again, under `kill -9` of the broker.
+        case replay
     }
 
     var fault = Fault.crashLoop
     var kills = 30
+    /// Records that are there before a replay.
+    var events = 20_000
     var seconds = 15
     /// A bug that broker or members have on purpose; debug builds only.
     var plant: String?
@@ -98,7 +107,7 @@ struct Options: Sendable {
     init(_ arguments: [String]) throws {
         guard arguments.count >= 2, let fault = Fault(rawValue: arguments[1]) else {
             throw VerifyError(
-                "usage: martlet-verify crash-loop|power-cut|power-cut-xfs|member-kills|history [--kills N] [--seconds N] [--controls 1] [--plant BUG] [--keep 1] [--seed N] [--bin DIR] [--work DIR] [--lanes N]"
+                "usage: martlet-verify crash-loop|power-cut|power-cut-xfs|member-kills|history|replay [--kills N] [--events N] [--seconds N] [--controls 1] [--plant BUG] [--keep 1] [--seed N] [--bin DIR] [--work DIR] [--lanes N]"
             )
         }
         self.fault = fault
@@ -107,6 +116,7 @@ struct Options: Sendable {
             guard let value = rest.popFirst() else { throw VerifyError("\(flag) needs a value") }
             switch flag {
             case "--kills": kills = try Self.number(flag, value)
+            case "--events": events = try Self.number(flag, value)
             case "--seconds": seconds = try Self.number(flag, value)
             case "--plant": plant = value
             case "--controls": hasControls = try Self.number(flag, value) > 0
