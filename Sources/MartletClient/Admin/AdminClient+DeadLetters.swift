@@ -78,7 +78,7 @@ extension AdminClient {
     /// - Returns: those that were refused, by number, with `UNKNOWN_DEAD_LETTER`,
     ///   `DEAD_LETTER_QUARANTINED`, or `DEAD_LETTER_BUSY` for one that is not in its topic yet.
     ///   Empty: all are with the group.
-    /// - Throws: `UNKNOWN_GROUP`, `WRONG_GROUP_KIND`. They are sent by the thousand: when it throws,
+    /// - Throws: `UNKNOWN_GROUP`. They are sent by the thousand: when it throws,
     ///   a part may be with the group, and asking again does the rest.
     @discardableResult
     public func replayDeadLetters(

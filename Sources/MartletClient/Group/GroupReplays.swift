@@ -9,7 +9,7 @@ final class GroupReplays: LeaseTaker {
     /// For so long a record is this member's alone; extended while it lives.
     private static let lease = Duration.seconds(30)
     /// Records that are held ready beyond those being handled.
-    private static let prefetch = 32
+    private static let prefetch = 256
 
     private let core: GroupCore
     private let work: LeasedWork
