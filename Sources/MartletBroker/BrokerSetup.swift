@@ -28,6 +28,7 @@ package struct BrokerSetup: Sendable {
 
     package init(_ configuration: BrokerConfiguration) {
         self.configuration = configuration
+        groupLimits.rescueBytesMax = configuration.storage.rescueBytesMax
         #if DEBUG
             groupLimits.plantedBug = CurrentProcess.environment["MARTLET_PLANT"]
                 .flatMap { PlantedGroupBug(rawValue: $0) }

@@ -101,5 +101,9 @@ extension BrokerConfiguration {
         .number(
             ("storage", "producers.max"), \.storage.producersMax, .integer(1...100_000_000),
             "Idempotent producers that are remembered; the one silent longest goes first."),
+        .number(
+            ("storage", "rescue.bytes.max"), \.storage.rescueBytesMax, .bytes(0...tebibyte),
+            "What retention is about to take, and members of a queue group had begun with, becomes dead "
+                + "letters: so much of it in a group, which nobody has handled or resolved yet."),
     ]
 }

@@ -61,6 +61,7 @@ package struct BrokerConfiguration: Equatable, Sendable {
         package var topicsMax = 10_000
         package var partitionsMax = 50_000
         package var producersMax = 100_000
+        package var rescueBytesMax: Int64 = 1 << 30
     }
 
     /// What a topic has that sets nothing else. -1: for ever, without limit.

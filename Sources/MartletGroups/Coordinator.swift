@@ -216,6 +216,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case dropDead
     /// What is sent again is counted in the flow.
     case replayInFlow
+    /// Retention takes what members had begun with, without a copy.
+    case forgetRescue
     /// A breaker never opens.
     case deafBreaker
 }
@@ -256,6 +258,10 @@ package struct GroupLimits: Sendable {
     package var waitingLetterBytesMax = 16 << 20
     /// Ranges of a partition that were sent again and are not handled: one key of many has many.
     package var replayRangesMax = 100_000
+    /// Of records that retention was about to take, in a group, neither handled nor resolved.
+    package var rescueBytesMax: Int64 = 1 << 30
+    /// For so long retention of a partition waits for such copies.
+    package var rescueMillisecondsMax: Int64 = 10_000
     package var snapshotRecordsMin = 10_000
     package var plantedBug: PlantedGroupBug?
 

@@ -19,6 +19,11 @@ package struct ConsumedMark: Equatable, Sendable {
 /// Knows the groups. Asked on the upkeep's thread; must not wait for the disk.
 package protocol ConsumedMarks: AnyObject, Sendable {
     func consumed(topic: TopicID, partition: Int32) -> ConsumedMark
+    /// Retention is about to take what lies below `target`. Up to where it may go; nil: it asks again
+    /// in its next round, for something is copied first. Bounded in time.
+    func release(topic: TopicID, partition: Int32, below target: Int64) -> Int64?
+    /// Retention took it.
+    func released(topic: TopicID, partition: Int32, below offset: Int64)
 }
 
 /// Where retention asks, once somebody there can answer. Until then nothing counts as handled.
@@ -34,6 +39,17 @@ final class ConsumedSource: Sendable {
     func mark(_ log: PartitionLog) -> ConsumedMark {
         let marks = reference.withLock { $0.marks }
         return marks?.consumed(topic: log.topicID, partition: log.partition) ?? .nobody
+    }
+
+    /// Up to where records may go; nil: not yet.
+    func release(_ log: PartitionLog, below target: Int64) -> Int64? {
+        guard let marks = reference.withLock({ $0.marks }) else { return target }
+        return marks.release(topic: log.topicID, partition: log.partition, below: target)
+    }
+
+    func released(_ log: PartitionLog, below offset: Int64) {
+        let marks = reference.withLock { $0.marks }
+        marks?.released(topic: log.topicID, partition: log.partition, below: offset)
     }
 }
 

@@ -15,7 +15,7 @@ extension PartitionLog {
         do {
             try rollIfOld()
             let settings = appender.withLock { $0.settings }
-            if let start = try newLogStart(settings) { try moveLogStart(to: start) }
+            if let taking = try newLogStart(settings) { try take(taking) }
             try removeBelowLogStart()
         } catch {
             if error.isFatal {
@@ -27,6 +27,25 @@ extension PartitionLog {
                     "RETENTION_FAILED", "retention of \(name): \(error.message)")
             }
         }
+    }
+
+    /// What is still needed of it is copied first; until then it stays, and the next round asks.
+    private func take(_ taking: Taking) throws(StorageError) {
+        guard let target = context.consumed.release(self, below: taking.target),
+            target > taking.start
+        else { return }
+        if let consumed = taking.consumed { tellOvertaken(consumed, taking.start, target) }
+        try moveLogStart(to: target)
+        context.consumed.released(self, below: target)
+    }
+
+    /// What age, size and groups ask for.
+    private struct Taking {
+        let start: Int64
+        /// Everything below may go.
+        let target: Int64
+        /// How far groups were; nil: that did not count.
+        let consumed: ConsumedMark?
     }
 
     /// Makes `before` the log start. Returns the log start, which never goes back. Blocks.
@@ -68,7 +87,7 @@ extension PartitionLog {
     }
 
     /// The log start that age, size and groups ask for; nil when it stays.
-    private func newLogStart(_ settings: TopicSettings) throws(StorageError) -> Int64? {
+    private func newLogStart(_ settings: TopicSettings) throws(StorageError) -> Taking? {
         guard settings.cleanup.deletes else { return nil }
         let isUntilConsumed = settings.retentionMode == .untilConsumed
         guard isUntilConsumed || settings.retentionMilliseconds >= 0 || settings.retentionBytes >= 0
@@ -90,8 +109,7 @@ extension PartitionLog {
             bytes -= segment.bytes
         }
         guard let target, target > start else { return nil }
-        if let consumed { tellOvertaken(consumed, start, target) }
-        return target
+        return Taking(start: start, target: target, consumed: consumed)
     }
 
     /// Age or size take what a group was promised: loud, because it is lost to the group.

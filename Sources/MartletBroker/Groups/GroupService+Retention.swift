@@ -10,6 +10,14 @@ extension GroupService: ConsumedMarks {
             ($0.offset, $0.group ?? "") < ($1.offset, $1.group ?? "")
         } ?? .nobody
     }
+
+    func release(topic: TopicID, partition: Int32, below target: Int64) -> Int64? {
+        rescue.release(TopicPartition(topic, partition), target, all)
+    }
+
+    func released(topic: TopicID, partition: Int32, below offset: Int64) {
+        rescue.tell(TopicPartition(topic, partition), below: offset, all)
+    }
 }
 
 /// What groups had handled of a partition when `$groups` ended at `end`.

@@ -28,6 +28,8 @@ final class GroupService: Sendable {
     private let setup: Setup
     /// Reads records that die, and fills dead letter topics.
     let clerk: DeadLetterClerk
+    /// Copies what retention is about to take.
+    let rescue: RescueDesk
     /// Empty while there are no topics.
     private let shards = Mutex<[GroupShard]>([])
 
@@ -35,6 +37,7 @@ final class GroupService: Sendable {
         self.setup = setup
         let told = Mutex<(@Sendable () -> Void)?>(nil)
         clerk = DeadLetterClerk(setup) { told.withLock { $0 }?() }
+        rescue = RescueDesk(setup, clerk)
         told.withLock { $0 = { [weak self] in self?.topicsChanged() } }
     }
 
@@ -47,6 +50,7 @@ final class GroupService: Sendable {
     /// Groups change no more. Calls `done` when nothing of them is on its way to the disk.
     func stop(_ done: @escaping @Sendable () -> Void) {
         clerk.stop()
+        rescue.stop()
         for shard in all { shard.stop() }
         setup.disk.execute(done)
     }

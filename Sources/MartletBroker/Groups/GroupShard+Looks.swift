@@ -41,6 +41,38 @@ extension GroupShard {
         return state.withLock { $0.coordinator.isDying(group, failed, at: now) }
     }
 
+    /// Records that members had of what lies below, and that are not settled.
+    func endangered(
+        _ key: TopicPartition, below offset: Int64, max: Int, besides: Set<String>
+    ) -> [Coordinator.Endangered] {
+        state.withLock {
+            $0.coordinator.endangered(key, below: offset, max: max, besides: besides)
+        }
+    }
+
+    func isOwed(_ key: TopicPartition, below offset: Int64) -> Bool {
+        state.withLock { state in
+            // What is not on the disk yet may be owed again after a crash.
+            let isDurable = log.view.durableEnd >= state.end
+            return state.coordinator.isOwed(key, below: isDurable ? offset : .max)
+        }
+    }
+
+    /// Makes dead letters of records, and calls `then` once that is on the disk.
+    func rescue(
+        _ group: String, _ key: TopicPartition, _ bodies: [(offset: Int64, body: [UInt8])],
+        _ then: @escaping @Sendable (Coordinator.Rescue) -> Void
+    ) {
+        let rescue = Carried(Coordinator.Rescue())
+        let now = now
+        record { coordinator in
+            rescue.value = coordinator.rescue(group, key, bodies, at: now)
+            return rescue.value.records
+        } _: {
+            then(rescue.value)
+        }
+    }
+
     /// All groups of the shard.
     func descriptions() -> [GroupDescription] {
         state.withLock { $0.coordinator.descriptions }

@@ -120,6 +120,8 @@ public enum DeadLetterReason: String, Sendable, CaseIterable {
     case attempts
     /// A handler set it aside.
     case rejected
+    /// Retention was about to take it before a handler that had it was done.
+    case retention
 }
 
 /// Why a handler did not do its work.

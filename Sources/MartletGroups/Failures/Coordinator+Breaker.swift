@@ -42,7 +42,8 @@ extension Coordinator {
             if isFailure || groups[name]?.state.kind != .stream {
                 count(name, 1, isFailure: isFailure)
             }
-        case .letter(let name, .entry(let entry)) where entry.kind == .died:
+        case .letter(let name, .entry(let entry))
+        where entry.kind == .died && entry.reason != .retention:
             // The owner passes it; what was sent again nobody does.
             let isPassed = entry.origin.queue.lane == .flow && entry.deaths == 1
             if isPassed, groups[name]?.state.kind == .stream {

@@ -32,6 +32,9 @@ struct DeadLetters: Equatable, Sendable {
                 attempts: entry.attempts, deaths: entry.deaths, diedAt: entry.at)
             letter.replays = letters[entry.letter]?.replays ?? 0
             letter.newest = entry.number
+            letter.rescuedBytes =
+                entry.reason == .retention
+                ? UInt32(clamping: entry.body.count) : letters[entry.letter]?.rescuedBytes ?? 0
             letters[entry.letter] = letter
         case .edited:
             letters[entry.letter]?.newest = entry.number

@@ -17,6 +17,8 @@ package struct LetterEntry: Hashable, Sendable {
         case permanent = 1
         case attempts = 2
         case rejected = 3
+        /// Retention was about to take it.
+        case retention = 5
     }
 
     package var kind: Kind
@@ -96,6 +98,8 @@ package struct Letter: Hashable, Sendable {
     package var diedAt: Int64
     /// With the group again, and not handled yet.
     package var isReplaying = false
+    /// What was copied when retention was about to take it; 0: something else made it die.
+    package var rescuedBytes: UInt32 = 0
     /// The number of its newest entry.
     package var newest: UInt64
     /// Where that lies in the dead letter topic; nil: only in `$groups` so far.

@@ -145,7 +145,7 @@ package struct DeadLetterLine: WireItem {
         try c.int32("partition", &partition, "its partition")
         try c.lane(&lane)
         try c.int64("offset", &offset, "its offset")
-        try c.uint8("reason", &reason, "1: permanent failure; 2: attempts used up; 3: rejected")
+        try c.uint8("reason", &reason, WireLimits.reasons)
         try c.uint32("attempts", &attempts, "handlers that began with it, in all")
         try c.uint16("deaths", &deaths, "how often it died")
         try c.uint16("replays", &replays, "how often it was sent to the group again")
@@ -294,4 +294,10 @@ package struct EditDeadLetterReply: WireReply {
     package init() {}
 
     package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {}
+}
+
+extension WireLimits {
+    /// What the numbers of reasons mean.
+    package static let reasons =
+        "1: permanent failure; 2: attempts used up; 3: rejected; 5: retention was about to take it"
 }

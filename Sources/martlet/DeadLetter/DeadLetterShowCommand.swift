@@ -119,6 +119,7 @@ enum DeadLetterShowCommand {
         case .permanent: "a handler failed for ever"
         case .attempts: "its attempts are used up"
         case .rejected: "a handler set it aside"
+        case .retention: "retention was about to take it"
         }
     }
 }

@@ -84,6 +84,7 @@ enum DeadLetterNote {
         case .permanent: "permanent"
         case .attempts: "attempts"
         case .rejected: "rejected"
+        case .retention: "retention"
         }
     }
 

@@ -159,7 +159,7 @@ struct LetterEntryItem: WireItem {
         try c.string("client", &client, max: WireLimits.textBytesMax, "as the member is called")
         try c.uint32("attempts", &attempts, "handlers that began with it")
         try c.uint16("deaths", &deaths, "how often it died")
-        try c.uint8("reason", &reason, "1: permanent failure; 2: attempts used up; 3: rejected")
+        try c.uint8("reason", &reason, WireLimits.reasons)
         try c.item("first", &first)
         try c.item("last", &last)
         try c.int64("at", &at, "milliseconds since 1970 UTC")
@@ -201,6 +201,7 @@ struct LetterItem: WireItem {
     private var isReplaying = false
     private var diedAt: Int64 = 0
     private var place: Int64 = -1
+    private var rescuedBytes: UInt32 = 0
 
     init() {}
 
@@ -212,6 +213,7 @@ struct LetterItem: WireItem {
         (attempts, deaths, reason) = (letter.attempts, letter.deaths, letter.reason.rawValue)
         (replays, isReplaying) = (letter.replays, letter.isReplaying)
         (diedAt, place) = (letter.diedAt, letter.place ?? -1)
+        rescuedBytes = letter.rescuedBytes
     }
 
     mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
@@ -223,11 +225,12 @@ struct LetterItem: WireItem {
         try c.int64("offset", &offset, "its offset")
         try c.uint32("attempts", &attempts, "handlers that began with it")
         try c.uint16("deaths", &deaths, "how often it died")
-        try c.uint8("reason", &reason, "1: permanent failure; 2: attempts used up; 3: rejected")
+        try c.uint8("reason", &reason, WireLimits.reasons)
         try c.uint16("replays", &replays, "how often it was sent again")
         try c.bool("isReplaying", &isReplaying, "with the group again")
         try c.int64("diedAt", &diedAt, "milliseconds since 1970 UTC")
         try c.int64("place", &place, "offset in the dead letter topic; -1: not there yet")
+        try c.uint32("rescuedBytes", &rescuedBytes, "copied when retention was about to take it")
     }
 
     var letter: Letter? {
@@ -241,6 +244,7 @@ struct LetterItem: WireItem {
         letter.newest = newest
         (letter.replays, letter.isReplaying) = (replays, isReplaying)
         letter.place = place < 0 ? nil : place
+        letter.rescuedBytes = rescuedBytes
         return letter
     }
 }

@@ -1,0 +1,115 @@
+/// Records of queues that retention is about to take. Those that a member had, and that are not
+/// done, become dead letters first; what nobody ever had is lost, and counts as expired.
+extension Coordinator {
+    /// Records of a group that were with members, and that are not settled.
+    package struct Endangered: Equatable, Sendable {
+        package let group: String
+        /// In order, some of them at least.
+        package let offsets: [Int64]
+    }
+
+    /// Of all groups but those in `besides`. At most `max` of each.
+    package func endangered(
+        _ key: TopicPartition, below offset: Int64, max: Int, besides: Set<String> = []
+    ) -> [Endangered] {
+        if limits.plantedBug == .forgetRescue { return [] }
+        return groups.compactMap { name, group in
+            guard case .queue = group.state.kind, !besides.contains(name) else { return nil }
+            let offsets = group.state.queues[.flow(key)]?.begun(below: offset) ?? []
+            return offsets.isEmpty
+                ? nil : Endangered(group: name, offsets: Array(offsets.prefix(max)))
+        }
+    }
+
+    /// Whether a queue has anything to do with what lies below.
+    package func isOwed(_ key: TopicPartition, below offset: Int64) -> Bool {
+        groups.values.contains { group in
+            guard case .queue = group.state.kind else { return false }
+            return group.state.queues[.flow(key)].map { $0.floor < offset } ?? false
+        }
+    }
+
+    /// What became of records that were to be rescued.
+    package struct Rescue: Sendable {
+        package var records: [GroupRecord] = []
+        /// The group may keep no more: for good, or until its topic has what waits for it.
+        package var isFull = false
+        package var isBusy = false
+
+        package init() {}
+    }
+
+    /// Makes dead letters of records that are still open; `bodies`: batches of one record, in order.
+    package func rescue(
+        _ name: String, _ key: TopicPartition, _ bodies: [(offset: Int64, body: [UInt8])],
+        at now: Now
+    ) -> Rescue {
+        var rescue = Rescue()
+        guard let state = groups[name]?.state, let progress = state.queues[.flow(key)] else {
+            return rescue
+        }
+        var kept = state.letters.rescuedBytes
+        var (count, waiting) = (state.letters.letters.count, state.letters.waitingBytes)
+        for (offset, body) in bodies where !progress.isSettled(offset..<(offset + 1)) {
+            guard count < limits.lettersMax, kept + Int64(body.count) <= limits.rescueBytesMax
+            else {
+                rescue.isFull = true
+                break
+            }
+            guard waiting < limits.waitingLetterBytesMax else {
+                rescue.isBusy = true
+                break
+            }
+            let number = state.letters.lastNumber + 1 + UInt64(rescue.records.count)
+            let entry = rescued(offset, body, of: key, progress, number, at: now)
+            (kept, count, waiting) = (kept + Int64(body.count), count + 1, waiting + entry.bytes)
+            rescue.records.append(.letter(group: name, .entry(entry)))
+        }
+        return rescue
+    }
+
+    private func rescued(
+        _ offset: Int64, _ body: [UInt8], of key: TopicPartition, _ progress: QueueProgress,
+        _ number: UInt64, at now: Now
+    ) -> LetterEntry {
+        let unknown = HandlerFailure(
+            .transient, kind: "", text: "no handler has said what became of it", at: now.wall)
+        let trail = progress.failures[offset] ?? FailureTrail(first: unknown, last: unknown)
+        var entry = LetterEntry(
+            .died, number: number, letter: number, origin: RecordPlace(.flow(key), offset),
+            trail: trail, at: now.wall)
+        entry.topicName = topics[key.topic]?.name ?? ""
+        (entry.attempts, entry.deaths) = (UInt32(progress.attempts[offset] ?? 0), 1)
+        (entry.reason, entry.body) = (.retention, body)
+        return entry
+    }
+
+    /// What queues lose when all below is gone: a record for each group, and how many they lose.
+    package func expiring(
+        _ key: TopicPartition, below offset: Int64
+    ) -> [(record: GroupRecord, group: String, count: Int64)] {
+        groups.sorted { $0.key < $1.key }.compactMap { name, group in
+            guard case .queue = group.state.kind, let progress = group.state.queues[.flow(key)],
+                offset > progress.floor
+            else { return nil }
+            let lost = progress.open(in: progress.start..<offset)
+                .reduce(Int64(0)) { $0 + Int64($1.count) }
+            let record = GroupRecord.queue(group: name, .flow(key), .expired(below: offset))
+            return lost > 0 ? (record, name, lost) : nil
+        }
+    }
+}
+
+extension QueueProgress {
+    /// Records below that a handler began with or failed with, in order.
+    fileprivate func begun(below offset: Int64) -> [Int64] {
+        Set(attempts.keys).union(failures.keys).filter { $0 < offset && $0 >= start }.sorted()
+    }
+}
+
+extension DeadLetters {
+    /// What was rescued from retention, and is neither handled nor resolved.
+    fileprivate var rescuedBytes: Int64 {
+        letters.values.reduce(0) { $0 + Int64($1.rescuedBytes) }
+    }
+}

@@ -1,0 +1,105 @@
+import Testing
+
+@testable import MartletGroups
+
+/// What of a queue is copied before retention takes it, and what counts as lost.
+@Suite struct RescueRuleTests {
+    private let key = TopicPartition(TopicShape("orders", 1).id, 0)
+    private let id = MemberID(1)
+
+    /// Of ten records 0 and 1 failed, 2 was begun, 3 is acked, and 4 is with a member.
+    private func harness(_ limits: GroupLimits = GroupLimits()) throws -> GroupHarness {
+        var harness = GroupHarness(limits: limits)
+        harness.topics([TopicShape("orders", 1)])
+        harness.take(
+            try harness.coordinator.join(
+                "g", id, .wanting(), .queue(from: .earliest), at: harness.now))
+        let wanted = Coordinator.Wanted(records: 5, leaseMilliseconds: 60_000)
+        harness.take(try harness.coordinator.receive("g", id, wanted) { _ in 0..<10 })
+        let grant = try #require(
+            try harness.coordinator.lease(
+                "g", id, wanted, bounds: { _ in 0..<10 }, at: harness.now
+            ).first)
+        let failure = HandlerFailure(.transient, kind: "Down", text: "no answer", at: 1)
+        let verbs: [Coordinator.Settlement.Verb] = [.fail(failure), .fail(failure), .begin, .ack]
+        let words = verbs.enumerated().map { index, verb in
+            Coordinator.Settlement(
+                queue: grant.queue, range: Int64(index)..<Int64(index + 1), number: grant.number,
+                verb: verb)
+        }
+        harness.take(try harness.coordinator.settle("g", words, at: harness.now).records)
+        harness.coordinator.follow("g", words, at: harness.now)
+        return harness
+    }
+
+    private func progress(_ harness: GroupHarness) throws -> QueueProgress {
+        try #require(harness.coordinator.groups["g"]?.state.queues[.flow(key)])
+    }
+
+    private func checkReplay(_ harness: GroupHarness) {
+        let state = harness.coordinator.groups["g"]?.state
+        var restored = Coordinator(limits: GroupLimits(), incarnation: 9)
+        for record in harness.coordinator.snapshot() { restored.replay(record) }
+        #expect(restored.groups["g"]?.state == state)
+    }
+
+    @Test func `only what somebody began with is copied, and once`() throws {
+        var harness = try harness()
+        let found = harness.coordinator.endangered(key, below: 9, max: 10)
+        #expect(found == [.init(group: "g", offsets: [0, 1, 2])])
+        #expect(harness.coordinator.endangered(key, below: 2, max: 1).first?.offsets == [0])
+        #expect(harness.coordinator.endangered(key, below: 9, max: 9, besides: ["g"]).isEmpty)
+        let bodies = [0, 1, 2, 3].map { (offset: Int64($0), body: [UInt8(7)]) }
+        let rescue = harness.coordinator.rescue("g", key, bodies, at: harness.now)
+        #expect(rescue.records.count == 3 && !rescue.isFull && !rescue.isBusy)
+        harness.take(rescue.records)
+        #expect(harness.coordinator.rescue("g", key, bodies, at: harness.now).records.isEmpty)
+        #expect(try progress(harness).dead == 3 && progress(harness).floor == 4)
+        let letters = try #require(harness.coordinator.groups["g"]).state.letters.letters
+        #expect(letters.values.allSatisfy { $0.reason == .retention && $0.rescuedBytes == 1 })
+        // What retention takes says nothing of what handlers need.
+        #expect(try harness.coordinator.describe("g").breaker.failures == 2)
+        checkReplay(harness)
+    }
+
+    @Test func `what is lost is counted, for each group that owes it`() throws {
+        var harness = try harness()
+        #expect(harness.coordinator.isOwed(key, below: 1))
+        let lost = harness.coordinator.expiring(key, below: 9)
+        #expect(lost.map(\.count) == [8])
+        harness.take(lost.map(\.record))
+        #expect(try progress(harness).expired == 8 && progress(harness).acked == 1)
+        #expect(harness.coordinator.expiring(key, below: 9).isEmpty)
+        #expect(!harness.coordinator.isOwed(key, below: 9))
+        #expect(harness.coordinator.endangered(key, below: 9, max: 10).isEmpty)
+        checkReplay(harness)
+    }
+
+    @Test func `a bound ends it before it is passed`() throws {
+        var limits = GroupLimits()
+        limits.rescueBytesMax = 5
+        var harness = try harness(limits)
+        let bodies = [0, 1, 2].map { (offset: Int64($0), body: [UInt8](repeating: 7, count: 2)) }
+        let rescue = harness.coordinator.rescue("g", key, bodies, at: harness.now)
+        #expect(rescue.records.count == 2 && rescue.isFull)
+        harness.take(rescue.records)
+        let next = harness.coordinator.rescue("g", key, bodies, at: harness.now)
+        #expect(next.records.isEmpty && next.isFull)
+        let resolved = try harness.coordinator.resolveLetters(
+            "g", [1], author: "ann", note: "", at: harness.now)
+        harness.take(resolved.records)
+        #expect(harness.coordinator.rescue("g", key, bodies, at: harness.now).records.count == 1)
+        #expect(harness.coordinator.rescue("nobody", key, bodies, at: harness.now).records.isEmpty)
+    }
+
+    @Test func `a stream group owes retention nothing`() throws {
+        var harness = GroupHarness()
+        harness.topics([TopicShape("orders", 1)])
+        harness.join(id, .wanting())
+        let attempted = QueueChange.attempted([0..<1], times: 1)
+        harness.take([.queue(group: "g", .flow(key), attempted)])
+        #expect(harness.coordinator.endangered(key, below: 9, max: 10).isEmpty)
+        #expect(!harness.coordinator.isOwed(key, below: 9))
+        #expect(harness.coordinator.expiring(key, below: 9).isEmpty)
+    }
+}
