@@ -199,8 +199,9 @@ extension Broker {
         var limits = limits
         limits.fit(setup.memoryRoom(), logger)
         let pool = SlabPool(retainedBytesMax: limits.poolBytesMax)
+        let readers = ReaderPool(queues.readers)
         let (producers, groups) = try openInternal(
-            engine, limits, setup, queues, pool, logger)
+            engine, limits, setup, queues, readers, pool, logger)
         let identity = BrokerIdentity(
             version: setup.version, clusterID: producers.log.topicID, startedAt: startedAt,
             startedMonotonic: startedMonotonic, processID: CurrentProcess.id)
@@ -209,14 +210,14 @@ extension Broker {
             identity: identity, limits: limits, configuration: setup.configuration,
             topicDefaults: options.defaults, clock: setup.clock, engine: engine,
             producers: producers, groups: groups,
-            authorizer: AllowEveryone(), pool: pool, readers: ReaderPool(queues.readers),
+            authorizer: AllowEveryone(), pool: pool, readers: readers,
             changes: queues.changes, metrics: metrics, logger: logger)
     }
 
     /// What lives in the broker's own topics.
     private static func openInternal(
         _ engine: StorageEngine, _ limits: BrokerLimits, _ setup: BrokerSetup,
-        _ queues: BrokerQueues, _ pool: SlabPool, _ logger: Logger
+        _ queues: BrokerQueues, _ readers: ReaderPool, _ pool: SlabPool, _ logger: Logger
     ) throws(StorageError) -> (ProducerRegistry, GroupService) {
         do throws(StorageError) {
             let producers = try ProducerRegistry.open(
@@ -224,7 +225,8 @@ extension Broker {
             let groups = GroupService(
                 GroupService.Setup(
                     engine: engine, limits: setup.groupLimits, clock: setup.clock,
-                    executor: queues.groups, disk: queues.changes, pool: pool, logger: logger))
+                    executor: queues.groups, disk: queues.changes, readers: readers, pool: pool,
+                    logger: logger))
             try groups.open()
             engine.setConsumedMarks(groups)
             return (producers, groups)

@@ -15,6 +15,7 @@ final class RequestRouter: Sendable {
     private let groups: GroupHandler
     private let queueGroups: QueueHandler
     private let letters: DeadLetterHandler
+    private let parked: ParkedHandler
 
     init(_ services: BrokerServices, facts: BrokerFacts) {
         self.services = services
@@ -28,6 +29,7 @@ final class RequestRouter: Sendable {
         groups = GroupHandler(services)
         queueGroups = QueueHandler(services)
         letters = DeadLetterHandler(services)
+        parked = ParkedHandler(services)
     }
 
     /// A frame of a connection that has not said hello: a hello, or the end.
@@ -126,6 +128,8 @@ final class RequestRouter: Sendable {
         case .failRecord: letters.fail(try request(FailRecordRequest.self))
         case .replayRecords: queueGroups.replay(try request(ReplayRecordsRequest.self))
         case .cancelReplay: queueGroups.cancel(try request(CancelReplayRequest.self))
+        case .listParked: parked.list(try request(ListParkedRequest.self))
+        case .releaseParked: parked.release(try request(ReleaseParkedRequest.self))
         case .setBreaker: groups.setBreaker(try request(SetBreakerRequest.self))
         }
         return .taken

@@ -124,6 +124,8 @@ public struct MartletErrorCode: Hashable, Sendable, CustomStringConvertible {
     public static let deadLetterQuarantined = MartletErrorCode(.deadLetterQuarantined)
     /// The dead letter is with its group now, or not in its topic yet.
     public static let deadLetterBusy = MartletErrorCode(.deadLetterBusy)
+    /// The record is not parked, or not any more.
+    public static let notParked = MartletErrorCode(.notParked)
     /// A limit of the broker's configuration is reached.
     public static let limitReached = MartletErrorCode(.limitReached)
     /// The broker failed; its log says more.

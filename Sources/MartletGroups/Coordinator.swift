@@ -19,6 +19,10 @@ package struct Coordinator: Sendable {
     var openBreakers: Set<String> = []
     /// Queue groups in which records became ready.
     var readyQueues: Set<String> = []
+    /// What the broker is to read for queues in order.
+    var keyWants: [KeyWant] = []
+    /// No more keys than so many are known of all queues, and soon will be.
+    var keysPromised = 0
     /// The number of the last delivery of any queue. As those of views, none of an earlier start
     /// comes again.
     var deliveries: UInt64
@@ -81,8 +85,10 @@ package struct Coordinator: Sendable {
             groups[name]?.state.apply(record)
         case .queue(_, let key, let change):
             makeIfLost(record)
+            let released = groups[name]?.state.queues[key]?.released(by: change) ?? []
             groups[name]?.state.apply(record)
             follow(name, key, change)
+            followReleased(name, key, released)
         case .policy:
             makeIfLost(record)
             groups[name]?.state.apply(record)
@@ -220,6 +226,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case forgetRescue
     /// A breaker never opens.
     case deafBreaker
+    /// A queue in order takes its records for ones without a key.
+    case mixQueueKeys
 }
 
 /// What a broker allows its groups.
@@ -246,6 +254,14 @@ package struct GroupLimits: Sendable {
     package var heldRecordsMax = 1_000_000
     /// Of a partition of a queue, handed out and not settled: beyond, nothing new is.
     package var openRecordsMax: Int64 = 1_000_000
+    /// Records whose keys are read at once, for a queue in order.
+    package var keysReadMax = 2_048
+    /// Records with keys that a partition of such a queue knows at once: about 100 bytes each.
+    package var windowKeysMax = 32_768
+    /// The same for all groups that live here; each partition may know `keysReadMax` in any case.
+    package var keysMax = 65_536
+    /// Set aside in one partition: beyond, the group stands still there.
+    package var parkedRecordsMax = 10_000
     package var leaseMilliseconds: ClosedRange<Int32> = 100...3_600_000
     /// Runs of records in one answer.
     package var grantsMax = 1_000

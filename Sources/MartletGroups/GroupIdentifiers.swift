@@ -98,16 +98,33 @@ package enum GroupKind: Hashable, Sendable {
     /// Members own partitions, and commit how far they are.
     case stream
     /// Members get single records for a time, and settle each.
-    case queue(from: QueueStart)
+    case queue(from: QueueStart, order: QueueOrder = .free)
 
     /// Throws when a group of this kind is asked for as another. Where a queue begins is said
-    /// once, when it is made.
+    /// once, when it is made; so is its order, but nobody gets less order than he asks for.
     func check(_ asked: GroupKind) throws(GroupRefusal) {
         switch (self, asked) {
+        case (.queue(_, .free), .queue(_, .byKey)):
+            throw .invalid(field: "kind", reason: "the queue was made without order by key")
         case (.stream, .stream), (.queue, .queue): return
         case (.stream, .queue), (.queue, .stream): throw .wrongKind(self)
         }
     }
+
+    /// A queue that hands out one record of a key at a time.
+    package var isOrdered: Bool {
+        switch self {
+        case .queue(_, .byKey): true
+        case .queue(_, .free), .stream: false
+        }
+    }
+}
+
+/// What order a queue keeps.
+package enum QueueOrder: UInt8, Sendable {
+    case free = 0
+    /// Of each key, and each partition, one record is out at a time, in order of offsets.
+    case byKey = 1
 }
 
 /// Where a queue group begins in a partition that is new to it.

@@ -29,6 +29,8 @@ package enum GroupRefusal: Error, Equatable, Sendable {
     case notStored
     /// Records that are not in the log, and never will be or were.
     case outsideLog(String)
+    /// The record is not set aside.
+    case notParked
     case unknownTopic
     case unknownPartition
     case limitReached(String)

@@ -58,6 +58,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     case unknownDeadLetter = 1023
     case deadLetterQuarantined = 1024
     case deadLetterBusy = 1025
+    case notParked = 1027
 }
 
 extension ErrorCode {
@@ -110,6 +111,7 @@ extension ErrorCode {
         case .unknownDeadLetter: "UNKNOWN_DEAD_LETTER"
         case .deadLetterQuarantined: "DEAD_LETTER_QUARANTINED"
         case .deadLetterBusy: "DEAD_LETTER_BUSY"
+        case .notParked: "NOT_PARKED"
         }
     }
 
@@ -128,7 +130,7 @@ extension ErrorCode {
             .frameTooLarge, .limitReached, .internalError,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
             .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost, .unknownDeadLetter,
-            .deadLetterQuarantined:
+            .deadLetterQuarantined, .notParked:
             false
         }
     }
@@ -142,7 +144,7 @@ extension ErrorCode {
             .invalidPartitions, .invalidConfig,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
             .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost, .unknownDeadLetter,
-            .deadLetterQuarantined, .deadLetterBusy:
+            .deadLetterQuarantined, .deadLetterBusy, .notParked:
             .notApplicable
         case .corruptMessage, .unknownTopic, .messageTooLarge, .loading, .notAuthorized,
             .invalidTimestamp, .unsupportedVersion, .invalidRequest, .outOfOrderSequence,
@@ -167,7 +169,7 @@ extension ErrorCode {
             .storageFailed, .tooManyRequests, .shuttingDown, .limitReached, .internalError,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
             .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost, .unknownDeadLetter,
-            .deadLetterQuarantined, .deadLetterBusy:
+            .deadLetterQuarantined, .deadLetterBusy, .notParked:
             false
         }
     }
@@ -222,6 +224,7 @@ extension ErrorCode {
         case .unknownDeadLetter: "The group has no dead letter of this number, or not any more."
         case .deadLetterQuarantined: "The dead letter was sent to its group too often."
         case .deadLetterBusy: "The dead letter is with its group, or not in its topic yet."
+        case .notParked: "The record is not parked, or not any more."
         }
     }
 

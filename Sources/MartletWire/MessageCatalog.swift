@@ -49,6 +49,8 @@ package enum MessageCatalog {
         case .failRecord: (FailRecordRequest.self, FailRecordReply.self)
         case .replayRecords: (ReplayRecordsRequest.self, ReplayRecordsReply.self)
         case .cancelReplay: (CancelReplayRequest.self, CancelReplayReply.self)
+        case .listParked: (ListParkedRequest.self, ListParkedReply.self)
+        case .releaseParked: (ReleaseParkedRequest.self, ReleaseParkedReply.self)
         case .setBreaker: (SetBreakerRequest.self, SetBreakerReply.self)
         }
     }

@@ -41,6 +41,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     case failRecord = 47
     case replayRecords = 48
     case cancelReplay = 49
+    case listParked = 50
+    case releaseParked = 51
     case setBreaker = 52
 
     /// Name in Protocol.md, in logs and in metrics.
@@ -83,6 +85,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .failRecord: "fail-record"
         case .replayRecords: "replay-records"
         case .cancelReplay: "cancel-replay"
+        case .listParked: "list-parked"
+        case .releaseParked: "release-parked"
         case .setBreaker: "set-breaker"
         }
     }
@@ -96,7 +100,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
             .pauseGroup, .resetGroup, .receive, .settle, .setFailurePolicy, .listDeadLetters,
             .replayDeadLetters, .resolveDeadLetters, .editDeadLetter, .failRecord,
-            .replayRecords, .cancelReplay, .setBreaker:
+            .replayRecords, .cancelReplay, .listParked, .releaseParked, .setBreaker:
             1...1
         }
     }
@@ -153,6 +157,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .failRecord: OperationAccess(.read, .group)
         case .replayRecords: OperationAccess(.alter, .group)
         case .cancelReplay: OperationAccess(.alter, .group)
+        case .listParked: OperationAccess(.describe, .group)
+        case .releaseParked: OperationAccess(.alter, .group)
         case .setBreaker: OperationAccess(.alter, .group)
         }
     }

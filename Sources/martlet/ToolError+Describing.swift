@@ -56,7 +56,7 @@ extension ToolError {
     static func exitCode(of code: MartletErrorCode) -> ToolExitCode {
         switch code {
         case .unknownTopic, .unknownTopicID, .unknownPartition, .offsetOutOfRange, .offsetsLost,
-            .unknownGroup, .unknownDeadLetter:
+            .unknownGroup, .unknownDeadLetter, .notParked:
             .notFound
         case .notAuthorized, .diskFull, .messageTooLarge, .limitReached, .invalidRecord,
             .invalidTimestamp, .unsupportedCompressionType, .groupNotEmpty:

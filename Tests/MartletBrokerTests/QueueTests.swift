@@ -178,7 +178,7 @@ extension DeliveredRange {
         let stream = RawMember(client, 6, group: "s")
         #expect(try stream.join() == .none)
         #expect(try stream.join(kind: 1) == .wrongGroupKind)
-        #expect(try stream.join(kind: 3) == .invalidRequest)
+        #expect(try stream.join(kind: 5) == .invalidRequest)
         var request = queue.request(1)
         request.group = "nobody"
         #expect(try client.ask(request).error == .unknownGroup)

@@ -111,6 +111,53 @@ import Testing
         return "\(try #require(letter["number"]?.integerValue))"
     }
 
+    @Test func `what is parked is listed with why, and released by hand`() async throws {
+        try await MartletTestBroker.run(topics: ["t": 1]) { broker in
+            try await Martlet.withClient(broker.configuration) { client in
+                let bench = Bench(client: client)
+                try bench.run("group", "create", "notify", "--queue", "earliest", "--order", "key")
+                try bench.run("group", "create", "s", "--order", "key", expect: 2)
+                try bench.run("group", "policy", "notify", "--then", "park-key")
+                let policy = try bench.json("group policy notify")
+                #expect(policy["then"]?.stringValue == "park-key")
+                try await client.withProducer { producer in
+                    for key in ["a", "a", "b"] {
+                        _ = try await producer.send(
+                            ProducerRecord(topic: "t", key: key, value: "v", timestamp: 1_000))
+                    }
+                }
+                let member = Task {
+                    try await client.consumeQueue(QueueConfiguration("notify", topics: ["t"])) {
+                        if $0.record.offset == 0 { throw PermanentError("no tail number") }
+                        return QueueOutcome.done
+                    }
+                }
+                while try await client.admin.describeGroup("notify").queues.first?.acked != 1 {
+                    await Task.yield()
+                }
+                while try await client.admin.parkedRecords(of: "notify").isEmpty {
+                    await Task.yield()
+                }
+                member.cancel()
+                await #expect(throws: CancellationError.self) { try await member.value }
+                let group = try bench.json("group describe notify")
+                #expect(group["order"]?.stringValue == "key")
+                #expect(group["queues"]?.arrayValue?.first?["parked"]?.integerValue == 1)
+                let parked = try bench.json("group parked notify").arrayValue
+                #expect(parked?.count == 1 && parked?.first?["offset"]?.integerValue == 0)
+                #expect(parked?.first?["text"]?.stringValue?.contains("tail number") == true)
+                #expect(
+                    try bench.run("group", "parked", "notify", "-o", "name").output == "t:0:0\n")
+                try bench.run("group", "release", "notify", expect: 2)
+                try bench.run("group", "release", "notify", "t:0", expect: 2)
+                try bench.run("group", "release", "notify", "t:0:1", expect: 3)
+                let said = try bench.run("group", "release", "notify", "--all").errors
+                #expect(said.contains("released 1 record"))
+                #expect(try bench.json("group parked notify").arrayValue?.isEmpty == true)
+            }
+        }
+    }
+
     @Test func `list, show, stats and export tell what is dead, and filters choose`() async throws {
         try await Self.with { bench in
             let all = try bench.json("dlq list notify")

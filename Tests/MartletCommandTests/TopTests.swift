@@ -36,7 +36,8 @@ import Testing
     ) -> GroupFigures {
         GroupFigures(
             name: name, isQueue: isQueue, members: members, lag: lag, lagTime: time,
-            headroom: headroom, headroomBytes: nil, inFlight: 0, delayed: 0, isPaused: isPaused,
+            headroom: headroom, headroomBytes: nil, inFlight: 0, delayed: 0, parked: 0,
+            isPaused: isPaused,
             done: done)
     }
 

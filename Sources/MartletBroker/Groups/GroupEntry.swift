@@ -31,6 +31,8 @@ struct GroupEntry: WireItem {
         case failed = 37
         case reopened = 38
         case takenBack = 39
+        case parked = 60
+        case released = 61
         // Of records that handlers failed with.
         case policy = 40
         case letterEntry = 41
@@ -76,8 +78,9 @@ struct GroupEntry: WireItem {
         case .createdQueue:
             try c.int64("at", &at, "milliseconds since 1970 UTC")
             try c.uint8("start", &queue.start, "where it begins: 0 earliest, 1 latest")
+            try c.uint8("order", &queue.order, "0: none; 1: by key")
         case .queueBegan, .acked, .delayed, .attempted, .expired, .restored, .failed, .reopened,
-            .takenBack:
+            .takenBack, .parked, .released:
             try queue.fields(kind, &c)
         case .policy: try letters.policyFields(&c)
         case .breaker: try breaker.fields(&c)
@@ -137,10 +140,10 @@ extension GroupEntry {
         case .created(_, let at, .stream):
             kind = Kind.created.rawValue
             self.at = at
-        case .created(_, let at, .queue(let start)):
+        case .created(_, let at, .queue(let start, let order)):
             kind = Kind.createdQueue.rawValue
             self.at = at
-            queue.start = start.rawValue
+            (queue.start, queue.order) = (start.rawValue, order.rawValue)
         case .queue(_, let key, let change):
             queue = QueueEntry(key, change)
             kind = QueueEntry.kind(of: change).rawValue
@@ -215,7 +218,9 @@ extension GroupEntry {
                 group: group, key, CommittedOffset(position, at: at), epoch: owned.epoch)
         case .createdQueue:
             let start = QueueStart(rawValue: queue.start) ?? .earliest
-            return .created(group: group, at: at, .queue(from: start))
+            // What nobody knows must not lose its order.
+            let order = QueueOrder(rawValue: queue.order) ?? .byKey
+            return .created(group: group, at: at, .queue(from: start, order: order))
         case .queueBegan: return queue.record(group, .began(at: queue.offset))
         case .acked: return queue.record(group, .acked(queue.offsets))
         case .delayed: return queue.record(group, .delayed(queue.offsets, due: queue.offset))
@@ -229,6 +234,10 @@ extension GroupEntry {
         case .breaker: return breaker.state.map { .breaker(group: group, $0) }
         case .letterEntry, .letterStored, .lettersReplayed, .letterRestored, .letterWaiting:
             return kind.flatMap { letters.change($0) }.map { .letter(group: group, $0) }
+        case .parked:
+            return queue.offset.isOffset
+                ? queue.record(group, .parked(queue.offset, queue.parked)) : nil
+        case .released: return queue.record(group, .released(queue.offsets))
         case .expired: return queue.record(group, .expired(below: queue.offset))
         case .reopened: return queue.record(group, .reopened(queue.offsets))
         case .takenBack: return queue.record(group, .takenBack(queue.offsets))

@@ -99,6 +99,10 @@ final class GroupMetrics: Sendable {
             "martlet_group_delayed_records", "Records of a queue group that wait for their time."
         ) { self.queueSamples(\.delayed) }
         registry.gauges(
+            "martlet_group_parked_records",
+            "Records of a queue group that are set aside until somebody releases them."
+        ) { self.queueSamples(\.parked) }
+        registry.gauges(
             "martlet_group_expired_records",
             "Records of a queue group that retention or deletion took before they were handled."
         ) { self.queueSamples(\.expired) }

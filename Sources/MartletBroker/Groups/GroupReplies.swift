@@ -49,15 +49,19 @@ extension GroupKind {
         case 0: self = .stream
         case 1: self = .queue(from: .earliest)
         case 2: self = .queue(from: .latest)
-        case let other: throw .invalid(field: "kind", reason: "\(other) is not from 0 to 2")
+        case 3: self = .queue(from: .earliest, order: .byKey)
+        case 4: self = .queue(from: .latest, order: .byKey)
+        case let other: throw .invalid(field: "kind", reason: "\(other) is not from 0 to 4")
         }
     }
 
     var number: UInt8 {
         switch self {
         case .stream: 0
-        case .queue(.earliest): 1
-        case .queue(.latest): 2
+        case .queue(.earliest, .free): 1
+        case .queue(.latest, .free): 2
+        case .queue(.earliest, .byKey): 3
+        case .queue(.latest, .byKey): 4
         }
     }
 }
@@ -72,6 +76,7 @@ extension QueuePartitionLine {
         acked = counts.acked
         inFlight = counts.inFlight
         delayed = counts.delayed
+        parked = counts.parked
         expired = counts.expired
         dead = counts.dead
         let log = engine.topic(id: topic)?.partition(partition)
@@ -107,6 +112,7 @@ extension GroupRefusal {
         case .quarantined: .deadLetterQuarantined
         case .replaying, .notStored: .deadLetterBusy
         case .outsideLog: .offsetOutOfRange
+        case .notParked: .notParked
         case .unknownTopic: .unknownTopicID
         case .unknownPartition: .unknownPartition
         case .limitReached: .limitReached
@@ -119,7 +125,7 @@ extension GroupRefusal {
         case .wrongKind(.stream): "the group is a stream: its members own partitions"
         case .wrongKind(.queue): "the group is a queue: its members receive and settle records"
         case .unknownGroup, .groupExists, .staleEpoch, .leaseLost, .unknownTopic,
-            .unknownPartition, .unknownLetter:
+            .unknownPartition, .unknownLetter, .notParked:
             code.text
         case .replaying: "the dead letter is with its group again"
         case .notStored: "the dead letter is not in its topic yet; try again soon"

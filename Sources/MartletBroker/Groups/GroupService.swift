@@ -21,6 +21,8 @@ final class GroupService: Sendable {
         let executor: any Executor
         /// What waits for the disk, one job at a time.
         let disk: any Executor
+        /// Where records are read.
+        let readers: ReaderPool
         let pool: SlabPool
         let logger: Logger
     }
@@ -30,11 +32,13 @@ final class GroupService: Sendable {
     let clerk: DeadLetterClerk
     /// Copies what retention is about to take.
     let rescue: RescueDesk
+    private let keys: KeyReader
     /// Empty while there are no topics.
     private let shards = Mutex<[GroupShard]>([])
 
     init(_ setup: Setup) {
         self.setup = setup
+        keys = KeyReader(setup)
         let told = Mutex<(@Sendable () -> Void)?>(nil)
         clerk = DeadLetterClerk(setup) { told.withLock { $0 }?() }
         rescue = RescueDesk(setup, clerk)
@@ -51,6 +55,7 @@ final class GroupService: Sendable {
     func stop(_ done: @escaping @Sendable () -> Void) {
         clerk.stop()
         rescue.stop()
+        keys.stop()
         for shard in all { shard.stop() }
         setup.disk.execute(done)
     }
@@ -132,6 +137,7 @@ extension GroupService {
         // What is counted in each part must not be more in all.
         var limits = setup.limits
         limits.groupsMax = max(1, limits.groupsMax / Int(Self.shardCount))
+        limits.keysMax = max(1, limits.keysMax / Int(Self.shardCount))
         let empty = Coordinator(
             limits: limits, incarnation: UInt32.random(in: .min ... .max))
         var opened: [GroupShard] = []
@@ -178,7 +184,8 @@ extension GroupService {
             disk: setup.disk, logger: setup.logger)
         return GroupShard(
             log: groups, coordinator: loaded.coordinator, replayed: replayed, snapshots: saved,
-            clerk: clerk, clock: setup.clock, executor: setup.executor, logger: setup.logger)
+            clerk: clerk, keys: keys, clock: setup.clock, executor: setup.executor,
+            logger: setup.logger)
     }
 
     private func reader(_ log: PartitionLog, _ name: String) -> InternalLog {

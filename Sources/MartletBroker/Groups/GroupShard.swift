@@ -38,6 +38,7 @@ final class GroupShard: AppendRetry, Sendable {
     let log: PartitionLog
     private let snapshots: GroupSnapshots
     private let clerk: DeadLetterClerk
+    private let keys: KeyReader
     let clock: any Clock
     private let executor: any Executor
     let logger: Logger
@@ -45,11 +46,13 @@ final class GroupShard: AppendRetry, Sendable {
 
     init(
         log: PartitionLog, coordinator: Coordinator, replayed: Int, snapshots: GroupSnapshots,
-        clerk: DeadLetterClerk, clock: any Clock, executor: any Executor, logger: Logger
+        clerk: DeadLetterClerk, keys: KeyReader, clock: any Clock, executor: any Executor,
+        logger: Logger
     ) {
         self.log = log
         self.snapshots = snapshots
         self.clerk = clerk
+        self.keys = keys
         self.clock = clock
         self.executor = executor
         self.logger = logger
@@ -69,6 +72,8 @@ final class GroupShard: AppendRetry, Sendable {
         var woken: [ParkedReceive] = []
         /// Groups whose dead letter topics lack something.
         var unfilled: Set<String> = []
+        /// What has to be read for queues in order.
+        var keyWants: [Coordinator.KeyWant] = []
         /// A state to be saved, and what it covers.
         var snapshot: (coordinator: Coordinator, end: Int64)?
     }
@@ -203,6 +208,23 @@ final class GroupShard: AppendRetry, Sendable {
         perform(effects)
     }
 
+    /// Keys that were read for a queue in order; nil: they could not be. Changes nothing that is
+    /// recorded.
+    func offer(_ want: Coordinator.KeyWant, _ chunk: KeyChunk?) {
+        let now = now
+        let effects = state.withLock { state -> Effects in
+            var effects = Effects()
+            if let chunk {
+                state.coordinator.offer(want.group, want.queue, chunk)
+            } else {
+                state.coordinator.readNothing(want.group, want.queue)
+            }
+            wake(&state, now, &effects)
+            return effects
+        }
+        perform(effects)
+    }
+
     private static let refusedNanoseconds: Int64 = 1_000_000_000
 
     // MARK: - Under the lock
@@ -235,6 +257,7 @@ final class GroupShard: AppendRetry, Sendable {
         for group in state.coordinator.takeReadyQueues() {
             effects.woken += state.receivers.removeValue(forKey: group)?.values.map(\.self) ?? []
         }
+        effects.keyWants += state.coordinator.takeKeyWants()
         if let deadline = state.coordinator.nextDeadline { arm(at: deadline, &state, &effects) }
     }
 
@@ -289,6 +312,20 @@ final class GroupShard: AppendRetry, Sendable {
             [("group", LogValue(end.group)), ("member", LogValue("\(end.member)"))])
     }
 
+    /// Failures let the group stand still somewhere.
+    func tellStops(_ records: [GroupRecord]) {
+        for case .paused(let group, let place, _) in records {
+            logger.warning(
+                "GROUP_STOPPED",
+                "a handler failed, and the group stands still there until it is resumed: its policy "
+                    + "says so, or no more records may be parked",
+                [
+                    ("group", LogValue(group)), ("topic", LogValue("\(place.topic)")),
+                    ("partition", LogValue(Int64(place.partition))),
+                ])
+        }
+    }
+
     /// The log may take records again.
     func retryAppend(_ log: PartitionLog) {
         executor.execute { self.resume() }
@@ -319,6 +356,7 @@ final class GroupShard: AppendRetry, Sendable {
             executor.execute(after: delay) { [weak self] in self?.tick() }
         }
         for receive in effects.woken { receive.wake() }
+        for want in effects.keyWants { keys.read(want, for: self) }
         let (told, unfilled) = (effects.told, effects.unfilled)
         if !unfilled.isEmpty {
             log.whenDurable(

@@ -5,6 +5,7 @@ import MartletWire
 /// The fields of a `GroupEntry` that tells of a queue's partition.
 struct QueueEntry: Equatable {
     var start: UInt8 = 0
+    var order: UInt8 = 0
     private var topic = TopicID.zero
     private var partition: Int32 = 0
     private var lane: UInt8 = 0
@@ -16,6 +17,11 @@ struct QueueEntry: Equatable {
     private(set) var sent: Int64 = 0
     private var first = FailureItem()
     private var last = FailureItem()
+
+    private var at: Int64 = 0
+    private var isKey = false
+
+    var parked: ParkedRecord { ParkedRecord(at: at, isKey: isKey) }
 
     var trail: FailureTrail { FailureTrail(first: first.failure, last: last.failure) }
 
@@ -38,6 +44,9 @@ struct QueueEntry: Equatable {
             self.offset = offset
             first = FailureItem(trail.first)
             last = FailureItem(trail.last)
+        case .parked(let offset, let record):
+            (self.offset, at, isKey) = (offset, record.at, record.isKey)
+        case .released(let ranges): self.ranges = ranges.map(OffsetRange.init)
         case .expired(let below): offset = below
         case .reopened(let ranges), .takenBack(let ranges):
             self.ranges = ranges.map(OffsetRange.init)
@@ -56,6 +65,8 @@ struct QueueEntry: Equatable {
         case .delayed: .delayed
         case .attempted: .attempted
         case .failed: .failed
+        case .parked: .parked
+        case .released: .released
         case .expired: .expired
         case .restored: .restored
         case .reopened: .reopened
@@ -71,7 +82,11 @@ struct QueueEntry: Equatable {
         try c.uint8("lane", &lane, "0: the flow; 1: what was sent again")
         switch kind {
         case .queueBegan, .expired: try c.int64("offset", &offset, "the first that counts")
-        case .acked, .reopened, .takenBack: try rangeFields(&c)
+        case .acked, .reopened, .takenBack, .released: try rangeFields(&c)
+        case .parked:
+            try c.int64("offset", &offset, "of the record")
+            try c.int64("at", &at, "milliseconds since 1970 UTC")
+            try c.bool("isKey", &isKey, "all later records of its key wait behind it")
         case .delayed:
             try c.int64("due", &offset, "milliseconds since 1970 UTC")
             try rangeFields(&c)
@@ -110,9 +125,11 @@ struct QueueEntry: Equatable {
     func record(_ group: String, _ change: QueueChange) -> GroupRecord? {
         guard let queue = QueueID(topic, partition, lane: lane) else { return nil }
         switch (change, queue.lane) {
-        case (.reopened, .flow), (.takenBack, .flow): return nil
+        case (.reopened, .flow), (.takenBack, .flow), (.parked, .replay), (.released, .replay):
+            return nil
         case (.began, _), (.acked, _), (.delayed, _), (.attempted, _), (.expired, _),
-            (.failed, _), (.restored, _), (.reopened, .replay), (.takenBack, .replay):
+            (.failed, _), (.restored, _), (.reopened, .replay), (.takenBack, .replay),
+            (.parked, .flow), (.released, .flow):
             return .queue(group: group, queue, change)
         }
     }

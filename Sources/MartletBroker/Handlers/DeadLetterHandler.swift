@@ -18,7 +18,7 @@ struct DeadLetterHandler: Sendable {
             return request.reply(.unknownGroup)
         }
         guard let policy = message.policy.policy else {
-            return request.reply(.invalidRequest, "last: \(message.policy.last) is not 0 or 1")
+            return request.reply(.invalidRequest, "last: \(message.policy.last) is not from 0 to 3")
         }
         shard.run(request) { coordinator, _ throws(GroupRefusal) in
             try coordinator.setPolicy(message.group, policy)
@@ -135,14 +135,17 @@ struct DeadLetterHandler: Sendable {
     ) {
         let message = request.message
         let answer = Carried(Coordinator.FailureAnswer.dead)
+        let stops = Carried<[GroupRecord]>([])
         var bytes = 0
         if case .record(let body, _) = content { bytes = body.count }
         shard.run(request, heldBytes: bytes) { coordinator, now throws(GroupRefusal) in
             let outcome = try coordinator.fail(
                 message.group, MemberID(message.member), failed, content, at: now)
             answer.value = outcome.answer
+            stops.value = outcome.records
             return outcome.records
         } _: { _, _ in
+            shard.tellStops(stops.value)
             var reply = FailRecordReply()
             switch answer.value {
             case .again(let milliseconds): reply.milliseconds = milliseconds

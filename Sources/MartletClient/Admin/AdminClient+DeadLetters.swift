@@ -206,7 +206,7 @@ extension AdminClient {
     }
 
     /// Topics that were deleted have no name.
-    private func topicNames(_ ids: Set<TopicID>) async throws -> [TopicID: String] {
+    func topicNames(_ ids: Set<TopicID>) async throws -> [TopicID: String] {
         var names: [TopicID: String] = [:]
         var rest = Array(ids)[...]
         while !rest.isEmpty {
@@ -239,6 +239,7 @@ extension DeadLetterReason {
         case 1: self = .permanent
         case 2: self = .attempts
         case 3: self = .rejected
+        case 4: self = .parked
         case 5: self = .retention
         default:
             throw .protocolError("The broker names a reason, \(wire), that is not known.")

@@ -119,15 +119,17 @@ extension GroupKind {
     fileprivate var wire: UInt8 {
         switch self {
         case .stream: 0
-        case .queue(let start): start.wire
+        case .queue(let start, let order): start.wire(order)
         }
     }
 
     fileprivate init(wire: UInt8) throws(MartletError) {
         switch wire {
         case 0: self = .stream
-        case QueueStart.earliest.wire: self = .queue(.earliest)
-        case QueueStart.latest.wire: self = .queue(.latest)
+        case 1: self = .queue(.earliest)
+        case 2: self = .queue(.latest)
+        case 3: self = .queue(.earliest, order: .byKey)
+        case 4: self = .queue(.latest, order: .byKey)
         default:
             throw .protocolError("The broker names a kind of group, \(wire), that is not known.")
         }
@@ -139,7 +141,8 @@ extension QueuePartitionInfo {
         self.init(
             partition: TopicPartition(topic, line.partition), start: line.start, floor: line.floor,
             highWatermark: line.highWatermark.known, acked: line.acked, inFlight: line.inFlight,
-            ready: line.ready, delayed: line.delayed, expired: line.expired, dead: line.dead,
+            ready: line.ready, delayed: line.delayed, parked: line.parked, expired: line.expired,
+            dead: line.dead,
             lag: line.lag)
     }
 }

@@ -14,13 +14,13 @@ public struct GroupListing: Sendable, Equatable {
 public enum GroupKind: Sendable, Equatable {
     /// Members own partitions, and commit how far they are.
     case stream
-    /// Members are handed single records for a time; where the group begins.
-    case queue(QueueStart)
+    /// Members are handed single records for a time; where the group begins, and in what order.
+    case queue(QueueStart, order: QueueOrder = .free)
 }
 
 /// A queue group's account of a partition.
 ///
-/// At every moment `acked + expired + dead + inFlight + delayed + ready` is the number of offsets
+/// At every moment `acked + expired + dead + inFlight + delayed + parked + ready` is the number of offsets
 /// from `start` to the high watermark.
 public struct QueuePartitionInfo: Sendable, Equatable {
     /// Which one. Of a topic that was deleted, the name is empty.
@@ -35,10 +35,12 @@ public struct QueuePartitionInfo: Sendable, Equatable {
     public let acked: Int64
     /// Records that members have now, and dead letters that were sent to the group again.
     public let inFlight: Int64
-    /// Records that wait for a member.
+    /// Records that wait for a member. In order by key, also those that wait for others of their key.
     public let ready: Int64
     /// Records that were given back and come again later.
     public let delayed: Int64
+    /// Records that are set aside until somebody releases them.
+    public let parked: Int64
     /// Records that retention or deletion took before they were done.
     public let expired: Int64
     /// Dead letters that are neither handled nor resolved, and not with the group.

@@ -11,6 +11,11 @@ public struct FailurePolicy: Sendable, Equatable {
         case deadLetter
         /// The group stands still in the record's partition, until somebody resumes it.
         case pause
+        /// A queue sets it aside in its place until somebody releases it, and the others go on. In a
+        /// stream it becomes a dead letter.
+        case parkRecord
+        /// The same, and all later records of its key wait behind it. For queues in order by key.
+        case parkKey
     }
 
     /// Handlers that begin with a record, in all; 0: as many as it takes. 0 to 65,535.
@@ -54,6 +59,8 @@ public struct FailurePolicy: Sendable, Equatable {
         switch item.last {
         case 0: last = .deadLetter
         case 1: last = .pause
+        case 2: last = .parkRecord
+        case 3: last = .parkKey
         default:
             throw .protocolError("The broker names a policy, \(item.last), that is not known.")
         }
@@ -84,6 +91,8 @@ public struct FailurePolicy: Sendable, Equatable {
         switch last {
         case .deadLetter: item.last = 0
         case .pause: item.last = 1
+        case .parkRecord: item.last = 2
+        case .parkKey: item.last = 3
         }
         try breaker.write(&item)
         return item

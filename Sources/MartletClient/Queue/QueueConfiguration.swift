@@ -5,12 +5,24 @@ public enum QueueStart: Sendable, Equatable {
     /// With the next record that comes.
     case latest
 
-    var wire: UInt8 {
-        switch self {
-        case .earliest: 1
-        case .latest: 2
+    /// The number of such a queue.
+    func wire(_ order: QueueOrder) -> UInt8 {
+        switch (self, order) {
+        case (.earliest, .free): 1
+        case (.latest, .free): 2
+        case (.earliest, .byKey): 3
+        case (.latest, .byKey): 4
         }
     }
+}
+
+/// What order a queue group keeps. Said once, when the group is made.
+public enum QueueOrder: Sendable, Equatable {
+    /// None: whoever is free gets the next record.
+    case free
+    /// Of each key, within a partition, one record is with a member at a time, in order of offsets:
+    /// the next one comes when it is done. Records without a key have no order.
+    case byKey
 }
 
 /// A record that a queue group handed to this member, for a time.
@@ -51,6 +63,9 @@ public struct QueueConfiguration: Sendable {
     public var topics: [String]
     /// Where the group begins, when this member makes it.
     public var start: QueueStart
+    /// What order the group keeps. Refused when the group was made with less; a member that asks for
+    /// none gets what the group has.
+    public var order: QueueOrder
     /// Handlers that run at a time. 1 to 512.
     public var concurrency: Int
     /// Records that are held ready beyond those being handled. 0 to 100,000.
@@ -74,16 +89,19 @@ public struct QueueConfiguration: Sendable {
     ///   - group: the group's name.
     ///   - topics: names of topics, and patterns with `*`.
     ///   - start: where the group begins, when this member makes it.
+    ///   - order: what order the group keeps.
     ///   - concurrency: handlers that run at a time.
     ///   - prefetch: records that are held ready beyond those being handled.
     ///   - lease: for so long records are this member's alone.
     public init(
-        _ group: String, topics: [String], start: QueueStart = .earliest, concurrency: Int = 16,
-        prefetch: Int = 256, lease: Duration = .seconds(30)
+        _ group: String, topics: [String], start: QueueStart = .earliest,
+        order: QueueOrder = .free, concurrency: Int = 16, prefetch: Int = 256,
+        lease: Duration = .seconds(30)
     ) {
         self.group = group
         self.topics = topics
         self.start = start
+        self.order = order
         self.concurrency = concurrency
         self.prefetch = prefetch
         self.lease = lease

@@ -56,7 +56,7 @@ final class QueueMember: LeaseTaker {
         var request = JoinGroupRequest()
         request.group = configuration.group
         request.member = id
-        request.kind = configuration.start.wire
+        request.kind = configuration.start.wire(configuration.order)
         request.sessionMilliseconds = configuration.sessionTimeout.wire
         request.drainMilliseconds = configuration.drainTimeout.wire
         request.topics = configuration.topics.map { TopicNameItem($0) }

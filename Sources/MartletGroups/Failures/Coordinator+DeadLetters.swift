@@ -5,6 +5,11 @@ extension Coordinator {
     ) throws(GroupRefusal) -> [GroupRecord] {
         let state = try group(name).state
         try policy.check(limits)
+        guard policy.last != .parkKey || state.kind.isOrdered else {
+            throw .invalid(
+                field: "last",
+                reason: "keys are parked in queues that were made with order by key alone")
+        }
         var records: [GroupRecord] = []
         if state.policy != policy { records.append(.policy(group: name, policy)) }
         if policy.breaker.isOff, state.breaker != .closed {
@@ -141,7 +146,10 @@ extension Coordinator {
                 groups[name]?.activity.queues[lane]?.settle(place..<(place + 1))
             } else if entry.kind == .died {
                 let offset = entry.origin.offset
-                groups[name]?.activity.queues[entry.origin.queue]?.settle(offset..<(offset + 1))
+                let queue = entry.origin.queue
+                if groups[name]?.activity.queues[queue]?.settle(offset..<(offset + 1)) == true {
+                    readyQueues.insert(name)
+                }
                 wakeIfFull(name)
             }
         case .replayed(let numbers):

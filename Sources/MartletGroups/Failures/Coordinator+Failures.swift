@@ -16,6 +16,8 @@ extension Coordinator {
     enum FailureDecision: Equatable {
         case again(milliseconds: Int64)
         case dead(LetterEntry.Reason)
+        /// Set aside in its place, with its key or without.
+        case park(isKey: Bool)
         /// The group stands still in the partition.
         case pause
     }
@@ -76,13 +78,24 @@ extension Coordinator {
         // What fails among dead letters of others has no further place to go.
         let isLetter = topics[place.partition.topic]?.name.hasSuffix(Self.reservedSuffix) == true
         let later = FailureDecision.again(milliseconds: policy.backoffMaxMilliseconds)
-        // A replay never stops the flow.
-        let stops = policy.last == .pause && place.queue.lane == .flow
+        let mayPark = place.queue.lane == .flow && state.kind != .stream
+        if mayPark, let isKey = policy.last.parksKey,
+            state.queues[place.queue]?.parked.count ?? 0 < limits.parkedRecordsMax
+        {
+            return .park(isKey: isKey)
+        }
+        // A replay never stops the flow. What cannot be parked any more must not be lost.
+        let stops =
+            policy.last == .pause && place.queue.lane == .flow
+            || mayPark && policy.last.parksKey != nil
         if !isReplay, stops || isLetter {
             return state.paused.count < limits.pausesMax || state.isPaused(place.partition)
                 ? .pause : later
         }
-        return state.letters.hasRoom(limits, isReplay: isReplay) ? .dead(reason) : later
+        guard state.letters.hasRoom(limits, isReplay: isReplay) else { return later }
+        let isParked =
+            state.kind == .stream && place.queue.lane == .flow && policy.last.parksKey != nil
+        return .dead(isParked ? .parked : reason)
     }
 
     package static let reservedSuffix = ".dlq"
@@ -116,6 +129,9 @@ extension Coordinator {
             if state.isPaused(key.partition) { return [failed] }
             let pause = PausePlace(key.partition)
             return [failed, .paused(group: name, pause, at: now.wall)]
+        case .park(let isKey):
+            let parked = ParkedRecord(at: now.wall, isKey: isKey)
+            return [failed, .queue(group: name, key, .parked(offset, parked))]
         case .dead(let reason):
             switch contents[place] {
             case .record where limits.plantedBug == .dropDead:
@@ -160,9 +176,9 @@ extension Coordinator {
     /// What follows, in memory, once that holds.
     mutating func followFailure(_ name: String, _ settlement: Settlement, at now: Now) {
         let (key, range) = (settlement.queue, settlement.range)
-        guard let progress = groups[name]?.state.queues[key], !progress.isSettled(range) else {
-            return
-        }
+        guard let progress = groups[name]?.state.queues[key], !progress.isSettled(range),
+            progress.parked[range.lowerBound] == nil
+        else { return }
         guard let due = progress.delays[range.lowerBound] else {
             groups[name]?.activity.queues[key]?.giveBack(range)
             readyQueues.insert(name)

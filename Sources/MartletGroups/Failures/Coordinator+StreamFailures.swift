@@ -76,6 +76,8 @@ extension Coordinator {
             if state.isPaused(key) { return (counted, .paused) }
             let place = PausePlace(key)
             return (counted + [.paused(group: name, place, at: now.wall)], .paused)
+        // Only what a queue owes is parked in its place.
+        case .park: return (counted, .again(milliseconds: state.policy.backoffMaxMilliseconds))
         case .dead(let reason):
             switch content {
             case .record(let body, _):

@@ -1,12 +1,27 @@
 /// What happens to a record whose handler fails, in this order and no other: a permanent failure is
 /// the end at once; else it comes again after a pause that grows, until the attempts are used up;
-/// then it becomes a dead letter, or the group stands still there. Nothing is ever dropped.
+/// then it becomes a dead letter, or is parked, or the group stands still there. Nothing is ever
+/// dropped.
 package struct FailurePolicy: Hashable, Sendable {
     /// What becomes of a record that is not tried any more.
     package enum Last: UInt8, Sendable {
         case deadLetter = 0
         /// The group stands still in the partition until somebody resumes it.
         case pause = 1
+        /// It is set aside in its place, and the others go on. Of a stream group it leaves the flow as a
+        /// dead letter.
+        case parkRecord = 2
+        /// The same, and all later records of its key wait behind it. For queues in order by key.
+        case parkKey = 3
+
+        /// Whether its key is parked with the record; nil: nothing is parked.
+        var parksKey: Bool? {
+            switch self {
+            case .deadLetter, .pause: nil
+            case .parkRecord: false
+            case .parkKey: true
+            }
+        }
     }
 
     /// Handlers that begin with a record, in all; 0: as many as it takes.

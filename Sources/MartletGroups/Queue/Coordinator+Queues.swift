@@ -33,7 +33,7 @@ extension Coordinator {
             if let progress = groups[name]?.state.queues[key] {
                 guard bounds.lowerBound > progress.floor else { continue }
                 records.append(.queue(group: name, key, .expired(below: bounds.lowerBound)))
-            } else if case .queue(let start) = kind {
+            } else if case .queue(let start, _) = kind {
                 let first = start == .earliest ? bounds.lowerBound : bounds.upperBound
                 records.append(.queue(group: name, key, .began(at: first)))
             }
@@ -48,6 +48,7 @@ extension Coordinator {
     ) throws(GroupRefusal) -> [QueueGrant] {
         let keys = try queues(of: name, id)
         guard !keys.isEmpty else { return [] }
+        let isOrdered = groups[name]?.state.kind.isOrdered == true
         let held = groups[name]?.activity.queues.values.reduce(0) { $0 + $1.held(by: id) } ?? 0
         var left = min(wanted.records, limits.heldRecordsMax - Int(clamping: held))
         if let probes = probesLeft(name) { left = min(left, probes) }
@@ -59,7 +60,9 @@ extension Coordinator {
             guard let end = bounds(key.partition)?.upperBound,
                 let progress = groups[name]?.state.queues[key]
             else { continue }
-            var leases = groups[name]?.activity.queues[key] ?? QueueLeases(progress, at: now)
+            var leases =
+                groups[name]?.activity.queues[key]
+                ?? QueueLeases(progress, inOrder: isOrdered && key.lane == .flow, at: now)
             groups[name]?.activity.queues[key] = nil
             _ = leases.expire(at: now.monotonic)
             while left > 0, grants.count < limits.grantsMax,
@@ -79,7 +82,9 @@ extension Coordinator {
                         attempts: progress.attempts[range.lowerBound] ?? 0))
             }
             if let deadline = leases.nextDeadline { expect(deadline) }
-            isFull = isFull || leases.open(progress) >= limits.openRecordsMax
+            let mayRead = wantKeys(
+                name, key, &leases, progress, below: end, isHungry: left > 0)
+            isFull = isFull || !mayRead || leases.open(progress) >= limits.openRecordsMax
             groups[name]?.activity.queues[key] = leases
             if left <= 0 { break }
         }
@@ -227,6 +232,10 @@ extension Coordinator {
         case .begin: return true
         case .extend(let milliseconds):
             try limits.check(lease: milliseconds, field: "milliseconds")
+            // In order, another one of its key may be out since it ran out.
+            guard groups[name]?.activity.queues[key]?.mayBeOut(range) != false else {
+                throw .leaseLost
+            }
             // What a member left behind when it went is ready for others, and stays so.
             let holders = groups[name]?.activity.queues[key]?.holders(of: range) ?? []
             guard holders.allSatisfy({ groups[name]?.state.members[$0] != nil }) else {
@@ -287,16 +296,22 @@ extension Coordinator {
     mutating func follow(_ name: String, _ key: QueueID, _ change: QueueChange) {
         switch change {
         case .acked(let ranges):
-            for range in ranges { groups[name]?.activity.queues[key]?.settle(range) }
+            for range in ranges where groups[name]?.activity.queues[key]?.settle(range) == true {
+                readyQueues.insert(name)
+            }
             wakeIfFull(name)
         case .expired(let below):
-            groups[name]?.activity.queues[key]?.forget(below: below)
+            if groups[name]?.activity.queues[key]?.forget(below: below) == true {
+                readyQueues.insert(name)
+            }
             wakeIfFull(name)
         case .attempted(let ranges, _):
             // A request that is cut short is run again: what it counted is not counted anew.
             for range in ranges { groups[name]?.activity.queues[key]?.begin(range) }
+        case .parked(let offset, let record):
+            followParked(name, key, offset, isKey: record.isKey)
         case .reopened, .takenBack: followReplay(name, key, change)
-        case .began, .delayed, .failed, .restored: break
+        case .began, .delayed, .failed, .released, .restored: break
         }
     }
 
@@ -328,6 +343,7 @@ extension Coordinator {
             })
             if hasLapsed == true { readyQueues.insert(name) }
         }
+        forgetKeys(name)
     }
 
     /// Groups in which records became ready that nobody has been told of.

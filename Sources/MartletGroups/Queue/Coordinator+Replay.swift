@@ -101,7 +101,9 @@ extension Coordinator {
         case .takenBack(let ranges):
             for range in ranges { groups[name]?.activity.queues[lane]?.settle(range) }
             wakeIfFull(name)
-        case .began, .acked, .delayed, .attempted, .failed, .expired, .restored: break
+        case .began, .acked, .delayed, .attempted, .failed, .expired, .parked, .released,
+            .restored:
+            break
         }
     }
 }

@@ -14,6 +14,8 @@ package struct QueueCounts: Equatable, Sendable {
     package let inFlight: Int64
     /// Given back, and not to be delivered yet.
     package let delayed: Int64
+    /// Set aside until somebody releases them.
+    package let parked: Int64
 
     init(_ key: TopicPartition, _ progress: QueueProgress, _ leases: QueueLeases?) {
         partition = key
@@ -24,11 +26,12 @@ package struct QueueCounts: Equatable, Sendable {
         dead = progress.dead - progress.replaying
         inFlight = (leases?.inFlight ?? 0) + progress.replaying
         delayed = Int64(leases?.delayed ?? progress.delays.count)
+        parked = Int64(progress.parked.count)
     }
 
-    /// Visible, and with nobody.
+    /// Visible, and with nobody. In order by key, also what has to wait for others of its key.
     package func ready(below end: Int64) -> Int64 {
-        max(0, waiting(below: end) &- inFlight &- delayed)
+        max(0, waiting(below: end) &- inFlight &- delayed &- parked)
     }
 
     /// Visible, and neither acked nor expired nor dead: the lag.

@@ -19,11 +19,11 @@ struct QueueLeases: Sendable {
     /// Leases by themselves, in order.
     private var leases = LeaseList()
     /// Handed out before, or their delay is over: ready again.
-    private(set) var returned = RangeSet<Int64>()
+    var returned = RangeSet<Int64>()
     /// Nothing from here on was handed out in this start, or is settled.
-    private(set) var cursor: Int64
+    var cursor: Int64
     /// Given back, and not ready yet.
-    private var delaying = RangeSet<Int64>()
+    private(set) var delaying = RangeSet<Int64>()
     /// When leases and delays are over. A lease may be gone or extended by then.
     private var timers = QueueTimers()
     /// Records that members hold.
@@ -32,14 +32,25 @@ struct QueueLeases: Sendable {
     private(set) var inFlight: Int64 = 0
     /// How many wait for their time.
     private(set) var delayed = 0
+    /// Of a queue in order by key: then only what it lets out is in `returned`, also when nobody has
+    /// had it.
+    var window: KeyWindow?
 
     /// After a restart, or for a partition that is new to the group.
-    init(_ progress: QueueProgress, at now: Now) {
-        // Whatever is delayed, leased, returned or settled lies below the cursor.
-        let delayEnd = progress.delays.keys.max().map { $0 + 1 } ?? 0
-        cursor = max(progress.start, delayEnd, progress.settled.ranges.last?.upperBound ?? 0)
-        for range in progress.open(in: progress.start..<cursor) {
-            returned.insert(contentsOf: range)
+    init(_ progress: QueueProgress, inOrder isOrdered: Bool = false, at now: Now) {
+        if isOrdered {
+            cursor = progress.floor
+            window = KeyWindow(from: cursor)
+        } else {
+            // Whatever is delayed, leased, returned or settled lies below the cursor.
+            let delayEnd = progress.delays.keys.max().map { $0 + 1 } ?? 0
+            let parkedEnd = progress.parked.keys.max().map { $0 + 1 } ?? 0
+            cursor = max(
+                progress.start, delayEnd, parkedEnd, progress.settled.ranges.last?.upperBound ?? 0)
+            for range in progress.open(in: progress.start..<cursor) {
+                returned.insert(contentsOf: range)
+            }
+            for offset in progress.parked.keys { returned.remove(offset) }
         }
         for (offset, due) in progress.delays.sorted(by: { $0.key < $1.key }) {
             let (wait, isFar) = due.subtractingReportingOverflow(now.wall)
@@ -79,6 +90,7 @@ struct QueueLeases: Sendable {
             if let next = progress.nextSettled(above: first.lowerBound) { last = min(last, next) }
             return uniform(first.lowerBound..<last, progress)
         }
+        if window != nil { return nil }
         return nextFresh(progress, below: end, min(limit, fresh))
     }
 
@@ -103,7 +115,7 @@ struct QueueLeases: Sendable {
 
     /// Hands out what `nextReady` found. An earlier delivery of it is the newest no more.
     mutating func lease(_ range: Range<Int64>, _ lease: QueueLease) {
-        settle(range)
+        take(range)
         leases.insert(lease)
         count(lease.member, Int64(range.count))
         cursor = max(cursor, range.upperBound)
@@ -129,8 +141,8 @@ struct QueueLeases: Sendable {
         return (progress.settledRange(at: at)?.upperBound ?? at) >= range.upperBound
     }
 
-    /// They are settled: nothing is left to do for them.
-    mutating func settle(_ range: Range<Int64>) {
+    /// They are nowhere: not with a member, not ready, not delayed.
+    mutating func take(_ range: Range<Int64>) {
         change(range) { _ in false }
         returned.remove(contentsOf: range)
         for range in delaying.pieces(in: range) {
@@ -139,16 +151,48 @@ struct QueueLeases: Sendable {
         }
     }
 
-    /// What lies below is gone.
-    mutating func forget(below offset: Int64) {
-        settle(0..<max(0, offset))
+    /// They are settled: nothing is left to do for them. True when others are ready by it.
+    @discardableResult
+    mutating func settle(_ range: Range<Int64>) -> Bool {
+        take(range)
+        var isReady = false
+        for offset in window?.known(in: range) ?? [] {
+            // The next of its key may be settled by the same.
+            guard let next = window?.remove(offset), !range.contains(next) else { continue }
+            isReady = letOut(next) || isReady
+        }
+        return isReady
+    }
+
+    /// What lies below is gone. True when others are ready by it.
+    @discardableResult
+    mutating func forget(below offset: Int64) -> Bool {
+        let isReady = settle(0..<max(0, offset))
         cursor = max(cursor, offset)
+        window?.read(to: offset)
+        return isReady
     }
 
     /// They are ready again at once.
     mutating func giveBack(_ range: Range<Int64>) {
-        settle(range)
-        returned.insert(contentsOf: range)
+        take(range)
+        makeReady(range)
+    }
+
+    /// Of a queue in order, only what is next of its key is ready.
+    private mutating func makeReady(_ range: Range<Int64>) {
+        guard window != nil else { return returned.insert(contentsOf: range) }
+        for offset in range {
+            if let next = window?.back(offset) { letOut(next) }
+        }
+    }
+
+    /// Ready, if it has not to wait for its time.
+    @discardableResult
+    mutating func letOut(_ offset: Int64) -> Bool {
+        guard !delaying.contains(offset) else { return false }
+        returned.insert(contentsOf: offset..<(offset + 1))
+        return true
     }
 
     /// They are owed again. What of them is with members, or waits, stays so.
@@ -164,10 +208,14 @@ struct QueueLeases: Sendable {
 
     /// They are ready again at `due`, on the monotonic clock.
     mutating func delay(_ range: Range<Int64>, until due: Int64) {
-        settle(range)
+        take(range)
         delaying.insert(contentsOf: range)
         delayed += range.count
         timers.add(QueueTimer(due: due, range: range, isDelay: true))
+        guard window != nil else { return }
+        for offset in range {
+            if let next = window?.leave(offset) { letOut(next) }
+        }
     }
 
     mutating func extend(_ range: Range<Int64>, to deadline: Int64) {
@@ -198,6 +246,16 @@ struct QueueLeases: Sendable {
             return true
         }
         return notBegun
+    }
+
+    /// Whether a member has it now.
+    func isOut(_ offset: Int64) -> Bool {
+        var isOut = false
+        leases.visit(offset..<(offset + 1)) { lease in
+            isOut = !lease.hasLapsed
+            return false
+        }
+        return isOut
     }
 
     /// Who `range` was handed to last, of what is not settled.
@@ -261,7 +319,7 @@ struct QueueLeases: Sendable {
                 lease.hasLapsed = true
                 return true
             }
-            returned.insert(contentsOf: range)
+            makeReady(range)
         }
         return !lapsed.isEmpty
     }

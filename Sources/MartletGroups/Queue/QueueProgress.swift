@@ -13,6 +13,8 @@ package struct QueueProgress: Equatable, Sendable {
     /// What handlers said of records that are not settled.
     private(set) var failures: [Int64: FailureTrail] = [:]
     private var failureBytes = 0
+    /// Set aside until somebody releases them: not settled, and not delivered.
+    private(set) var parked: [Int64: ParkedRecord] = [:]
     var acked: Int64 = 0
     /// Taken by retention or deletion before they were handled.
     var expired: Int64 = 0
@@ -101,6 +103,32 @@ package struct QueueProgress: Equatable, Sendable {
             }
         case .failed(let offset, let trail):
             if !settled.contains(offset) { remember(trail, of: offset) }
+        case .parked(let offset, let record):
+            guard !settled.contains(offset) else { break }
+            delays[offset] = nil
+            parked[offset] = record
+        case .released(let ranges):
+            for range in ranges { release(range) }
+        }
+    }
+
+    /// Parked records that a change makes ready, in order.
+    func released(by change: QueueChange) -> [Int64] {
+        guard case .released(let ranges) = change else { return [] }
+        return ranges.flatMap { parkedOffsets(in: $0) }.sorted()
+    }
+
+    /// In as many steps as the smaller of both has.
+    private func parkedOffsets(in range: Range<Int64>) -> [Int64] {
+        range.count < parked.count
+            ? range.filter { parked[$0] != nil } : parked.keys.filter(range.contains)
+    }
+
+    private mutating func release(_ range: Range<Int64>) {
+        for offset in parkedOffsets(in: range) {
+            parked[offset] = nil
+            attempts[offset] = nil
+            forgetFailure(of: offset)
         }
     }
 
@@ -168,6 +196,7 @@ package struct QueueProgress: Equatable, Sendable {
         settled.insert(contentsOf: range)
         attempts.forget(range)
         delays.forget(range)
+        parked.forget(range)
         forgetFailures(in: range)
         return count
     }
@@ -211,12 +240,27 @@ package struct QueueProgress: Equatable, Sendable {
             changes += offsets.ranges.chunks.map { .delayed($0, due: due) }
         }
         changes += failures.sorted { $0.key < $1.key }.map { .failed($0, $1) }
+        changes += parked.sorted { $0.key < $1.key }.map { .parked($0, $1) }
         return changes
     }
 
     /// How many records a snapshot of it takes, about.
     var changeCount: Int {
         2 + (settled.ranges.count + attempts.count) / 100 + delays.count + failures.count
+            + parked.count
+    }
+}
+
+/// A record that nobody is to try until somebody says so.
+package struct ParkedRecord: Hashable, Sendable {
+    /// Since when, in milliseconds since 1970 UTC.
+    package let at: Int64
+    /// In a queue that is in order by key, all later records of its key wait behind it.
+    package let isKey: Bool
+
+    package init(at: Int64, isKey: Bool) {
+        self.at = at
+        self.isKey = isKey
     }
 }
 
@@ -231,6 +275,10 @@ package enum QueueChange: Equatable, Sendable {
     case attempted([Range<Int64>], times: UInt16)
     /// A handler failed with the record.
     case failed(Int64, FailureTrail)
+    /// It is set aside until it is released.
+    case parked(Int64, ParkedRecord)
+    /// Parked no more, and as if nobody had tried them.
+    case released([Range<Int64>])
     /// What was not settled below is gone.
     case expired(below: Int64)
     /// On a replay lane: sent to the group again.
@@ -257,13 +305,13 @@ extension RandomAccessCollection where Element == Range<Int64>, Index == Int {
 
 extension RandomAccessCollection where Element == Range<Int64>, Index == Int {
     /// The same in parts that each fit into one record.
-    fileprivate var chunks: [[Range<Int64>]] {
+    var chunks: [[Range<Int64>]] {
         stride(from: 0, to: count, by: 1_000).map { Array(self[$0..<Swift.min($0 + 1_000, count)]) }
     }
 }
 
 extension Sequence where Element == Int64 {
-    fileprivate var ranges: [Range<Int64>] {
+    var ranges: [Range<Int64>] {
         var set = RangeSet<Int64>()
         for offset in sorted() { set.insert(contentsOf: offset..<(offset + 1)) }
         return Array(set.ranges)

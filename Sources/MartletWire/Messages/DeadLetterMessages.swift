@@ -23,7 +23,9 @@ package struct FailurePolicyItem: WireItem {
         try c.int64("backoffMaxMilliseconds", &backoffMaxMilliseconds, "no pause is longer")
         try c.int32("jitterPercent", &jitterPercent, "a pause is shortened by up to so much")
         try c.uint8(
-            "last", &last, "0: it becomes a dead letter; 1: the group stands still there")
+            "last", &last,
+            "0: it becomes a dead letter; 1: the group stands still there; 2: it is parked; 3: with "
+                + "its key")
         try c.int32(
             "breakerPercent", &breakerPercent,
             "so many of a hundred outcomes failed: the breaker opens; 0: there is none")
@@ -299,5 +301,5 @@ package struct EditDeadLetterReply: WireReply {
 extension WireLimits {
     /// What the numbers of reasons mean.
     package static let reasons =
-        "1: permanent failure; 2: attempts used up; 3: rejected; 5: retention was about to take it"
+        "1: permanent failure; 2: attempts used up; 3: rejected; 4: parked; 5: retention was about to take it"
 }

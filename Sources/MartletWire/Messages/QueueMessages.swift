@@ -2,7 +2,9 @@ package import MartletFormat
 
 extension FieldCoder where Self: ~Copyable {
     mutating func groupKind(_ value: inout UInt8) throws(WireError) {
-        try uint8("kind", &value, "0: stream; 1: queue from the earliest; 2: from the latest")
+        try uint8(
+            "kind", &value,
+            "0: stream; 1: queue from the earliest; 2: from the latest; 3, 4: in order by key")
     }
 }
 
@@ -144,7 +146,7 @@ package struct SettleReply: WireReply {
 
 /// A queue group's account of a partition.
 package struct QueuePartitionLine: WireItem {
-    package static let bytesMin = 100
+    package static let bytesMin = 108
     package var topic = TopicID.zero
     package var partition: Int32 = 0
     package var start: Int64 = 0
@@ -154,6 +156,7 @@ package struct QueuePartitionLine: WireItem {
     package var inFlight: Int64 = 0
     package var ready: Int64 = 0
     package var delayed: Int64 = 0
+    package var parked: Int64 = 0
     package var expired: Int64 = 0
     package var dead: Int64 = 0
     package var lag: Int64 = 0
@@ -168,8 +171,11 @@ package struct QueuePartitionLine: WireItem {
         try c.int64("highWatermark", &highWatermark, "readers see what lies below; -1: unknown")
         try c.int64("acked", &acked, "handled")
         try c.int64("inFlight", &inFlight, "with members, and dead letters sent again")
-        try c.int64("ready", &ready, "to be handed out")
+        try c.int64(
+            "ready", &ready,
+            "to be handed out; in order by key, also those that wait for others of their key")
         try c.int64("delayed", &delayed, "to be handed out later")
+        try c.int64("parked", &parked, "set aside until they are released")
         try c.int64("expired", &expired, "taken by retention or deletion before they were handled")
         try c.int64("dead", &dead, "dead letters, neither handled nor resolved")
         try c.int64("lag", &lag, "visible, and neither acked nor expired nor dead")

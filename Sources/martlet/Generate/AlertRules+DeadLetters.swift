@@ -11,6 +11,15 @@ extension AlertRules {
                     + "again or resolved them.",
                 type: list + "`martlet dlq replay {{ $labels.group }}` sends them again."),
             AlertRule(
+                "MartletRecordsParked", .warning, for: "10m",
+                when: "martlet_group_parked_records > 0",
+                "Group {{ $labels.group }} has parked records.",
+                "{{ $value | humanize }} records are set aside until somebody releases them; keys "
+                    + "may wait behind them, and retention may take them.",
+                type:
+                    "`martlet group parked {{ $labels.group }}` shows them with why; `martlet group "
+                    + "release {{ $labels.group }} --all` hands them out again."),
+            AlertRule(
                 "MartletDeadLettersGrow", .critical, for: "5m",
                 when: "delta(martlet_group_dead_letters[10m]) > 10",
                 "More and more records of group {{ $labels.group }} die.",

@@ -181,11 +181,13 @@ enum Dashboard {
             "Age of dead letters", "The oldest of them.", unit: "s",
             [("martlet_group_dead_letters_oldest_seconds\(chosen)", "{{group}}")]),
         DashboardPanel(
-            "Queues at work", "Records with members, and records that wait for their time.",
+            "Queues at work",
+            "Records with members, records that wait for their time, and those that are parked.",
             [
                 ("martlet_group_in_flight_records\(chosen)", "in flight {{group}}"),
                 ("martlet_group_delayed_records\(chosen)", "delayed {{group}}"),
                 ("martlet_group_replay_records\(chosen)", "sent again {{group}}"),
+                ("martlet_group_parked_records\(chosen)", "parked {{group}}"),
             ]),
         DashboardPanel(
             "Breakers",

@@ -13,7 +13,8 @@ enum GroupCommands {
         commands: [
             create, list, GroupDescribeCommand.command, GroupPauseCommands.pause,
             GroupPauseCommands.resume, GroupResetCommand.command, GroupPolicyCommand.command,
-            GroupBreakerCommand.command, delete,
+            GroupBreakerCommand.command, GroupParkedCommands.parked, GroupParkedCommands.release,
+            delete,
         ])
 
     static let argument = ArgumentSpec("GROUP", "The group's name.")
@@ -23,28 +24,40 @@ enum GroupCommands {
             "create", "Make a group without members: its lag counts from then on.",
             discussion: [
                 "The first member that joins makes its group too.",
-                "The members of a queue share single records, and settle each.",
+                "The members of a queue share single records, and settle each. In order by key one "
+                    + "record of a key is with a member at a time; that is said once, here.",
             ],
             arguments: [argument],
             flags: [
                 FlagSpec(
                     "queue", value: "FROM", choices: ["earliest", "latest"],
                     "A queue, which begins with the oldest record, or with the next one."),
+                FlagSpec(
+                    "order", value: "ORDER", choices: ["key", "none"],
+                    "Of a queue: key, or none (default)."),
                 CommonFlags.result,
             ],
             examples: [
                 ExampleSpec("martlet group create board", "Before its members come"),
                 ExampleSpec(
                     "martlet group create notify --queue earliest", "Work that anyone may do"),
+                ExampleSpec(
+                    "martlet group create bookings --queue earliest --order key",
+                    "The same, one record of a key at a time"),
             ])
     ) { context in
         let name = try context.argument(0)
         let wantsJSON = context.wantsJSON
         let kind: GroupKind
+        let order: QueueOrder = context.invocation.value("order") == "key" ? .byKey : .free
         switch context.invocation.value("queue") {
-        case "earliest": kind = .queue(.earliest)
-        case "latest": kind = .queue(.latest)
-        case .some, nil: kind = .stream
+        case "earliest": kind = .queue(.earliest, order: order)
+        case "latest": kind = .queue(.latest, order: order)
+        case .some, nil:
+            guard !context.invocation.has("order") else {
+                throw context.usage("--order: is for queues, with --queue")
+            }
+            kind = .stream
         }
         try await context.withClient { try await $0.admin.createGroup(name, kind) }
         if wantsJSON {

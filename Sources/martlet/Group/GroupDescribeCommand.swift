@@ -92,7 +92,8 @@ enum GroupDescribeCommand {
     private static func queues(_ group: GroupDescription) -> Table {
         var table = Table([
             .left("TOPIC"), .right("PARTITION"), .right("DONE"), .right("IN FLIGHT"),
-            .right("READY"), .right("DELAYED"), .right("DEAD"), .right("EXPIRED"), .right("LAG"),
+            .right("READY"), .right("DELAYED"), .right("PARKED"), .right("DEAD"), .right("EXPIRED"),
+            .right("LAG"),
             .right("HEADROOM"),
         ])
         let lines = Dictionary(
@@ -101,8 +102,8 @@ enum GroupDescribeCommand {
             let line = lines[queue.partition]
             table.add([
                 queue.partition.topic, "\(queue.partition.partition)", "\(queue.acked)",
-                "\(queue.inFlight)", "\(queue.ready)", "\(queue.delayed)", "\(queue.dead)",
-                "\(queue.expired)", "\(queue.lag)",
+                "\(queue.inFlight)", "\(queue.ready)", "\(queue.delayed)", "\(queue.parked)",
+                "\(queue.dead)", "\(queue.expired)", "\(queue.lag)",
                 headroom(line?.retentionHeadroom, line?.retentionHeadroomBytes) ?? "",
             ])
         }
@@ -130,8 +131,17 @@ enum GroupDescribeCommand {
     private static func kind(_ kind: GroupKind) -> String {
         switch kind {
         case .stream: "stream"
-        case .queue(.earliest): "queue, from the earliest"
-        case .queue(.latest): "queue, from the latest"
+        case .queue(let start, let order):
+            "queue, from the \(start == .earliest ? "earliest" : "latest")"
+                + (order == .byKey ? ", in order by key" : "")
+        }
+    }
+
+    private static func order(_ kind: GroupKind) -> JSONValue {
+        switch kind {
+        case .stream: .null
+        case .queue(_, .free): .string("none")
+        case .queue(_, .byKey): .string("key")
         }
     }
 
@@ -158,6 +168,7 @@ enum GroupDescribeCommand {
         [
             "name": .string(group.name),
             "kind": .string(group.kind == .stream ? "stream" : "queue"),
+            "order": order(group.kind),
             "createdAt": .integer(group.createdAt),
             "lag": .integer(group.lag), "lagSeconds": seconds(group.lagTime),
             "headroomSeconds": seconds(group.retentionHeadroom),
@@ -182,6 +193,7 @@ enum GroupDescribeCommand {
                         "highWatermark": queue.highWatermark.map { .integer($0) } ?? .null,
                         "acked": .integer(queue.acked), "inFlight": .integer(queue.inFlight),
                         "ready": .integer(queue.ready), "delayed": .integer(queue.delayed),
+                        "parked": .integer(queue.parked),
                         "dead": .integer(queue.dead), "expired": .integer(queue.expired),
                         "lag": .integer(queue.lag),
                     ]

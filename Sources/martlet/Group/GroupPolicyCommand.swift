@@ -10,8 +10,12 @@ enum GroupPolicyCommand {
             discussion: [
                 "A failed record comes again after a pause; each pause is longer than the one before. "
                     + "When its attempts are used up, and at once when a handler says that it fails "
-                    + "for ever, it becomes a dead letter ('martlet dlq'), or the group stands still "
-                    + "in its partition until 'martlet group resume'. Nothing is dropped.",
+                    + "for ever, it becomes a dead letter ('martlet dlq'), or a queue parks it ('martlet "
+                    + "group parked'), or the group stands still in its partition until 'martlet "
+                    + "group resume'. Nothing is dropped.",
+                "park-record sets the record aside and goes on; park-key keeps all later records of "
+                    + "its key behind it, in a queue that is in order by key. In a stream "
+                    + "park-record makes a dead letter.",
                 "Flags that are not there leave what is. It holds for failures from then on.",
             ],
             arguments: [GroupCommands.argument],
@@ -22,7 +26,8 @@ enum GroupPolicyCommand {
                 FlagSpec("backoff-max", value: "TIME", "No pause is longer."),
                 FlagSpec("jitter", value: "N%", "Chance shortens a pause by up to so much."),
                 FlagSpec(
-                    "then", value: "WORD", choices: ["dead-letter", "pause"],
+                    "then", value: "WORD",
+                    choices: ["dead-letter", "pause", "park-record", "park-key"],
                     "What comes when it is not tried any more."),
                 FlagSpec(
                     "breaker", value: "N%",
@@ -95,6 +100,8 @@ enum GroupPolicyCommand {
         switch invocation.value("then") {
         case "pause": policy.last = .pause
         case "dead-letter": policy.last = .deadLetter
+        case "park-record": policy.last = .parkRecord
+        case "park-key": policy.last = .parkKey
         case .some, nil: break
         }
         try change(&policy.breaker, context)
@@ -135,6 +142,8 @@ enum GroupPolicyCommand {
             switch policy.last {
             case .deadLetter: "a dead letter"
             case .pause: "the group stands still there"
+            case .parkRecord: "the record is parked"
+            case .parkKey: "the record is parked with its key"
             }
         return "\(tries), pauses of \(first) x \(factor) up to \(most) "
             + "(shortened by up to \(percent)%), then \(last)"
@@ -145,6 +154,8 @@ enum GroupPolicyCommand {
             switch policy.last {
             case .deadLetter: "dead-letter"
             case .pause: "pause"
+            case .parkRecord: "park-record"
+            case .parkKey: "park-key"
             }
         return [
             "attempts": JSONValue(policy.attempts),

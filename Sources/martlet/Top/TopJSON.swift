@@ -39,6 +39,7 @@ enum TopJSON {
             "headroomBytes": figures.headroomBytes.map { .integer($0) } ?? .null,
             "members": JSONValue(figures.members), "isPaused": .boolean(figures.isPaused),
             "inFlight": .integer(figures.inFlight), "delayed": .integer(figures.delayed),
+            "parked": .integer(figures.parked),
         ]
     }
 

@@ -75,6 +75,7 @@ struct GroupFigures: Sendable {
     let headroomBytes: Int64?
     let inFlight: Int64
     let delayed: Int64
+    let parked: Int64
     let isPaused: Bool
     /// How many records it has handled, from some beginning on.
     let done: [TopicPartition: Int64]
@@ -105,6 +106,7 @@ extension GroupFigures {
             headroomBytes: group.retentionHeadroomBytes,
             inFlight: group.queues.reduce(0) { $0 &+ $1.inFlight },
             delayed: group.queues.reduce(0) { $0 &+ $1.delayed },
+            parked: group.queues.reduce(0) { $0 &+ $1.parked },
             isPaused: group.pauses.contains { $0.part == nil }, done: done)
     }
 }

@@ -21,7 +21,7 @@ enum DeadLetterExamples {
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
-            .pauseGroup, .resetGroup, .receive, .settle:
+            .pauseGroup, .resetGroup, .receive, .settle, .listParked, .releaseParked:
             nil
         }
     }

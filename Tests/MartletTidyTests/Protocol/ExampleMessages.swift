@@ -47,7 +47,8 @@ enum ExampleMessages {
         case .createGroup, .deleteGroup, .listGroups, .describeGroup, .joinGroup, .heartbeat,
             .leaveGroup, .commitOffsets, .pauseGroup, .resetGroup, .receive, .settle,
             .setFailurePolicy, .listDeadLetters, .replayDeadLetters, .resolveDeadLetters,
-            .editDeadLetter, .failRecord, .replayRecords, .cancelReplay, .setBreaker:
+            .editDeadLetter, .failRecord, .replayRecords, .cancelReplay, .listParked,
+            .releaseParked, .setBreaker:
             GroupExamples.frames(of: operation)
         }
     }

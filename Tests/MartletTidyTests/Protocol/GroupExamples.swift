@@ -27,7 +27,8 @@ enum GroupExamples {
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .setFailurePolicy,
             .listDeadLetters, .replayDeadLetters, .resolveDeadLetters, .editDeadLetter,
-            .failRecord, .replayRecords, .cancelReplay, .setBreaker:
+            .failRecord, .replayRecords, .cancelReplay, .listParked, .releaseParked,
+            .setBreaker:
             other(operation)
         }
     }
@@ -35,7 +36,8 @@ enum GroupExamples {
     private static func other(
         _ operation: Operation
     ) -> (request: ExampleFrame, reply: ExampleFrame) {
-        guard let frames = DeadLetterExamples.frames(of: operation) else {
+        let found = DeadLetterExamples.frames(of: operation) ?? ParkedExamples.frames(of: operation)
+        guard let frames = found else {
             preconditionFailure("\(operation) is no operation on groups")
         }
         return frames

@@ -85,6 +85,7 @@ enum DeadLetterNote {
         case .attempts: "attempts"
         case .rejected: "rejected"
         case .retention: "retention"
+        case .parked: "parked"
         }
     }
 

@@ -72,8 +72,8 @@ struct LetterFields: Equatable {
         case .lettersReplayed: .replayed(numbers.map(\.number))
         case .created, .deleted, .joined, .left, .granted, .freed, .committed, .forgotten,
             .paused, .resumed, .reset, .createdQueue, .queueBegan, .acked, .delayed, .attempted,
-            .expired, .restored, .failed, .reopened, .takenBack, .policy, .breaker,
-            .snapshotBegins, .snapshotEnds:
+            .expired, .restored, .failed, .reopened, .takenBack, .parked, .released, .policy,
+            .breaker, .snapshotBegins, .snapshotEnds:
             nil
         }
     }
