@@ -129,6 +129,34 @@ import Testing
         #expect(try counts(harness).dead == 1 && state.queues[.flow(key)] == nil)
     }
 
+    /// No commit of a stream passes it, so none may be counted less for it.
+    @Test func `what dies on the way counts as a failure for the breaker`() throws {
+        var harness = try harness()
+        var policy = FailurePolicy()
+        policy.attemptsMax = 1
+        harness.take([.policy(group: "g", policy)])
+        try replay(&harness, [3..<6])
+        let grant = try #require(try receive(&harness).first)
+        let failure = HandlerFailure(.transient, kind: "Timeout", text: "no answer", at: 1)
+        let words = grant.range.map { offset in
+            Coordinator.Settlement(
+                queue: grant.queue, range: offset..<(offset + 1), number: grant.number,
+                verb: .fail(failure))
+        }
+        let dying = harness.coordinator.dying("g", words, at: harness.now)
+        let contents = Dictionary(
+            uniqueKeysWithValues: dying.map {
+                ($0, Coordinator.DeadContent.record([1], first: nil))
+            })
+        let outcome = try harness.coordinator.settle(
+            "g", words, contents: contents, at: harness.now)
+        harness.take(outcome.records)
+        let group = try #require(harness.coordinator.groups["g"])
+        #expect(group.state.letters.letters.count == 3)
+        #expect(group.activity.breaker.passing == 0)
+        #expect(group.activity.breaker.outcomes.failures == 3)
+    }
+
     @Test func `what stands still is not sent again before it goes on`() throws {
         var harness = try harness()
         try replay(&harness, [3..<4])
