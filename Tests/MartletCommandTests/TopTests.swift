@@ -32,13 +32,13 @@ import Testing
 
     private static func group(
         _ name: String, lag: Int64 = 0, time: Int64 = 0, headroom: Int64? = nil, members: Int = 1,
-        isPaused: Bool = false, isQueue: Bool = false, done: [TopicPartition: Int64] = [:]
+        isPaused: Bool = false, isQueue: Bool = false, dead: Int64 = 0,
+        breaker: GroupBreaker.State = .closed, done: [TopicPartition: Int64] = [:]
     ) -> GroupFigures {
         GroupFigures(
             name: name, isQueue: isQueue, members: members, lag: lag, lagTime: time,
             headroom: headroom, headroomBytes: nil, inFlight: 0, delayed: 0, parked: 0,
-            isPaused: isPaused,
-            done: done)
+            dead: dead, breaker: breaker, isPaused: isPaused, done: done)
     }
 
     @Test func `rates are differences over the time between two looks`() throws {
@@ -88,6 +88,8 @@ import Testing
                 Self.group("late", lag: 1, time: 9_000), Self.group("behind", lag: 70, time: 2_000),
                 Self.group("further", lag: 71, time: 2_000),
                 Self.group("paused", lag: 1, time: 5, isPaused: true),
+                Self.group("broken", lag: 1, time: 5, isPaused: true, breaker: .open),
+                Self.group("tried", lag: 1, time: 4, breaker: .halfOpen),
                 Self.group("gone", lag: 1, time: 5, members: 0),
                 Self.group("losing", lag: 1, time: 500, headroom: 400, members: 0),
                 Self.group("near", lag: 1, time: 300, headroom: 400),
@@ -95,10 +97,13 @@ import Testing
         let view = TopView(look, since: nil)
         #expect(
             view.groups.map(\.figures.name) == [
-                "losing", "gone", "paused", "late", "further", "behind", "near", "fine", "idle",
+                "losing", "gone", "broken", "paused", "late", "further", "behind", "near", "tried",
+                "fine", "idle",
             ])
         #expect(
-            view.groups.prefix(4).map(\.trouble?.word) == ["losing", "no members", "paused", nil])
+            view.groups.prefix(5).map(\.trouble?.word) == [
+                "losing", "no members", "breaker open", "paused", nil,
+            ])
     }
 
     @Test func `as text`() {
@@ -110,7 +115,7 @@ import Testing
             groups: [
                 Self.group(
                     "q", lag: 2_034, time: 61_000, headroom: 3_600_000, isQueue: true,
-                    done: [Self.a0: 2])
+                    dead: 7, done: [Self.a0: 2])
             ], recordsIn: 25, isWritable: false)
         let screen = TopScreen(view: TopView(now, since: before), server: "h:1")
         #expect(
@@ -119,8 +124,8 @@ import Testing
                 full\\u{1b}[2J
                 in: 12.5 records/s, 125 B/s; out: 0 B/s, over 2.0s; disk: 1.0 MiB free
 
-                GROUP  STATE    LAG   LAG/S  DONE/S    AGE  HEADROOM  MEMBERS  IN FLIGHT  DELAYED
-                q      queue  2,034  +1,012     0.5  1m 1s     1h 0m        1          0        0
+                GROUP  STATE    LAG   LAG/S  DONE/S    AGE  HEADROOM  MEMBERS  IN FLIGHT  DELAYED  DEAD
+                q      queue  2,034  +1,012     0.5  1m 1s     1h 0m        1          0        0     7
 
                 TOPIC  IN/S  OUT/S  PARTITIONS     SIZE
                 a      12.5    0.5           2  1.5 KiB

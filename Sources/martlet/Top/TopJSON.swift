@@ -40,6 +40,7 @@ enum TopJSON {
             "members": JSONValue(figures.members), "isPaused": .boolean(figures.isPaused),
             "inFlight": .integer(figures.inFlight), "delayed": .integer(figures.delayed),
             "parked": .integer(figures.parked),
+            "dead": .integer(figures.dead), "breaker": .string(figures.breaker.rawValue),
         ]
     }
 

@@ -76,6 +76,9 @@ struct GroupFigures: Sendable {
     let inFlight: Int64
     let delayed: Int64
     let parked: Int64
+    /// Dead letters that nobody has handled, resolved or sent again.
+    let dead: Int64
+    let breaker: GroupBreaker.State
     let isPaused: Bool
     /// How many records it has handled, from some beginning on.
     let done: [TopicPartition: Int64]
@@ -107,6 +110,7 @@ extension GroupFigures {
             inFlight: group.queues.reduce(0) { $0 &+ $1.inFlight },
             delayed: group.queues.reduce(0) { $0 &+ $1.delayed },
             parked: group.queues.reduce(0) { $0 &+ $1.parked },
+            dead: group.deadLetters.dead, breaker: group.breaker.state,
             isPaused: group.pauses.contains { $0.part == nil }, done: done)
     }
 }

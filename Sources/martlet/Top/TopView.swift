@@ -34,6 +34,8 @@ struct TopView: Sendable {
         case losing
         /// Records wait, and nobody is there.
         case noMembers
+        /// Too much fails: nothing is handed out.
+        case broken
         case paused
 
         static func < (left: Trouble, right: Trouble) -> Bool { left.rawValue < right.rawValue }
@@ -42,6 +44,7 @@ struct TopView: Sendable {
             switch self {
             case .losing: "losing"
             case .noMembers: "no members"
+            case .broken: "breaker open"
             case .paused: "paused"
             }
         }
@@ -113,10 +116,12 @@ struct TopView: Sendable {
     }
 
     private static func trouble(of group: GroupFigures) -> Trouble? {
-        guard group.lag > 0 else { return group.isPaused ? .paused : nil }
+        let standsStill: Trouble? =
+            group.breaker == .open ? .broken : group.isPaused ? .paused : nil
+        guard group.lag > 0 else { return standsStill }
         if let headroom = group.headroom, headroom <= group.lagTime { return .losing }
         if group.members == 0 { return .noMembers }
-        return group.isPaused ? .paused : nil
+        return standsStill
     }
 
     private static func isWorse(_ left: Group, _ right: Group) -> Bool {
