@@ -26,6 +26,13 @@ struct Main {
                 try await HistoryWorker(Array(CommandLine.arguments.dropFirst(2))).run()
                 exit(0)
             }
+            if CommandLine.arguments.dropFirst().first == "history-check" {
+                // What is written already: no more need have happened than there is.
+                let files = Array(CommandLine.arguments.dropFirst(2))
+                let verdict = try HistoryVerdict(files: files, seconds: 0, seed: 0)
+                Console.write(verdict.summary)
+                exit(verdict.exitCode)
+            }
             options = try Options(CommandLine.arguments)
         } catch {
             Console.write("\(error)")

@@ -29,6 +29,8 @@ package enum MemberTrace: Sendable {
     /// Of one delivery of a queue.
     package struct Delivered: Sendable {
         package let partition: Int32
+        /// 0: the flow; 1: what was sent again.
+        package let lane: UInt8
         package let number: UInt64
         package let range: Range<Int64>
     }
@@ -120,6 +122,7 @@ extension MemberTrace.Outcome {
 extension MemberTrace.Delivered {
     init(_ delivered: DeliveredRange, _ range: Range<Int64>? = nil) {
         partition = delivered.partition
+        lane = delivered.lane
         number = delivered.delivery
         self.range = range ?? delivered.range.range ?? 0..<0
     }

@@ -40,12 +40,26 @@ struct Findings {
         case doubleLease = "double-lease"
         /// What was taken as dead is listed once, and is in the dead letter topic as it was sent.
         case deadLetterLost = "dead-letter-lost"
+        /// In a queue in order one record of a key is out at a time, in order of offsets; parked with
+        /// its key, a record is the next that comes.
+        case queueKeyOrder = "queue-key-order"
+        /// What a member had begun with is handled or a dead letter before retention takes it.
+        case rescued
+        /// What was sent again is handled again, and nothing else is.
+        case replayLost = "replay-lost"
+        case replayStray = "replay-stray"
+        /// Beginning and end of a log never go back, and what is acked lies below its end.
+        case highWatermark = "hw-monotone"
         /// Who asks while a queue stands still gets nothing.
         case pausedGrant = "paused-grant"
         /// Where the records of a queue are adds up, at any time.
         case accounts
         /// No member ends by itself.
         case memberEnded = "member-ended"
+        /// Nobody waits too long for an answer, and nobody for ever.
+        case liveness
+        /// When all is over the broker holds no more than it may.
+        case resource
     }
 
     struct Finding {

@@ -10,6 +10,9 @@ struct HistoryControls {
         ("loseDeadLetters", [.deadLetterLost]),
         ("dropDead", [.deadLetterLost]),
         ("grantWhilePaused", [.pausedGrant]),
+        ("mixQueueKeys", [.queueKeyOrder]),
+        ("replayInFlow", [.replayLost, .handledOnceAfterAck]),
+        ("forgetRescue", [.rescued]),
     ]
 
     let options: Options

@@ -17,8 +17,6 @@ final class HistoryCrew {
     private var stopped: [Place: Int64] = [:]
     /// Told to end in order.
     private var leaving: [ChildProcess] = []
-    /// What a member said that ended by itself.
-    private(set) var lastWords: [String] = []
     private(set) var files: [String] = []
     var server = ""
 
@@ -85,7 +83,7 @@ final class HistoryCrew {
     /// Members that ended by themselves begin anew; the words of each are kept.
     func revive() throws {
         for (place, child) in children where child.ending != nil {
-            lastWords.append(
+            noteEnd(
                 "\(place.kind.rawValue) \(place.number): \(child.output.suffix(500))\(child.errorOutput.suffix(500))"
             )
             children[place] = nil
@@ -99,11 +97,15 @@ final class HistoryCrew {
         var isInOrder = true
         for child in leaving where child.wait(seconds: seconds) != .exited(0) {
             isInOrder = false
-            lastWords.append("\(child.id) did not end in order: \(child.output.suffix(500))")
+            noteEnd("\(child.id) did not end in order: \(child.output.suffix(500))")
             child.kill()
         }
         leaving = []
         return isInOrder
+    }
+
+    private func noteEnd(_ words: String) {
+        history.write(.ended, nil, ["f": .string(words)])
     }
 
     private func note(_ what: String, _ place: Place) {

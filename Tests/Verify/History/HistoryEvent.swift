@@ -30,6 +30,16 @@ struct HistoryEvent {
         /// A dead letter as it is listed at the end, and one as its topic has it.
         case listed
         case letter
+        /// Records of the queue are sent to it again.
+        case replay
+        /// What a group counts in the end.
+        case tally
+        /// What the broker takes of its machine.
+        case resource
+        /// The last line of a process that ended in order; of the driver, when all had come to rest.
+        case end
+        /// A process ended by itself, with its last words.
+        case ended
     }
 
     enum Phase: String {
@@ -45,7 +55,11 @@ struct HistoryEvent {
     let process: Int
     let operation: Operation
     let phase: Phase?
+    /// What its process is: the word with which it began.
+    let kind: String
     let partition: Int32
+    /// Of a queue: 0 the flow, 1 what was sent again.
+    let lane: Int64
     let epoch: Int32
     let offset: Int64
     let end: Int64
@@ -56,12 +70,21 @@ struct HistoryEvent {
     let asked: Int64
     let lag: Int64
     let sum: Int64
+    /// The first offset of the log.
+    let logStart: Int64
+    let acked: Int64
+    let dead: Int64
+    let expired: Int64
+    let parked: Int64
+    let bytes: Int64
+    let descriptors: Int64
     let member: String
     let word: String
     let payload: Payload.Name?
     let ranges: [Range<Int64>]
 
-    init(_ line: JSONObject, process: Int) throws {
+    /// `kind`: what is known of the process so far; its first line says it.
+    init(_ line: JSONObject, process: Int, kind: String) throws {
         var found: [String: JSONValue] = [:]
         for member in line.members { found[member.key] = member.value }
         guard let time = found["t"]?.integerValue,
@@ -73,6 +96,7 @@ struct HistoryEvent {
         self.operation = operation
         phase = found["ph"]?.stringValue.flatMap(Phase.init)
         partition = Int32(clamping: integer("k"))
+        lane = max(0, integer("lane"))
         epoch = Int32(clamping: integer("gen"))
         offset = integer("off")
         end = integer("to")
@@ -85,8 +109,16 @@ struct HistoryEvent {
         asked = integer("asked")
         lag = integer("lag")
         sum = integer("sum")
+        logStart = integer("log")
+        acked = integer("acked")
+        dead = integer("dead")
+        expired = integer("expired")
+        parked = integer("parked")
+        bytes = integer("bytes")
+        descriptors = integer("fds")
         member = found["m"]?.stringValue ?? ""
         word = found["f"]?.stringValue ?? ""
+        self.kind = operation == .start ? word : kind
         payload = found["v"]?.stringValue.flatMap(Payload.Name.init)
         ranges = (found["fin"]?.arrayValue ?? []).compactMap { range in
             guard let from = range[0]?.integerValue, let to = range[1]?.integerValue, from < to

@@ -29,11 +29,12 @@ struct HistoryNemesis {
     let history: HistoryWriter
     private var random: SeededRandom
     private var deck: [Deed] = []
+    private var looks: HistoryLooks
+    private var words: HistoryWords
     /// Beyond the crew.
     private var guests: [HistoryCrew.Place] = []
     private var nextGuest = HistoryWorker.crew
     private var nextProducer = History.producers
-    private var looks: Int64 = 0
 
     init(
         _ client: MartletClient, _ broker: BrokerProcess, _ crew: HistoryCrew,
@@ -44,6 +45,8 @@ struct HistoryNemesis {
         self.crew = crew
         self.history = history
         self.random = random
+        looks = HistoryLooks(client, history)
+        words = HistoryWords(client, history)
     }
 
     private var now: Int64 { SystemClock().bootNanoseconds() }
@@ -60,16 +63,28 @@ struct HistoryNemesis {
                 throw VerifyError("martletd ended by itself: \(broker.lastWords)")
             }
             try await look()
+            try await words.say(looks.floors, &random)
         }
+        try await words.end()
+        history.write(.nemesis, nil, ["f": "calm"])
         crew.wake(at: .max)
         for guest in guests { crew.leave(guest) }
         guests = []
     }
 
+    /// How much the groups have left.
+    @discardableResult
+    mutating func look() async throws -> Int64 { try await looks.look() }
+
+    /// What is parked goes on.
+    func release() async throws { try await words.release() }
+
     private mutating func act(_ deed: Deed) async throws {
         let victim = crew.members.randomElement(using: &random)
         switch deed {
         case .killBroker:
+            // What was just sent again or released is under way then.
+            if random.chance(1, in: 2) { try await words.sendAgain(looks.floors, &random) }
             history.write(.nemesis, nil, ["f": "kill-broker"])
             try broker.kill()
             try broker.start()
@@ -116,7 +131,7 @@ struct HistoryNemesis {
             if random.chance(1, in: 3) { try crew.kill(guest) } else { crew.leave(guest) }
         }
         guests = []
-        for kind in [HistoryWorker.Kind.stream, .stream, .queue] {
+        for kind in [HistoryWorker.Kind.stream, .stream, .queue, .ordered] {
             let guest = HistoryCrew.Place(kind: kind, number: nextGuest)
             nextGuest += 1
             guests.append(guest)
@@ -125,38 +140,4 @@ struct HistoryNemesis {
         }
     }
 
-    /// Writes down what the broker says of the groups, and returns how much they have left.
-    @discardableResult
-    mutating func look() async throws -> Int64 {
-        looks += 1
-        history.write(.committed, .invoke, ["n": .integer(looks)])
-        let stream = try await client.admin.describeGroup(HistoryWorker.streamGroup)
-        for line in stream.partitions {
-            history.write(
-                .committed, .ok,
-                [
-                    "n": .integer(looks), "k": JSONValue(line.partition.partition),
-                    "off": .integer(line.committed ?? -1), "lag": .integer(line.lag ?? -1),
-                    "m": .string(line.owner ?? ""),
-                ])
-        }
-        let queue = try await client.admin.describeGroup(HistoryWorker.queueGroup)
-        for line in queue.queues {
-            guard let end = line.highWatermark else { continue }
-            let sum =
-                line.acked + line.inFlight + line.ready + line.delayed + line.expired + line.dead
-            history.write(
-                .accounts, nil,
-                [
-                    "n": .integer(looks), "k": JSONValue(line.partition.partition),
-                    "off": .integer(line.start), "to": .integer(end), "sum": .integer(sum),
-                    "acked": .integer(line.acked), "in-flight": .integer(line.inFlight),
-                    "ready": .integer(line.ready), "delayed": .integer(line.delayed),
-                    "expired": .integer(line.expired), "dead": .integer(line.dead),
-                    "lag": .integer(line.lag),
-                ])
-        }
-        let isOwned = stream.partitions.allSatisfy { $0.owner != nil && !$0.isLeaving }
-        return stream.lag + queue.lag + queue.deadLetters.notStored + (isOwned ? 0 : 1)
-    }
 }

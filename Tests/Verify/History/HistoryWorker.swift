@@ -2,10 +2,11 @@ import Glibc
 import MartletClient
 import MartletJSON
 import MartletSystem
+import MartletTestSupport
 import Synchronization
 
 /// One process of the history campaign, which writes down what it does:
-/// `martlet-verify history-worker producer|stream|queue SERVER FILE NUMBER`
+/// `martlet-verify history-worker producer|stream|queue|ordered|passing SERVER FILE NUMBER`
 ///
 /// It ends in order when its standard input does.
 struct HistoryWorker {
@@ -13,11 +14,18 @@ struct HistoryWorker {
         case producer
         case stream
         case queue
+        /// Of a queue in order by key.
+        case ordered
+        /// Of a queue over a topic that retention takes from.
+        case passing
     }
 
     static let topic = "history"
     static let streamGroup = "board"
     static let queueGroup = "notify"
+    static let orderedGroup = "ledger"
+    static let passingTopic = "passing"
+    static let passingGroup = "late"
     static let session = Duration.seconds(1)
     static let lease = Duration.seconds(1)
     /// Members below this number are there for the whole run, and half of them have a name.
@@ -34,7 +42,8 @@ struct HistoryWorker {
             let number = Int(arguments[3])
         else {
             throw VerifyError(
-                "usage: martlet-verify history-worker producer|stream|queue SERVER FILE NUMBER")
+                "usage: martlet-verify history-worker producer|stream|queue|ordered|passing SERVER FILE NUMBER"
+            )
         }
         self.kind = kind
         server = arguments[1]
@@ -50,6 +59,8 @@ struct HistoryWorker {
                 case .producer: try await produce(client)
                 case .stream: try await handle(client)
                 case .queue: try await settle(client)
+                case .ordered: try await keepOrder(client)
+                case .passing: try await fallBehind(client)
                 }
             }
         }
@@ -63,6 +74,7 @@ struct HistoryWorker {
         } catch is CancellationError {
             // Told to end.
         }
+        history.write(.end)
     }
 
     // MARK: - Producing
@@ -85,25 +97,38 @@ struct HistoryWorker {
             let payload = Payload(lane: lane, counter: counter)
             counter += 1
             await Task { await send(payload, producer) }.value
+            // Less of what retention takes: it is large.
+            if counter.isMultiple(of: 3) {
+                await Task { await send(payload, producer, to: Self.passingTopic) }.value
+            }
             try? await Task.sleep(for: .milliseconds(10 + (lane + counter) % 30))
         }
     }
 
-    private func send(_ payload: Payload, _ producer: Producer) async {
-        let name = JSONValue.string(payload.name)
-        history.write(.send, .invoke, ["v": name])
+    private func send(
+        _ payload: Payload, _ producer: Producer, to topic: String = topic
+    ) async {
+        var facts: JSONObject = ["v": .string(payload.name)]
+        var record = ProducerRecord(
+            topic: topic, key: Array("\(payload.lane)".utf8), value: payload.bytes)
+        if topic != Self.topic {
+            facts["m"] = .string(topic)
+            record.headers = [RecordHeader("filler", Self.filler)]
+        }
+        history.write(.send, .invoke, facts)
         do {
-            let receipt = try await producer.send(
-                ProducerRecord(
-                    topic: Self.topic, key: Array("\(payload.lane)".utf8), value: payload.bytes))
-            history.write(
-                .send, .ok,
-                ["v": name, "k": JSONValue(receipt.partition), "off": .integer(receipt.offset)])
+            let receipt = try await producer.send(record)
+            facts["k"] = JSONValue(receipt.partition)
+            facts["off"] = .integer(receipt.offset)
+            history.write(.send, .ok, facts)
         } catch {
             let isCertain = (error as? MartletError)?.outcome == .notWritten
-            history.write(.send, isCertain ? .fail : .info, ["v": name, "f": .string("\(error)")])
+            facts["f"] = .string("\(error)")
+            history.write(.send, isCertain ? .fail : .info, facts)
         }
     }
+
+    private static let filler = [UInt8](repeating: 7, count: 3_000)
 
     // MARK: - A stream group
 
@@ -177,7 +202,7 @@ struct HistoryWorker {
         // What is leased ends before the session does.
         configuration.sessionTimeout = Self.lease * 2
         configuration.trace = { history.write($0) }
-        history.write(.start, nil, ["f": "queue"])
+        history.write(.start, nil, ["f": .string(QueueScene.free.rawValue)])
         try await client.consumeQueue(configuration) { record in
             if record.record.offset.isMultiple(of: 23) {
                 begin(record.record)
@@ -188,6 +213,44 @@ struct HistoryWorker {
             if record.attempt == 1, record.record.offset.isMultiple(of: 7) {
                 return .again(after: .milliseconds(record.record.offset % 20))
             }
+            return .done
+        }
+    }
+
+    private func configuration(_ scene: QueueScene) -> QueueConfiguration {
+        var configuration = QueueConfiguration(
+            scene.group, topics: [scene.topic], concurrency: 4, prefetch: 20, lease: Self.lease)
+        configuration.sessionTimeout = Self.lease * 2
+        configuration.trace = { history.write($0) }
+        history.write(.start, nil, ["f": .string(scene.rawValue)])
+        return configuration
+    }
+
+    /// Some are given back, and some fail for ever: not always the same, for what is released comes
+    /// as if nobody had tried it.
+    private func keepOrder(_ client: MartletClient) async throws {
+        let random = Mutex(SeededRandom(seed: .random(in: 0...UInt64.max)))
+        try await client.consumeQueue(configuration(.ordered)) { record in
+            let chance = random.withLock { $0.below(60) }
+            if chance == 0 {
+                begin(record.record)
+                throw Refused()
+            }
+            try await work(record.record)
+            return chance < 4 ? .again(after: .milliseconds(chance * 20)) : .done
+        }
+    }
+
+    /// Some are given back for so long that retention comes first.
+    private func fallBehind(_ client: MartletClient) async throws {
+        try await client.consumeQueue(configuration(.passing)) { record in
+            let offset = record.record.offset
+            if offset.isMultiple(of: 31) {
+                begin(record.record)
+                throw Refused()
+            }
+            try await work(record.record)
+            if record.attempt == 1, offset.isMultiple(of: 5) { return .again(after: .seconds(3)) }
             return .done
         }
     }
@@ -246,6 +309,7 @@ extension HistoryWriter {
     private static func facts(_ delivered: MemberTrace.Delivered) -> JSONObject {
         [
             "k": JSONValue(delivered.partition), "d": JSONValue(delivered.number),
+            "lane": JSONValue(delivered.lane),
             "off": .integer(delivered.range.lowerBound), "to": .integer(delivered.range.upperBound),
         ]
     }

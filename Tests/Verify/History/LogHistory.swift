@@ -5,6 +5,9 @@ struct LogHistory {
         let offset: Int64
     }
 
+    /// nil: the one that everybody reads.
+    private let topic: String?
+
     private var sent: Set<Payload.Name> = []
     private var refused: Set<Payload.Name> = []
     private(set) var content: [Place: Payload.Name] = [:]
@@ -14,9 +17,14 @@ struct LogHistory {
     private var places: [Payload.Name: Place] = [:]
     private var lastOfLane: [Int32: [Int: Int]] = [:]
 
+    init(topic: String? = nil) { self.topic = topic }
+
     mutating func take(_ event: HistoryEvent, _ findings: inout Findings) {
         let place = Place(partition: event.partition, offset: event.offset)
         switch (event.operation, event.phase) {
+        case (.send, _) where event.member != topic ?? "": return
+        case (.begin, _) where (event.kind == QueueScene.passing.rawValue) == (topic == nil): return
+        case (.drain, _) where topic != nil: return
         case (.send, .invoke?):
             if let payload = event.payload { sent.insert(payload) }
         case (.send, .ok?):
@@ -67,6 +75,8 @@ struct LogHistory {
     }
 
     func close(_ findings: inout Findings) {
+        // Of a topic with retention what is gone is counted elsewhere.
+        guard topic == nil else { return }
         for (payload, place) in acked {
             findings.check(
                 .lostAcked, places[payload] != nil, "\(payload), acknowledged at \(place)")

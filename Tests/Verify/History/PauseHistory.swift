@@ -9,7 +9,7 @@ struct PauseHistory {
             since = event.time
             findings.check(.pausedGrant, true, "")
         case (.nemesis, "resume") where event.member == HistoryWorker.queueGroup: since = nil
-        case (.deliver, _):
+        case (.deliver, _) where event.kind == QueueScene.free.rawValue:
             guard let since else { return }
             findings.check(
                 .pausedGrant, event.asked <= since,

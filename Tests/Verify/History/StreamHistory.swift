@@ -142,7 +142,7 @@ struct StreamHistory {
     // MARK: - Handlers
 
     private mutating func begin(_ event: HistoryEvent, _ findings: inout Findings) {
-        guard let mode = modes[event.process], mode != "queue",
+        guard let mode = modes[event.process], QueueScene(rawValue: mode) == nil,
             var reading = readings.removeValue(forKey: Assignment(event))
         else { return }
         defer { readings[Assignment(event)] = reading }
@@ -168,7 +168,7 @@ struct StreamHistory {
     }
 
     private mutating func done(_ event: HistoryEvent) {
-        guard let mode = modes[event.process], mode != "queue" else { return }
+        guard let mode = modes[event.process], QueueScene(rawValue: mode) == nil else { return }
         var partition = partitions.removeValue(forKey: event.partition) ?? Partition()
         partition.handle(event.offset)
         partitions[event.partition] = partition
