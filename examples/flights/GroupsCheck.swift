@@ -145,7 +145,7 @@ struct GroupsCheck {
         let notify = try await client.admin.describeGroup("notify")
         let visible = notify.queues.reduce(0) { $0 + ($1.highWatermark ?? $1.start) - $1.start }
         let acked = notify.queues.reduce(0) { $0 + $1.acked }
-        let open = notify.queues.reduce(0) { $0 + $1.inFlight + $1.ready + $1.delayed }
+        let open = notify.queues.reduce(0) { $0 + $1.inFlight + $1.ready + $1.delayed + $1.parked }
         let gone = notify.queues.reduce(0) { $0 + $1.expired + $1.dead }
         screen.note(
             "notify: \(acked) of \(visible) acked, \(open) open, \(gone) expired or dead, lag \(notify.lag); board: lag \(board.lag)"
