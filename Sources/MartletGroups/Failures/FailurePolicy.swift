@@ -47,7 +47,8 @@ package struct FailurePolicy: Hashable, Sendable {
         let longest = min(max(backoffMaxMilliseconds, 0), 1 << 50)
         let jitter = Int64(min(max(jitterPercent, 0), 100))
         var pause = min(max(backoffMilliseconds, 0), longest)
-        for _ in 1..<max(attempts, 1) where pause < longest {
+        for _ in 1..<max(attempts, 1) {
+            guard pause < longest else { break }
             let (product, overflow) = pause.multipliedReportingOverflow(
                 by: Int64(max(backoffFactorPercent, 100)))
             let next = overflow ? longest : product / 100
