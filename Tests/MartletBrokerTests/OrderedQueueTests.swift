@@ -93,20 +93,6 @@ private struct OrderedMember {
     }
 }
 
-/// One batch; a record for each key, nil for none.
-private func makeKeyed(_ keys: [String?]) -> [UInt8] {
-    let slab = ByteSlab(capacity: 128 + keys.count * 128)
-    let builder = RecordBatchBuilder(slab: slab)
-    for key in keys {
-        let bytes = key.map { Array($0.utf8) }
-        _ = unsafe builder.append(
-            key: bytes?.span.bytes, value: Array("value".utf8).span.bytes, headers: [],
-            timestamp: 1_700_000_000_000)
-    }
-    _ = builder.finish(producerID: -1, producerEpoch: -1, baseSequence: -1)
-    return unsafe slab.withUnsafeBytes(0..<slab.count) { unsafe [UInt8]($0) }
-}
-
 /// Queue groups in order by key, and parked records, over the wire with the real broker.
 @Suite(.timeLimit(.minutes(2))) struct OrderedQueueTests {
     @Test func `of each key one record is out, over nacks, members and a restart`() throws {

@@ -146,8 +146,8 @@ import Testing
     @Test func `what is not on disk yet does not count, and neither does what was taken back`() {
         let key = TopicPartition(TopicID(high: 1, low: 1), 0)
         var state = GroupShard.State(
-            coordinator: Coordinator(limits: GroupLimits(), incarnation: 1), end: 0, replayed: 0,
-            snapshotAfter: 100)
+            coordinator: Coordinator(limits: GroupLimits(), incarnation: 1), end: 0, footing: 0,
+            replayed: 0, snapshotAfter: 100)
         func commit(_ offset: Int64) {
             state.coordinator.replay(
                 .committed(group: "g", key, CommittedOffset(offset: offset, at: 0)))

@@ -75,6 +75,7 @@ extension GroupShard {
     ) {
         for record in records {
             state.coordinator.replay(record)
+            if state.coordinator.carriesDeliveries(record) { state.footing = state.end }
             dismiss(record, &state, &effects)
             if record.isLetterEntry { effects.unfilled.insert(record.group) }
             if case .breaker(let group, let breaker) = record { tell(group, breaker) }

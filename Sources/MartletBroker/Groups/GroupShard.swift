@@ -23,8 +23,10 @@ final class GroupShard: AppendRetry, Sendable {
         var isPutOff = false
         var putOffBytes = 0
         var isStopped = false
-        /// Nothing is told before the log is durable up to here.
+        /// Nothing is told before the log is durable up to here,
         var end: Int64
+        /// but deliveries, which rest on what lies below this alone.
+        var footing: Int64
         /// When the earliest timer under way runs out; nil without one.
         var armed: Int64?
         /// Records behind the newest snapshot: what a start would have to replay.
@@ -58,7 +60,8 @@ final class GroupShard: AppendRetry, Sendable {
         self.logger = logger
         state = Mutex(
             State(
-                coordinator: coordinator, end: log.view.logEnd, replayed: replayed,
+                coordinator: coordinator, end: log.view.logEnd, footing: log.view.logEnd,
+                replayed: replayed,
                 snapshotAfter: coordinator.recordsBeforeSnapshot))
     }
 
@@ -67,6 +70,9 @@ final class GroupShard: AppendRetry, Sendable {
         var end: Int64 = 0
         /// Told when all up to `end` is durable.
         var told: [@Sendable (StorageError?) -> Void] = []
+        var footing: Int64 = 0
+        /// Told when all up to `footing` is.
+        var delivered: [@Sendable (StorageError?) -> Void] = []
         var timer: Int64?
         /// Something may be ready for them.
         var woken: [ParkedReceive] = []
@@ -76,14 +82,24 @@ final class GroupShard: AppendRetry, Sendable {
         var keyWants: [Coordinator.KeyWant] = []
         /// A state to be saved, and what it covers.
         var snapshot: (coordinator: Coordinator, end: Int64)?
+
+        mutating func tell(
+            asDelivery isDelivery: Bool, restingOn footing: Int64,
+            _ tell: @escaping @Sendable (StorageError?) -> Void
+        ) {
+            guard isDelivery else { return told.append(tell) }
+            self.footing = footing
+            delivered.append(tell)
+        }
     }
 
     // MARK: - Commands
 
     /// Runs a command. `handle` says what it records; `reply`, once that holds, what is answered,
     /// or nil when the answer comes later. `heldBytes`: what it holds beside its request.
+    /// `isDelivery`: the answer hands out records, and need not wait for what others have settled.
     func run<Message: WireRequest>(
-        _ request: Request<Message>, heldBytes: Int = 0,
+        _ request: Request<Message>, heldBytes: Int = 0, isDelivery: Bool = false,
         _ handle:
             @escaping @Sendable (inout Coordinator, Now) throws(GroupRefusal) -> [GroupRecord],
         _ reply: @escaping @Sendable (inout State, Now) throws(GroupRefusal) -> Message.Reply?
@@ -93,7 +109,8 @@ final class GroupShard: AppendRetry, Sendable {
             var effects = Effects()
             func putOff() {
                 self.putOff(request, heldBytes, &state, &effects) {
-                    self.run(request, heldBytes: heldBytes, handle, reply)
+                    self.run(
+                        request, heldBytes: heldBytes, isDelivery: isDelivery, handle, reply)
                 }
             }
             guard !state.isPutOff else {
@@ -120,7 +137,9 @@ final class GroupShard: AppendRetry, Sendable {
                 settle(&state, now, &effects)
                 defer { wake(&state, now, &effects) }
                 if let reply = try reply(&state, now) {
-                    effects.told.append { failure in Self.send(request, reply, failure) }
+                    effects.tell(asDelivery: isDelivery, restingOn: state.footing) { failure in
+                        Self.send(request, reply, failure)
+                    }
                 }
             } catch {
                 effects.told.append { failure in
@@ -365,8 +384,13 @@ final class GroupShard: AppendRetry, Sendable {
                     if failure == nil { for group in unfilled { clerk.fill(group, self) } }
                 })
         }
+        tell(effects.delivered, onceDurable: effects.footing)
+        tell(told, onceDurable: effects.end)
+    }
+
+    private func tell(_ told: [@Sendable (StorageError?) -> Void], onceDurable end: Int64) {
         guard !told.isEmpty else { return }
-        log.whenDurable(effects.end, WhenDurable { failure in for tell in told { tell(failure) } })
+        log.whenDurable(end, WhenDurable { failure in for tell in told { tell(failure) } })
     }
 
     /// Whether it still waited, and waits no more.

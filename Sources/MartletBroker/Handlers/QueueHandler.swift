@@ -32,7 +32,7 @@ struct QueueHandler: Sendable {
         let wanted = Coordinator.Wanted(
             records: Int(message.maxRecords), leaseMilliseconds: message.leaseMilliseconds)
         let bounds = self.bounds
-        shard.run(receive.request) { coordinator, _ throws(GroupRefusal) in
+        shard.run(receive.request, isDelivery: true) { coordinator, _ throws(GroupRefusal) in
             try coordinator.receive(message.group, id, wanted, bounds: bounds)
         } _: { state, now throws(GroupRefusal) in
             // The ends first: what comes after them wakes it. New records are no part of what was

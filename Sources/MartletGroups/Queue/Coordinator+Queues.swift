@@ -103,6 +103,18 @@ extension Coordinator {
         return deliveries
     }
 
+    /// Whether members must not be handed records before it is durable. A settlement only takes work
+    /// away, and a crash that forgets it gives the work back, so nobody waits for it; but in order by
+    /// key it lets the next record of its key go.
+    package func carriesDeliveries(_ record: GroupRecord) -> Bool {
+        guard case .queue(let group, _, let change) = record else { return true }
+        switch change {
+        case .acked, .delayed, .attempted, .failed:
+            return groups[group]?.state.kind.isOrdered == true
+        case .began, .parked, .released, .expired, .reopened, .takenBack, .restored: return true
+        }
+    }
+
     // MARK: - Settling
 
     /// What a member says of records that it was handed.
