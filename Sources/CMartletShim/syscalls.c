@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -18,6 +19,10 @@
 ssize_t martlet_preadv2_nowait(int fd, void *buffer, size_t count, int64_t offset) {
     struct iovec piece = {buffer, count};
     return preadv2(fd, &piece, 1, offset, RWF_NOWAIT);
+}
+
+void martlet_exact_timers(void) {
+    prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
 }
 
 int martlet_syncfs(int fd) { return syncfs(fd); }

@@ -25,6 +25,8 @@ void martlet_free(void *memory);
 void martlet_give_back_early(void);
 // Has the allocator make one heap for all threads, and gives threads made from now on such a stack.
 void martlet_save_addresses(size_t stack_bytes);
+// The kernel wakes this thread no later than it must from now on, instead of gathering timers for 50 µs.
+void martlet_exact_timers(void);
 // Waits until that time of the monotonic clock at most; INT64_MAX: for ever.
 void martlet_semaphore_wait(sem_t *semaphore, int64_t nanoseconds);
 // A counter to wake a poll with: non-blocking, close-on-exec.
