@@ -226,7 +226,7 @@ extension Broker {
                 GroupService.Setup(
                     engine: engine, limits: setup.groupLimits, clock: setup.clock,
                     executor: queues.groups, disk: queues.changes, readers: readers, pool: pool,
-                    logger: logger))
+                    counters: GroupCounters(setup.registry), logger: logger))
             try groups.open()
             engine.setConsumedMarks(groups)
             return (producers, groups)

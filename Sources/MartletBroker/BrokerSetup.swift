@@ -29,6 +29,7 @@ package struct BrokerSetup: Sendable {
     package init(_ configuration: BrokerConfiguration) {
         self.configuration = configuration
         groupLimits.rescueBytesMax = configuration.storage.rescueBytesMax
+        groupLimits.groupExpiryMilliseconds = configuration.storage.groupExpiryMilliseconds
         #if DEBUG
             groupLimits.plantedBug = CurrentProcess.environment["MARTLET_PLANT"]
                 .flatMap { PlantedGroupBug(rawValue: $0) }

@@ -93,6 +93,13 @@ extension BrokerConfiguration {
                 + "sequences by which its retries are known."
         ),
         .number(
+            ("storage", "group.expiry"), \.storage.groupExpiryMilliseconds,
+            .duration(minute...10 * 366 * day, forever: true),
+            "A group that its first member made, and that nobody is in for so long, is deleted with "
+                + "its offsets, unless somebody is still to see to it: dead or parked records, replays, "
+                + "a pause, a policy of its own, or a topic that keeps records until it has them."
+        ),
+        .number(
             ("storage", "topics.max"), \.storage.topicsMax, .integer(1...1_000_000),
             "Topics at most."),
         .number(

@@ -58,6 +58,7 @@ extension Coordinator {
         var changed: [MemberKey] = []
         for name in unsettled {
             lapseQueues(name)
+            expectExpiry(of: name, at: now)
             changed += refreshViews(name, now).map { MemberKey(group: name, member: $0) }
         }
         unsettled.removeAll(keepingCapacity: true)
@@ -122,9 +123,12 @@ extension Coordinator {
 
     /// What a group may read. Its own dead letters come to it by replay alone: what fails among
     /// them would be one more of them, for ever.
-    private func topics(for name: String) -> [TopicShape] {
-        let letters = name + Self.reservedSuffix
-        return topics.values.filter { $0.name != letters }
+    func topics(for name: String) -> [TopicShape] {
+        topics.values.filter { mayRead(name, $0) }
+    }
+
+    func mayRead(_ name: String, _ topic: TopicShape) -> Bool {
+        topic.name != name + Self.reservedSuffix
     }
 
     /// Members of a queue see all partitions of the topics that they want.

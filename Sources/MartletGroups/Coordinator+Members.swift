@@ -69,10 +69,12 @@ extension Coordinator {
     }
 
     /// A member goes for good: what it owned is free at once.
-    package func leave(_ name: String, _ id: MemberID) throws(GroupRefusal) -> [GroupRecord] {
+    package func leave(
+        _ name: String, _ id: MemberID, at now: Now
+    ) throws(GroupRefusal) -> [GroupRecord] {
         let group = try group(name)
         guard group.state.members[id] != nil else { return [] }
-        return [.left(group: name, id)]
+        return [.left(group: name, id, at: now.wall)]
     }
 
     /// A sign of life, with what the member has given up since. Extends its session at once.
@@ -158,6 +160,7 @@ extension Coordinator {
         expiry.records += expireBreakers(at: now)
         for (name, group) in groups where !group.state.members.isEmpty {
             expireQueues(name, at: now)
+            var gone: Set<MemberID> = []
             for (id, member) in group.state.members {
                 guard let session = group.activity.sessions[id] else {
                     let session = newSession(member, now)
@@ -169,7 +172,8 @@ extension Coordinator {
                     expect(deadline)
                     continue
                 }
-                expiry.records.append(.left(group: name, id))
+                gone.insert(id)
+                expiry.records.append(.left(group: name, id, at: now.wall))
                 expiry.ended.append(
                     Expiry.End(
                         group: name, member: id,
@@ -180,10 +184,17 @@ extension Coordinator {
                     expect(deadline)
                     continue
                 }
-                // Its owner may have been taken for dead in the same look.
                 expiry.records.append(.freed(group: name, key))
+                // Its owner may have been taken for dead in the same look.
+                guard let owner = group.state.partitions[key]?.owner, !gone.contains(owner) else {
+                    continue
+                }
+                expiry.overruns.append(
+                    Expiry.Overrun(
+                        group: name, member: owner, partition: key, topic: topics[key.topic]?.name))
             }
         }
+        expireGroups(&expiry, at: now)
         return expiry
     }
 
@@ -218,7 +229,19 @@ extension Coordinator {
             package let isStuck: Bool
         }
 
+        /// A partition that was taken from a member that is there, and did not give it up in time.
+        package struct Overrun: Equatable, Sendable {
+            package let group: String
+            package let member: MemberID
+            package let partition: TopicPartition
+            /// nil: it is gone.
+            package let topic: String?
+        }
+
         package var records: [GroupRecord] = []
         package var ended: [End] = []
+        package var overruns: [Overrun] = []
+        /// Groups that are deleted because nobody was in them for so long.
+        package var groups: [(name: String, emptySince: Int64)] = []
     }
 }

@@ -7,6 +7,8 @@ extension Coordinator {
         for (name, group) in groups {
             // Before topics are known any of them may be meant.
             if let topic = topics[key.topic], !group.state.isWaited(for: topic) { continue }
+            // What lies there before it begins is not for it.
+            if group.state.beginsAtEnd(key) { continue }
             let offset = group.state.lowMark(key)
             if low.map({ (offset, name) < ($0.offset, $0.group) }) ?? true {
                 low = (offset, name)
@@ -17,12 +19,21 @@ extension Coordinator {
 }
 
 extension GroupState {
-    /// Whether records of the topic wait for the group: a member wants them, or the group has been
-    /// there. One that was never anywhere may want any topic.
-    fileprivate func isWaited(for topic: TopicShape) -> Bool {
-        if members.isEmpty, partitions.isEmpty, queues.isEmpty { return true }
-        return members.values.contains { $0.subscription.matches(topic.name) }
-            || keys.contains { $0.topic == topic.id }
+    /// Whether records of the topic wait for the group: its members want them, or those who were,
+    /// or the group has been there. One of which nothing of this is known may want any topic.
+    func isWaited(for topic: TopicShape) -> Bool {
+        if members.isEmpty, departed.terms.isEmpty, partitions.isEmpty, queues.isEmpty {
+            return true
+        }
+        return wants(topic.name) || keys.contains { $0.topic == topic.id }
+    }
+
+    /// Whether the group is to begin in the partition with what comes after its first look.
+    func beginsAtEnd(_ key: TopicPartition) -> Bool {
+        switch kind {
+        case .stream, .queue(.earliest, _): false
+        case .queue(.latest, _): queues[.flow(key)] == nil && key != letters.topic
+        }
     }
 
     /// Everything below is handled: what is committed, or, of a queue, settled; and nothing of it

@@ -9,7 +9,8 @@ package import MartletFormat
 package struct Coordinator: Sendable {
     let limits: GroupLimits
     var groups: [String: Group] = [:]
-    var topics: [TopicID: TopicShape] = [:]
+    private(set) var topics: [TopicID: TopicShape] = [:]
+    private(set) var topicsByName: [String: TopicShape] = [:]
     /// Groups with something to settle.
     var unsettled: Set<String> = []
     /// Who joined with the last join; views take note of it. One is enough: what is refused or cut
@@ -57,15 +58,16 @@ package struct Coordinator: Sendable {
     private mutating func apply(_ record: GroupRecord) {
         let name = record.group
         switch record {
-        case .created(_, let at, let kind):
+        case .created(_, let at, let kind, let isNamed):
             if groups[name] == nil {
-                groups[name] = Group(state: GroupState(createdAt: at, kind: kind))
+                groups[name] = Group(
+                    state: GroupState(createdAt: at, kind: kind, isNamed: isNamed))
             }
         case .deleted:
             groups[name] = nil
             unsettled.remove(name)
             openBreakers.remove(name)
-        case .joined, .left, .paused, .resumed:
+        case .joined, .left, .departed, .paused, .resumed:
             makeIfLost(record)
             groups[name]?.state.apply(record)
             groups[name]?.activity.isTargetStale = true
@@ -106,17 +108,20 @@ package struct Coordinator: Sendable {
         }
     }
 
-    /// Damage may have taken the record that made a group: what came after it counts all the same.
+    /// Damage may have taken the record that made a group: what came after it counts all the same,
+    /// and nobody knows that it was not made by name.
     private mutating func makeIfLost(_ record: GroupRecord) {
         switch record {
-        case .joined, .granted, .committed, .paused, .reset, .policy:
+        case .joined, .departed, .granted, .committed, .paused, .reset, .policy:
             if groups[record.group] == nil {
-                groups[record.group] = Group(state: GroupState(createdAt: 0, kind: .stream))
+                groups[record.group] = Group(
+                    state: GroupState(createdAt: 0, kind: .stream, isNamed: true))
             }
         case .queue, .letter:
             if groups[record.group] == nil {
                 let kind = GroupKind.queue(from: .earliest)
-                groups[record.group] = Group(state: GroupState(createdAt: 0, kind: kind))
+                groups[record.group] = Group(
+                    state: GroupState(createdAt: 0, kind: kind, isNamed: true))
             }
         case .created, .deleted, .left, .freed, .forgotten, .resumed, .breaker: break
         }
@@ -138,6 +143,8 @@ package struct Coordinator: Sendable {
     /// The topics that there are now. Groups whose members want one of them see the change.
     package mutating func topicsChanged(_ shapes: [TopicShape]) {
         topics = Dictionary(shapes.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+        topicsByName = Dictionary(
+            shapes.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         for (name, group) in groups where !group.state.members.isEmpty {
             groups[name]?.activity.isTargetStale = true
             unsettled.insert(name)
@@ -166,12 +173,21 @@ package struct Coordinator: Sendable {
 
     // MARK: - Groups
 
-    /// A group by name, without members. Registered from then on: its lag counts.
+    /// A group by name, without members. Registered from then on: its lag counts in the topics
+    /// that are `wanted`, until its first member says what it wants itself.
     package func create(
-        _ name: String, _ kind: GroupKind = .stream, at now: Now
+        _ name: String, _ kind: GroupKind = .stream, wanted: Subscription = Subscription([]),
+        at now: Now
     ) throws(GroupRefusal) -> [GroupRecord] {
         guard groups[name] == nil else { throw .groupExists }
-        return [try creation(of: name, kind, now)]
+        // In one batch with the group itself: it never stands without them.
+        guard wanted.terms.count <= limits.createdTermsMax else {
+            throw .invalid(
+                field: "topics",
+                reason: "\(wanted.terms.count) are more than \(limits.createdTermsMax)")
+        }
+        let made = try creation(of: name, kind, isNamed: true, now)
+        return wanted.terms.isEmpty ? [made] : [made, .departed(group: name, wanted)]
     }
 
     package func delete(_ name: String) throws(GroupRefusal) -> [GroupRecord] {
@@ -187,13 +203,13 @@ package struct Coordinator: Sendable {
     }
 
     func creation(
-        of name: String, _ kind: GroupKind, _ now: Now
+        of name: String, _ kind: GroupKind, isNamed: Bool = false, _ now: Now
     ) throws(GroupRefusal) -> GroupRecord {
         guard groups.count < limits.groupsMax else {
             throw .limitReached(
                 "this part of the broker has \(groups.count) groups: no more are taken")
         }
-        return .created(group: name, at: now.wall, kind)
+        return .created(group: name, at: now.wall, kind, isNamed: isNamed)
     }
 
     func group(_ name: String) throws(GroupRefusal) -> Group {
@@ -240,6 +256,8 @@ package struct GroupLimits: Sendable {
     package var finishedRangesMax = 1_000
     package var termsMax = 1_000
     package var patternsMax = 100
+    /// Topics and patterns that a group is made with.
+    package var createdTermsMax = 100
     /// Of what all members of a group say of themselves.
     package var memberBytesMax = 16 << 20
     /// Looked at later than this after something was due, the process stood still: nobody is taken
@@ -279,6 +297,8 @@ package struct GroupLimits: Sendable {
     /// For so long retention of a partition waits for such copies.
     package var rescueMillisecondsMax: Int64 = 10_000
     package var snapshotRecordsMin = 10_000
+    /// A group that nobody is in for so long goes, with its offsets; -1: never.
+    package var groupExpiryMilliseconds: Int64 = -1
     package var plantedBug: PlantedGroupBug?
 
     package init() {}
@@ -287,15 +307,25 @@ package struct GroupLimits: Sendable {
 extension GroupState {
     /// About how many records `records` makes.
     fileprivate var recordCount: Int {
-        1 + members.count + paused.count + 2 * partitions.count
+        1 + members.count + departed.terms.count / 100 + paused.count + 2 * partitions.count
             + queues.values.reduce(0) { $0 + $1.changeCount }
             + letters.letters.count + letters.waiting.count + letters.waitingBytes / 1_024
     }
 
+    /// As many as a member may name.
+    private static let termsInRecord = 1_000
+
     fileprivate func records(of name: String) -> [GroupRecord] {
-        var records: [GroupRecord] = [.created(group: name, at: createdAt, kind)]
+        var records: [GroupRecord] = [
+            .created(group: name, at: createdAt, kind, isNamed: isNamed)
+        ]
         for (id, member) in members.sorted(by: { $0.key < $1.key }) {
             records.append(.joined(group: name, id, member, replaces: nil))
+        }
+        // What a join forgets comes after the joins.
+        records += departed.parts(Self.termsInRecord).map { .departed(group: name, $0) }
+        if let emptySince {
+            records.append(.departed(group: name, Subscription([]), emptySince: emptySince))
         }
         for (place, at) in paused.sorted(by: { $0.key < $1.key }) {
             records.append(.paused(group: name, place, at: at))

@@ -8,7 +8,16 @@ struct Group {
 struct GroupState: Equatable, Sendable {
     let createdAt: Int64
     let kind: GroupKind
-    var members: [MemberID: Member] = [:]
+    /// Somebody made it by its name: it is there until somebody deletes it.
+    let isNamed: Bool
+    private(set) var members: [MemberID: Member] = [:]
+    /// What those wanted who left since somebody joined last, or whom the group was made for. So a
+    /// group is behind in what nobody of it reads now. All of it was said by members at one time:
+    /// it is no more than they may say.
+    private(set) var departed = Subscription([])
+    /// Since when nobody is in it, in milliseconds since 1970 UTC; nil: somebody is, or nobody ever
+    /// was.
+    private(set) var emptySince: Int64?
     /// Of a stream group.
     private(set) var partitions: [TopicPartition: PartitionState] = [:]
     /// What commits say beside their offsets.
@@ -24,13 +33,19 @@ struct GroupState: Equatable, Sendable {
     private(set) var breaker = BreakerState.closed
     var letters = DeadLetters()
 
-    init(createdAt: Int64, kind: GroupKind) {
+    init(createdAt: Int64, kind: GroupKind, isNamed: Bool) {
+        self.isNamed = isNamed
         self.createdAt = createdAt
         self.kind = kind
     }
 
     /// What the group knows something of.
     var keys: Set<TopicPartition> { Set(partitions.keys).union(queues.keys.map(\.partition)) }
+
+    /// Whether its members, or those who were, want the topic.
+    func wants(_ topic: String) -> Bool {
+        departed.matches(topic) || members.values.contains { $0.subscription.matches(topic) }
+    }
 
     /// Whom an instance id belongs to.
     func holder(of instance: String) -> MemberID? {
@@ -46,11 +61,18 @@ struct GroupState: Equatable, Sendable {
                 handOver(from: former, to: id)
             }
             members[id] = member
-        case .left(_, let id):
-            members[id] = nil
+            // They are all that there is now: others may never come again.
+            departed = Subscription([])
+            emptySince = nil
+        case .left(_, let id, let at):
+            if let gone = members.removeValue(forKey: id) { departed.add(gone.subscription) }
+            if members.isEmpty { emptySince = at }
             for (key, partition) in partitions where partition.owner == id {
                 partitions[key]?.owner = nil
             }
+        case .departed(_, let wanted, let since):
+            departed.add(wanted)
+            emptySince = since ?? emptySince
         case .granted(_, let key, let id, let epoch):
             partitions[key, default: PartitionState()].owner = id
             partitions[key]?.epoch = epoch

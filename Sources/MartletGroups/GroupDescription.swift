@@ -17,6 +17,8 @@ package struct GroupDescription: Equatable, Sendable {
         /// Its owner is to give it up.
         package let isLeaving: Bool
         package let isPaused: Bool
+        /// A queue that begins with what comes after its first look, and has not looked yet.
+        package let beginsAtEnd: Bool
     }
 
     /// What stands still, and since when.
@@ -29,7 +31,8 @@ package struct GroupDescription: Equatable, Sendable {
     package let createdAt: Int64
     /// In order of their ids.
     package let members: [MemberLine]
-    /// Those that are owned or have a commit, in order.
+    /// Those that are or were owned or have a commit, and those that it would read next, though it
+    /// never has; in order.
     package let partitions: [PartitionLine]
     /// In order.
     package let pauses: [PauseLine]
@@ -46,19 +49,19 @@ package struct GroupDescription: Equatable, Sendable {
 extension Coordinator {
     /// All groups, in order of their names.
     package var descriptions: [GroupDescription] {
-        groups.sorted { $0.key < $1.key }.map { Self.describe($0.key, $0.value) }
+        groups.sorted { $0.key < $1.key }.map { describe($0.key, $0.value) }
     }
 
     package var names: [String] { Array(groups.keys) }
 
     package func describe(_ name: String) throws(GroupRefusal) -> GroupDescription {
-        Self.describe(name, try group(name))
+        describe(name, try group(name))
     }
 
     /// The name of a topic that groups may see; nil when there is none of this id.
     package func topicName(_ id: TopicID) -> String? { topics[id]?.name }
 
-    private static func describe(_ name: String, _ group: Group) -> GroupDescription {
+    private func describe(_ name: String, _ group: Group) -> GroupDescription {
         let members = group.state.members.sorted { $0.key < $1.key }.map { id, member in
             GroupDescription.MemberLine(
                 id: id, member: member,
@@ -68,7 +71,7 @@ extension Coordinator {
             GroupDescription.PartitionLine(
                 partition: key, owner: partition.owner, epoch: partition.epoch,
                 committed: partition.committed, isLeaving: group.activity.handovers[key] != nil,
-                isPaused: group.state.isPaused(key))
+                isPaused: group.state.isPaused(key), beginsAtEnd: false)
         }
         let pauses = group.state.paused.sorted { $0.key < $1.key }
             .map { GroupDescription.PauseLine(place: $0, at: $1) }
@@ -85,10 +88,12 @@ extension Coordinator {
         let replays = lanes.sorted { $0.key < $1.key }.map { key, progress in
             ReplayCounts(key.partition, progress, group.activity.queues[key])
         }
+        let known =
+            partitions + progresses.map { Self.line($0.partition, $1, group.state) }
+        let lines = (known + untouched(name, group.state, besides: Set(known.map(\.partition))))
+            .sorted { $0.partition < $1.partition }
         return GroupDescription(
-            name: name, createdAt: group.state.createdAt, members: members,
-            partitions: partitions
-                + progresses.map { line($0.partition, $1, group.state) },
+            name: name, createdAt: group.state.createdAt, members: members, partitions: lines,
             pauses: pauses, kind: group.state.kind, queues: queues, replays: replays,
             policy: group.state.policy, letters: LetterCounts(group.state.letters),
             breaker: BreakerLine(group))
@@ -103,6 +108,40 @@ extension Coordinator {
         return GroupDescription.PartitionLine(
             partition: key, owner: nil, epoch: 0,
             committed: CommittedOffset(offset: floor, finished: above, at: -1), isLeaving: false,
-            isPaused: state.isPaused(key))
+            isPaused: state.isPaused(key), beginsAtEnd: false)
+    }
+
+    /// Partitions that the group wants and knows nothing of yet: nobody was there when they came,
+    /// or it was paused. It is behind in them like in any other.
+    private func untouched(
+        _ name: String, _ state: GroupState, besides known: Set<TopicPartition>
+    ) -> [GroupDescription.PartitionLine] {
+        var lines: [GroupDescription.PartitionLine] = []
+        for topic in wantedTopics(of: name, state) {
+            for number in 0..<max(topic.partitions, 0) {
+                let key = TopicPartition(topic.id, number)
+                guard !known.contains(key) else { continue }
+                lines.append(
+                    GroupDescription.PartitionLine(
+                        partition: key, owner: nil, epoch: 0, committed: nil, isLeaving: false,
+                        isPaused: state.isPaused(key), beginsAtEnd: state.beginsAtEnd(key)))
+            }
+        }
+        return lines
+    }
+
+    /// The topics that members want, or wanted who are gone. A look at all topics is only for
+    /// patterns: there may be many groups.
+    private func wantedTopics(of name: String, _ state: GroupState) -> Set<TopicShape> {
+        var wanted: Set<TopicShape> = []
+        let wishes = Set(state.members.values.map(\.subscription)).union([state.departed])
+        for wish in wishes {
+            let (names, patterns) = wish.namesAndPatterns
+            wanted.formUnion(
+                names.compactMap { topicsByName[$0] }.filter { mayRead(name, $0) })
+            guard !patterns.terms.isEmpty else { continue }
+            wanted.formUnion(topics(for: name).filter { patterns.matches($0.name) })
+        }
+        return wanted
     }
 }

@@ -85,8 +85,11 @@ package struct TopicShape: Hashable, Sendable {
     package let name: String
     package let id: TopicID
     package let partitions: Int32
+    /// Its records are kept until all groups have handled them.
+    package let isUntilConsumed: Bool
 
-    package init(name: String, id: TopicID, partitions: Int32) {
+    package init(name: String, id: TopicID, partitions: Int32, isUntilConsumed: Bool = false) {
+        self.isUntilConsumed = isUntilConsumed
         self.name = name
         self.id = id
         self.partitions = partitions

@@ -1,13 +1,17 @@
 /// One record of the topic `$groups`: something that happened to a group and holds from then on.
 /// `Coordinator.replay` is the only place that makes it so, at the time and after a restart.
 package enum GroupRecord: Equatable, Sendable {
-    case created(group: String, at: Int64, GroupKind = .stream)
+    /// `isNamed`: by its name, and not by its first member.
+    case created(group: String, at: Int64, GroupKind = .stream, isNamed: Bool = false)
     case deleted(group: String)
     /// A member is in the group, or has changed. With `replaces` it takes over, with a new
     /// epoch, all that the former holder of its instance id owned.
     case joined(group: String, MemberID, Member, replaces: MemberID?)
-    /// A member is not in the group any more; what it owned is free.
-    case left(group: String, MemberID)
+    /// A member is not in the group any more, since `at`; what it owned is free.
+    case left(group: String, MemberID, at: Int64)
+    /// What those wanted who are not in the group any more, or whom it was made for: it is behind
+    /// there all the same. And since when nobody is in it who was, in a snapshot.
+    case departed(group: String, Subscription, emptySince: Int64? = nil)
     /// The partition belongs to the member alone, under an epoch that no member had before.
     case granted(group: String, TopicPartition, MemberID, epoch: Int32)
     /// The owner gave the partition up, or ran out of time to.
@@ -41,19 +45,20 @@ package enum GroupRecord: Equatable, Sendable {
         switch self {
         case .letter(_, .entry(let entry)), .letter(_, .waiting(let entry)):
             1 + entry.bytes / 1_024
-        case .created, .deleted, .joined, .left, .granted, .freed, .committed, .forgotten,
-            .paused, .resumed, .reset, .queue, .policy, .letter, .breaker:
+        case .created, .deleted, .joined, .left, .departed, .granted, .freed, .committed,
+            .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker:
             1
         }
     }
 
     package var group: String {
         switch self {
-        case .created(let group, _, _), .deleted(let group), .joined(let group, _, _, _),
-            .left(let group, _), .granted(let group, _, _, _), .freed(let group, _),
-            .committed(let group, _, _), .forgotten(let group, _), .paused(let group, _, _),
-            .resumed(let group, _), .reset(let group, _, _, _), .queue(let group, _, _),
-            .policy(let group, _), .letter(let group, _), .breaker(let group, _):
+        case .created(let group, _, _, _), .deleted(let group), .joined(let group, _, _, _),
+            .left(let group, _, _), .departed(let group, _, _), .granted(let group, _, _, _),
+            .freed(let group, _), .committed(let group, _, _), .forgotten(let group, _),
+            .paused(let group, _, _), .resumed(let group, _), .reset(let group, _, _, _),
+            .queue(let group, _, _), .policy(let group, _), .letter(let group, _),
+            .breaker(let group, _):
             group
         }
     }

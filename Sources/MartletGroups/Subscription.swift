@@ -4,13 +4,32 @@
 /// (names that begin with `$`) match no pattern, and dead letter topics only one that says so.
 package struct Subscription: Hashable, Sendable {
     /// Sorted, each once.
-    package let terms: [String]
+    package private(set) var terms: [String]
 
     package init(_ terms: [String]) {
         self.terms = Set(terms).sorted()
     }
 
     var patternCount: Int { terms.count { $0.utf8.contains(Self.star) } }
+
+    /// The terms that are names, and the others.
+    var namesAndPatterns: (names: [String], patterns: Subscription) {
+        var patterns = Subscription([])
+        patterns.terms = terms.filter { $0.utf8.contains(Self.star) }
+        return (terms.filter { !$0.utf8.contains(Self.star) }, patterns)
+    }
+
+    mutating func add(_ other: Subscription) {
+        guard other.terms != terms, !other.terms.isEmpty else { return }
+        terms = Set(terms).union(other.terms).sorted()
+    }
+
+    /// The same in parts of so many terms at most.
+    func parts(_ count: Int) -> [Subscription] {
+        stride(from: 0, to: terms.count, by: count).map { start in
+            Subscription(Array(terms[start..<min(start + count, terms.count)]))
+        }
+    }
 
     func matches(_ topic: String) -> Bool {
         terms.contains { term in

@@ -154,4 +154,73 @@ import Testing
         #expect((Self.day - 10_000...Self.day + 90_000).contains(group.headroomMilliseconds))
         try harness.stop()
     }
+
+    private func create(
+        _ client: RawClient, _ group: String, kind: UInt8 = 0, topics: [String] = []
+    ) throws {
+        var request = CreateGroupRequest()
+        request.group = group
+        request.kind = kind
+        request.topics = topics.map { TopicNameItem($0) }
+        #expect(try client.ask(request).error == .none)
+    }
+
+    @Test func `a topic that came when nobody was there any more has its lag, over a restart`()
+        throws
+    {
+        let directory = try TemporaryDirectory("lag")
+        var harness = try harness(directory)
+        var client = try harness.hello()
+        let member = RawMember(client, 1)
+        try member.join(["t*"], session: 300_000)
+        var leave = LeaveGroupRequest()
+        leave.group = "g"
+        leave.member = member.id
+        #expect(try client.ask(leave).error == .none)
+        let topic = try harness.makeTopic(client, partitions: 2, settings: [("retention.ms", "-1")])
+        for count in 1...2 {
+            _ = try client.produce(topic, makeBatch(count), partition: Int32(count - 1))
+        }
+        clock.advance(seconds: 30)
+        for isRestarted in [false, true] {
+            if isRestarted {
+                try harness.stop()
+                harness = try self.harness(directory)
+                client = try harness.hello()
+            }
+            try #require(eventually { try describe(client).partitions.count == 2 })
+            let group = try describe(client)
+            #expect(group.lag == 3 && group.lagMilliseconds == 30_000)
+            #expect(group.partitions.map(\.lag) == [1, 2])
+            #expect(group.partitions.allSatisfy { !$0.hasOwner && $0.committedAt == -1 })
+            #expect(metric(harness, "lag_records") == 3)
+            #expect(metric(harness, "lag_seconds") == 30)
+            #expect(try client.ask(ListGroupsRequest()).groups.map(\.lag) == [3])
+        }
+        try harness.stop()
+    }
+
+    @Test func `a group made for topics lags before its first member, a queue before it asks`()
+        throws
+    {
+        let harness = try harness()
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        _ = try client.produce(topic, makeBatch(4))
+        try create(client, "g", topics: ["t"])
+        #expect(try describe(client).lag == 4)
+        try create(client, "q", kind: 1, topics: ["t"])
+        #expect(try describe(client, "q").lag == 4)
+        // It would begin behind them.
+        try create(client, "last", kind: 2, topics: ["t"])
+        let last = try describe(client, "last")
+        #expect(last.lag == 0 && last.partitions.map(\.lagMilliseconds) == [0])
+        try create(client, "none")
+        #expect(try describe(client, "none").partitions.isEmpty)
+        // What its first member wants counts from then on.
+        let member = RawMember(client, 1)
+        try member.join(["other"])
+        #expect(try describe(client).partitions.isEmpty)
+        try harness.stop()
+    }
 }

@@ -1,4 +1,5 @@
 import MartletBroker
+import MartletConfiguration
 import MartletFormat
 import MartletTelemetry
 import MartletTestSupport
@@ -36,6 +37,77 @@ import Testing
         #expect(taken.committed.offset == 17 && taken.committed.metadata == "at 17")
         #expect(try first.commit(leaving[0], 18) == .staleMemberEpoch)
         #expect(try second.commit(taken, 18) == .none)
+        try harness.stop()
+    }
+
+    @Test func `a group that nobody comes back to goes, with a word`() throws {
+        let (clock, sink) = (ManualClock(), LogCapture())
+        let directory = try TemporaryDirectory("expiry")
+        func start() throws -> BrokerHarness {
+            try BrokerHarness(
+                directory: directory,
+                configure: { $0.storage.groupExpiryMilliseconds = 3_600_000 },
+                setUp: {
+                    $0.takeJumpingClock(clock)
+                    $0.logger = Logger(label: "test", level: .notice, sink: sink)
+                })
+        }
+        var harness = try start()
+        var client = try harness.hello()
+        _ = try harness.makeTopic(client)
+        let member = RawMember(client, 1)
+        try member.join()
+        try member.waitForChange()
+        #expect(try member.commit(member.owned[0], 0) == .none)
+        var leave = LeaveGroupRequest()
+        leave.group = "g"
+        leave.member = member.id
+        #expect(try client.ask(leave).error == .none)
+        clock.advance(seconds: 3_599)
+        try harness.stop()
+        harness = try start()
+        client = try harness.hello()
+        #expect(try client.ask(ListGroupsRequest()).groups.map(\.group) == ["g"])
+        clock.advance(seconds: 1)
+        // Its part of the broker looks at the time when it is asked anything; a log that was just
+        // opened may put the first append off for a while.
+        let late = RawMember(client, 1)
+        #expect(
+            try eventually {
+                clock.advance(milliseconds: 100)
+                return try late.beat() == .unknownGroup
+            })
+        #expect(try client.ask(ListGroupsRequest()).groups.isEmpty)
+        #expect(sink.lines.contains { $0.contains("GROUP_EXPIRED") && $0.contains("group=g") })
+        let metrics = PrometheusText.render(harness.registry)
+        #expect(metrics.contains("martlet_group_expiries_total 1"))
+        try harness.stop()
+    }
+
+    @Test func `a partition that is taken because its owner is slow is told`() throws {
+        let (clock, sink) = (ManualClock(), LogCapture())
+        let harness = try BrokerHarness(setUp: {
+            $0.takeJumpingClock(clock)
+            $0.logger = Logger(label: "test", level: .warning, sink: sink)
+        })
+        let client = try harness.hello()
+        _ = try harness.makeTopic(client, partitions: 2)
+        let first = RawMember(client, 1)
+        try first.join(session: 300_000)
+        try first.waitForChange()
+        let second = RawMember(try harness.hello(), 2)
+        try second.join(session: 300_000)
+        try first.waitForChange()
+        let metric = "martlet_group_drain_overruns_total"
+        #expect(PrometheusText.render(harness.registry).contains("\(metric) 0"))
+        clock.advance(seconds: 30)
+        try second.beat()
+        #expect(second.owned.count == 1)
+        let line = try #require(sink.lines.first { $0.contains("MEMBER_SLOW_TO_DRAIN") })
+        let partition = try #require(second.owned.first).owned.partition
+        #expect(line.contains("group=g") && line.contains("member=\(first.id)"))
+        #expect(line.contains("topic=t") && line.contains("partition=\(partition)"))
+        #expect(PrometheusText.render(harness.registry).contains("\(metric) 1"))
         try harness.stop()
     }
 

@@ -143,6 +143,31 @@ import Testing
         try harness.stop()
     }
 
+    @Test func `a topic that comes while nobody is there is kept for the group`() throws {
+        let directory = try TemporaryDirectory("consumed")
+        var harness = try BrokerHarness(directory: directory)
+        var client = try harness.hello()
+        let member = RawMember(client, 1, group: "m")
+        try member.join(["t*"])
+        var leave = LeaveGroupRequest()
+        leave.group = "m"
+        leave.member = member.id
+        #expect(try client.ask(leave).error == .none)
+        let topic = try harness.makeTopic(client, settings: Self.settings)
+        try fill(client, topic)
+        try create(client, "quick")
+        try commit(client, "quick", topic, 4)
+        #expect(try start(harness) == 0)
+        try harness.stop()
+        harness = try BrokerHarness(directory: directory)
+        client = try harness.hello()
+        #expect(try describe(client, topic).heldBy == "m")
+        #expect(try start(harness) == 0)
+        try commit(client, "m", topic, 3)
+        #expect(try start(harness) == 3)
+        try harness.stop()
+    }
+
     @Test func `what is not on disk yet does not count, and neither does what was taken back`() {
         let key = TopicPartition(TopicID(high: 1, low: 1), 0)
         var state = GroupShard.State(

@@ -28,6 +28,8 @@ import Testing
         /// What the last step's member gave up.
         var released: [TopicPartition: Int32] = [:]
         var hasTimePassed = false
+        /// What those wanted who left since somebody joined last.
+        var departed: Set<String> = []
         var nextMember: UInt64 = 1
         var nextOffset: Int64 = 1
         var accepted = 0
@@ -77,7 +79,11 @@ extension CoordinatorModelTests.Model {
         default:
             hasTimePassed = true
             harness.advance(milliseconds: Int64(random.below(2_500)))
-            for end in harness.expire().ended { believers[end.member]?.wanted = .wanting() }
+            let members = harness.coordinator.groups["g"]?.state.members ?? [:]
+            for end in harness.expire().ended {
+                departed.formUnion(members[end.member]?.subscription.terms ?? [])
+                believers[end.member]?.wanted = .wanting()
+            }
         }
     }
 
@@ -95,10 +101,13 @@ extension CoordinatorModelTests.Model {
         believers[id] = CoordinatorModelTests.Believer(
             wanted: .wanting(topics, instance: instance))
         #expect(harness.join(id, .wanting(topics, instance: instance)) == nil)
+        departed = []
     }
 
     private mutating func leave() {
         guard let id = someone() else { return }
+        let member = harness.coordinator.groups["g"]?.state.members[id]
+        departed.formUnion(member?.subscription.terms ?? [])
         harness.leave(id)
         believers[id] = nil
     }
@@ -208,7 +217,20 @@ extension CoordinatorModelTests.Model {
             owners[key, default: [:]][partition.epoch] = owner
             #expect(owners[key]?.keys.max() == partition.epoch, "an epoch went back")
         }
+        checkWanted(state)
         checkReplay(state)
+    }
+
+    /// Whatever members want, or wanted last who are gone, has a line of its own.
+    private func checkWanted(_ state: GroupState) {
+        let terms = departed.union(state.members.values.flatMap(\.subscription.terms))
+        let lines = Set(
+            (try? harness.coordinator.describe("g"))?.partitions.map(\.partition) ?? [])
+        for shape in shapes where terms.contains("*") || terms.contains(shape.name) {
+            for number in 0..<shape.partitions {
+                #expect(lines.contains(TopicPartition(shape.id, number)), "\(shape.name) \(number)")
+            }
+        }
     }
 
     /// Who is a member, and has neither given the partition up nor run out of time, keeps it.

@@ -93,7 +93,7 @@ struct GroupHarness {
     @discardableResult
     mutating func leave(_ id: MemberID, group: String = "g") -> GroupRefusal? {
         attempt { harness throws(GroupRefusal) in
-            harness.take(try harness.coordinator.leave(group, id))
+            harness.take(try harness.coordinator.leave(group, id, at: harness.now))
         }
     }
 

@@ -53,15 +53,25 @@ import Testing
         var harness = joined()
         let leaving = try left(harness)
         harness.advance(milliseconds: 4_999)
-        harness.expire()
+        #expect(harness.expire().overruns.isEmpty)
         #expect(harness.owned(second).isEmpty)
         #expect(harness.commit(first, leaving[0].0, epoch: leaving[0].1, 7) == nil)
         harness.advance(milliseconds: 1)
-        harness.expire()
+        let overruns = harness.expire().overruns
+        #expect(Set(overruns.map(\.partition)) == Set(leaving.map(\.0)))
+        #expect(overruns.allSatisfy { $0.member == first && $0.topic == "orders" })
         #expect(harness.owned(second).count == 2)
         #expect(harness.commit(first, leaving[0].0, epoch: leaving[0].1, 9) == .staleEpoch)
         #expect(
             harness.coordinator.groups["g"]?.state.partitions[leaving[0].0]?.committed?.offset == 7)
+    }
+
+    @Test func `who is taken for dead is not told to be slow as well`() {
+        var harness = joined()
+        harness.advance(milliseconds: 10_000)
+        harness.heartbeat(second)
+        let expiry = harness.expire()
+        #expect(expiry.ended.map(\.member) == [first] && expiry.overruns.isEmpty)
     }
 
     @Test func `a member without heartbeats is taken for dead, and its work moves`() throws {

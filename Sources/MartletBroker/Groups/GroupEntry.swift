@@ -20,6 +20,7 @@ struct GroupEntry: WireItem {
         case paused = 9
         case resumed = 10
         case reset = 11
+        case departed = 12
         // Of queue groups.
         case createdQueue = 30
         case queueBegan = 31
@@ -50,6 +51,7 @@ struct GroupEntry: WireItem {
     var kind = Kind.created.rawValue
     var group = ""
     var at: Int64 = 0
+    var isNamed = false
     var member = TopicID.zero
     var details = GroupEntryMember()
     var owned = OwnedPartition()
@@ -74,11 +76,14 @@ struct GroupEntry: WireItem {
             throw .invalid(field: "format", at: 0, reason: "\(format), kind \(kind)")
         }
         switch kind {
-        case .created: try c.int64("at", &at, "milliseconds since 1970 UTC")
+        case .created:
+            try c.int64("at", &at, "milliseconds since 1970 UTC")
+            try c.bool("isNamed", &isNamed, "somebody made it by its name")
         case .createdQueue:
             try c.int64("at", &at, "milliseconds since 1970 UTC")
             try c.uint8("start", &queue.start, "where it begins: 0 earliest, 1 latest")
             try c.uint8("order", &queue.order, "0: none; 1: by key")
+            try c.bool("isNamed", &isNamed, "somebody made it by its name")
         case .queueBegan, .acked, .delayed, .attempted, .expired, .restored, .failed, .reopened,
             .takenBack, .parked, .released:
             try queue.fields(kind, &c)
@@ -93,7 +98,12 @@ struct GroupEntry: WireItem {
         case .joined:
             try c.identifier("member", &member, "its id")
             try c.item("details", &details)
-        case .left: try c.identifier("member", &member, "its id")
+        case .left:
+            try c.identifier("member", &member, "its id")
+            try c.int64("at", &at, "milliseconds since 1970 UTC")
+        case .departed:
+            try c.int64("at", &at, "nobody is in it since, in milliseconds since 1970 UTC; -1")
+            try c.array("topics", &details.topics, max: WireLimits.namesMax, "names and patterns")
         case .granted:
             try c.identifier("member", &member, "its id")
             try c.item("owned", &owned)
@@ -137,12 +147,12 @@ extension GroupEntry {
     init(_ record: GroupRecord) {
         group = record.group
         switch record {
-        case .created(_, let at, .stream):
+        case .created(_, let at, .stream, let isNamed):
             kind = Kind.created.rawValue
-            self.at = at
-        case .created(_, let at, .queue(let start, let order)):
+            (self.at, self.isNamed) = (at, isNamed)
+        case .created(_, let at, .queue(let start, let order), let isNamed):
             kind = Kind.createdQueue.rawValue
-            self.at = at
+            (self.at, self.isNamed) = (at, isNamed)
             (queue.start, queue.order) = (start.rawValue, order.rawValue)
         case .queue(_, let key, let change):
             queue = QueueEntry(key, change)
@@ -162,9 +172,14 @@ extension GroupEntry {
             member = id.bits
             details = GroupEntryMember(joined)
             details.replaces = former?.bits ?? .zero
-        case .left(_, let id):
+        case .left(_, let id, let at):
             kind = Kind.left.rawValue
             member = id.bits
+            self.at = at
+        case .departed(_, let wanted, let since):
+            kind = Kind.departed.rawValue
+            at = since ?? -1
+            details.topics = wanted.terms.map { TopicNameItem($0) }
         case .granted(_, let key, let id, let epoch):
             kind = Kind.granted.rawValue
             member = id.bits
@@ -201,12 +216,16 @@ extension GroupEntry {
         let place = PausePlace(topic: owned.topic, partition: owned.partition)
         let kind = Kind(rawValue: kind)
         switch kind {
-        case .created: return .created(group: group, at: at)
+        case .created: return .created(group: group, at: at, isNamed: isNamed)
         case .deleted: return .deleted(group: group)
         case .joined:
             let former = details.replaces == .zero ? nil : MemberID(details.replaces)
             return .joined(group: group, MemberID(member), details.member, replaces: former)
-        case .left: return .left(group: group, MemberID(member))
+        case .left: return .left(group: group, MemberID(member), at: at)
+        case .departed:
+            return .departed(
+                group: group, Subscription(details.topics.map(\.name)),
+                emptySince: at < 0 ? nil : at)
         case .granted: return .granted(group: group, key, MemberID(member), epoch: owned.epoch)
         case .freed: return .freed(group: group, key)
         case .committed: return .committed(group: group, key, CommittedOffset(position, at: at))
@@ -220,7 +239,8 @@ extension GroupEntry {
             let start = QueueStart(rawValue: queue.start) ?? .earliest
             // What nobody knows must not lose its order.
             let order = QueueOrder(rawValue: queue.order) ?? .byKey
-            return .created(group: group, at: at, .queue(from: start, order: order))
+            return .created(
+                group: group, at: at, .queue(from: start, order: order), isNamed: isNamed)
         case .queueBegan: return queue.record(group, .began(at: queue.offset))
         case .acked: return queue.record(group, .acked(queue.offsets))
         case .delayed: return queue.record(group, .delayed(queue.offsets, due: queue.offset))

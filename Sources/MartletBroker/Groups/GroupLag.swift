@@ -49,7 +49,7 @@ final class GroupLag: Sendable {
         let view = log.view
         line.logStart = view.logStart
         line.highWatermark = view.highWatermark
-        line.lag = Self.records(partition.committed, view)
+        line.lag = partition.beginsAtEnd ? 0 : Self.records(partition.committed, view)
         let place = Place(group: group, partition: key)
         guard line.lag > 0 else {
             waiting.withLock { $0[place] = nil }

@@ -24,6 +24,7 @@ final class GroupService: Sendable {
         /// Where records are read.
         let readers: ReaderPool
         let pool: SlabPool
+        let counters: GroupCounters
         let logger: Logger
     }
 
@@ -107,7 +108,8 @@ final class GroupService: Sendable {
     private func tellTopics(deleted: TopicID? = nil) {
         let shapes = setup.engine.topics().filter { !$0.isInternal }.map { topic in
             TopicShape(
-                name: topic.name, id: topic.id, partitions: Int32(clamping: topic.partitionCount))
+                name: topic.name, id: topic.id, partitions: Int32(clamping: topic.partitionCount),
+                isUntilConsumed: topic.settings.retentionMode == .untilConsumed)
         }
         for shard in all { shard.topicsChanged(shapes, deleted: deleted) }
     }
@@ -185,7 +187,7 @@ extension GroupService {
         return GroupShard(
             log: groups, coordinator: loaded.coordinator, replayed: replayed, snapshots: saved,
             clerk: clerk, keys: keys, clock: setup.clock, executor: setup.executor,
-            logger: setup.logger)
+            counters: setup.counters, logger: setup.logger)
     }
 
     private func reader(_ log: PartitionLog, _ name: String) -> InternalLog {

@@ -106,10 +106,10 @@ extension GroupShard {
     func dismiss(_ record: GroupRecord, _ state: inout State, _ effects: inout Effects) {
         let gone: MemberKey
         switch record {
-        case .left(let group, let id): gone = MemberKey(group: group, member: id)
+        case .left(let group, let id, _): gone = MemberKey(group: group, member: id)
         case .joined(let group, _, _, .some(let former)):
             gone = MemberKey(group: group, member: former)
-        case .joined(_, _, _, nil), .created, .deleted, .granted, .freed, .committed,
+        case .joined(_, _, _, nil), .created, .deleted, .departed, .granted, .freed, .committed,
             .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker:
             return
         }

@@ -43,13 +43,14 @@ final class GroupShard: AppendRetry, Sendable {
     private let keys: KeyReader
     let clock: any Clock
     private let executor: any Executor
+    let counters: GroupCounters
     let logger: Logger
     let state: Mutex<State>
 
     init(
         log: PartitionLog, coordinator: Coordinator, replayed: Int, snapshots: GroupSnapshots,
         clerk: DeadLetterClerk, keys: KeyReader, clock: any Clock, executor: any Executor,
-        logger: Logger
+        counters: GroupCounters, logger: Logger
     ) {
         self.log = log
         self.snapshots = snapshots
@@ -57,6 +58,7 @@ final class GroupShard: AppendRetry, Sendable {
         self.keys = keys
         self.clock = clock
         self.executor = executor
+        self.counters = counters
         self.logger = logger
         state = Mutex(
             State(
@@ -316,6 +318,8 @@ final class GroupShard: AppendRetry, Sendable {
         let expiry = state.coordinator.expire(at: now)
         if case .appended = append(expiry.records, &state, &effects) {
             for end in expiry.ended { tell(end) }
+            for overrun in expiry.overruns { tell(overrun) }
+            for (group, since) in expiry.groups { tellExpiry(group, since) }
             settle(&state, now, &effects)
         } else if !state.isStopped {
             arm(at: now.monotonic + Self.retryNanoseconds, &state, &effects)
@@ -329,6 +333,27 @@ final class GroupShard: AppendRetry, Sendable {
                 ? "a member takes no records: its partitions go to others"
                 : "a member sends no heartbeats: its partitions go to others",
             [("group", LogValue(end.group)), ("member", LogValue("\(end.member)"))])
+    }
+
+    private func tellExpiry(_ group: String, _ since: Int64) {
+        counters.expiries.add()
+        logger.notice(
+            "GROUP_EXPIRED",
+            "nobody was in a group for the time of group.expiry: it is gone, with its offsets",
+            [("group", LogValue(group)), ("since", LogValue(since))])
+    }
+
+    private func tell(_ overrun: Coordinator.Expiry.Overrun) {
+        counters.overruns.add()
+        logger.warning(
+            "MEMBER_SLOW_TO_DRAIN",
+            "a member did not give a partition up in its drain time: what it has of it in hand may be "
+                + "handled by another too, and its commits there are refused",
+            [
+                ("group", LogValue(overrun.group)), ("member", LogValue("\(overrun.member)")),
+                ("topic", LogValue(overrun.topic ?? "\(overrun.partition.topic)")),
+                ("partition", LogValue(Int64(overrun.partition.partition))),
+            ])
     }
 
     /// Failures let the group stand still somewhere.

@@ -102,8 +102,8 @@ struct QueueEntry: Equatable {
             try c.int64("offset", &offset, "of the record")
             try c.item("first", &first)
             try c.item("last", &last)
-        case .created, .createdQueue, .deleted, .joined, .left, .granted, .freed, .committed,
-            .forgotten, .paused, .resumed, .reset, .snapshotBegins, .snapshotEnds,
+        case .created, .createdQueue, .deleted, .joined, .left, .departed, .granted, .freed,
+            .committed, .forgotten, .paused, .resumed, .reset, .snapshotBegins, .snapshotEnds,
             .policy, .breaker, .letterEntry, .letterStored, .lettersReplayed, .letterRestored,
             .letterWaiting:
             break

@@ -95,8 +95,8 @@ struct GroupHandler: Sendable {
 
     func leave(_ request: Request<LeaveGroupRequest>) {
         let message = request.message
-        run(request, message.group) { coordinator, _ throws(GroupRefusal) in
-            try coordinator.leave(message.group, MemberID(message.member))
+        run(request, message.group) { coordinator, now throws(GroupRefusal) in
+            try coordinator.leave(message.group, MemberID(message.member), at: now)
         } _: {
             LeaveGroupReply()
         }
@@ -136,9 +136,10 @@ struct GroupHandler: Sendable {
 
     func create(_ request: Request<CreateGroupRequest>) {
         let (name, kind) = (request.message.group, request.message.kind)
+        let wanted = Subscription(request.message.topics.map(\.name))
         guard isAllowed(name) else { return request.reply(.invalidGroupName) }
         make(request, name) { coordinator, now throws(GroupRefusal) in
-            try coordinator.create(name, try GroupKind(kind), at: now)
+            try coordinator.create(name, try GroupKind(kind), wanted: wanted, at: now)
         } _: {
             CreateGroupReply()
         }

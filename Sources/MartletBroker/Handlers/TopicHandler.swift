@@ -204,6 +204,8 @@ struct TopicHandler: Sendable {
             }
             let changes = try services.engine.alterTopic(
                 topic.id, changes: wanted, validateOnly: message.validateOnly)
+            // Some settings are told to groups.
+            if !message.validateOnly { services.groups.topicsChanged() }
             var reply = AlterTopicReply()
             reply.settings = changes.map { change in
                 var item = SettingDifference()

@@ -7,10 +7,17 @@ extension AdminClient {
     /// - Parameters:
     ///   - name: of the group, by the rule of topics' names.
     ///   - kind: how it shares its work.
-    /// - Throws: `GROUP_EXISTS`, `INVALID_GROUP_NAME`, `LIMIT_REACHED`.
-    public func createGroup(_ name: String, _ kind: GroupKind = .stream) async throws {
+    ///   - topics: names and patterns (`*` for any characters) of what its members will want, 100 at
+    ///     most. Until the first of them says so itself, the group's lag counts there, and topics that
+    ///     are kept until they are consumed wait for it there alone. Empty: nothing is known, its lag
+    ///     is none, and all such topics wait.
+    /// - Throws: `GROUP_EXISTS`, `INVALID_GROUP_NAME`, `LIMIT_REACHED`, `INVALID_REQUEST`.
+    public func createGroup(
+        _ name: String, _ kind: GroupKind = .stream, topics: [String] = []
+    ) async throws {
         var request = CreateGroupRequest()
         request.group = name
+        request.topics = topics.map { TopicNameItem($0) }
         request.kind = kind.wire
         _ = try await port.call(request, isRepeatable: false, facts: ["group": name])
     }

@@ -4,7 +4,7 @@ public struct GroupListing: Sendable, Equatable {
     public let name: String
     /// Members that are in the group now.
     public let members: Int
-    /// Partitions that it owns or has committed.
+    /// Partitions that it has, or is to have.
     public let partitions: Int
     /// Records that readers can see and the group has not handled.
     public let lag: Int64
@@ -67,7 +67,9 @@ public struct GroupDescription: Sendable, Equatable {
     public let retentionHeadroomBytes: Int64?
     /// Who is in it, in order of their ids.
     public let members: [GroupMemberInfo]
-    /// What it owns or has committed; of a queue, how far it is as one would commit it.
+    /// What it owns or has committed, and what it is to read and never has: that came while nobody was
+    /// in it, while it was paused, or before the first receive of a queue. Of a queue, how far it is
+    /// as one would commit it.
     public let partitions: [GroupPartitionInfo]
     /// Whether its members own partitions or are handed single records.
     public let kind: GroupKind

@@ -217,13 +217,26 @@ extension GroupCore {
     private func drain(_ partition: Held) {
         let isOpening = partition.phase == .opening
         partition.phase = .draining
+        let key = partition.key
+        let patience = configuration.drainTimeout.nanosecondsClamped
+        context.loop.execute(after: max(patience, 1)) { [weak self] in
+            guard let self else { return }
+            self.tellOverrun(key)
+            if !isOpening { self.isDrained(key) }
+        }
         // The steward comes back to it.
         if isOpening { return }
         if let cursor = partition.cursor { reading.remove(cursor) }
-        let key = partition.key
-        guard !ledger.drain(key) else { return isDrained(key) }
-        let patience = configuration.drainTimeout.nanosecondsClamped
-        context.loop.execute(after: max(patience, 1)) { [weak self] in self?.isDrained(key) }
+        if ledger.drain(key) { isDrained(key) }
+    }
+
+    /// The broker takes the partition about now, if it is not given up yet.
+    private func tellOverrun(_ key: OwnedKey) {
+        guard phase == .joined, let partition = held[key], partition.isKnown else { return }
+        switch partition.phase {
+        case .draining, .closing: events.post(.drainTimedOut(key.name))
+        case .waiting, .opening, .reading, .released: break
+        }
     }
 
     /// The application is done with the partition, or has had its time.

@@ -6,6 +6,9 @@ public enum GroupEvent: Sendable {
     case assigned([TopicPartition])
     /// The partitions were finished, committed and given up.
     case revoked([TopicPartition])
+    /// Time ran out to finish what is in hand of the partition: others may read it from now on, and
+    /// what is not committed yet may be handled twice. It is given up all the same.
+    case drainTimedOut(TopicPartition)
     /// The partitions were taken from the member: others may read what it was handed.
     case lost([TopicPartition], MartletError)
     /// The group took the member for dead or stuck; it joins again as a new one.

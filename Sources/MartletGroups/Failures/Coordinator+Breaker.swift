@@ -59,7 +59,8 @@ extension Coordinator {
             let dead = min(groups[name]?.activity.breaker.passing ?? 0, max(passed, 0))
             groups[name]?.activity.breaker.passing -= dead
             count(name, passed &- dead, isFailure: false)
-        case .created, .deleted, .joined, .left, .granted, .freed, .forgotten, .paused, .resumed,
+        case .created, .deleted, .joined, .left, .departed, .granted, .freed, .forgotten, .paused,
+            .resumed,
             .reset, .queue, .policy, .letter, .breaker:
             break
         }
@@ -70,7 +71,8 @@ extension Coordinator {
         switch record {
         case .queue(let name, let key, .acked): groups[name]?.state.queues[key]?.acked ?? 0
         case .committed(let name, let key, _): groups[name]?.state.handled(key)
-        case .created, .deleted, .joined, .left, .granted, .freed, .forgotten, .paused, .resumed,
+        case .created, .deleted, .joined, .left, .departed, .granted, .freed, .forgotten, .paused,
+            .resumed,
             .reset, .queue, .policy, .letter, .breaker:
             nil
         }

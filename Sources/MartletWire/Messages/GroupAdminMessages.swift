@@ -7,12 +7,16 @@ package struct CreateGroupRequest: WireRequest {
 
     package var group = ""
     package var kind: UInt8 = 0
+    package var topics: [TopicNameItem] = []
 
     package init() {}
 
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.group(&group)
         try c.groupKind(&kind)
+        try c.array(
+            "topics", &topics, max: WireLimits.namesMax,
+            "names and patterns of what its members will want; may be empty")
     }
 }
 
@@ -84,7 +88,7 @@ package struct GroupSummary: WireItem {
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.group(&group)
         try c.uint32("members", &members, "now in the group")
-        try c.uint32("partitions", &partitions, "that it owns or has committed")
+        try c.uint32("partitions", &partitions, "that it has, or is to have")
         try c.int64("lag", &lag, "records that are visible and not handled")
     }
 }
@@ -227,7 +231,8 @@ package struct DescribeGroupReply: WireReply {
         try c.array("members", &members, max: WireLimits.membersMax, "in order of their ids")
         try c.array(
             "partitions", &partitions, max: WireLimits.assignmentMax,
-            "that it owns or has committed; of a queue, its floor and what is settled above")
+            "that it owns or has committed, or is to have; of a queue, its floor and what is settled above"
+        )
         try c.array("pauses", &pauses, max: WireLimits.pausesMax, "what stands still")
         try c.groupKind(&kind)
         try c.array(

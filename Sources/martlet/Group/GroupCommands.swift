@@ -24,6 +24,10 @@ enum GroupCommands {
             "create", "Make a group without members: its lag counts from then on.",
             discussion: [
                 "The first member that joins makes its group too.",
+                "With --topic the group is behind there from now on, also in topics that come later "
+                    + "and match, until its first member says what it wants itself. Without, nothing "
+                    + "is known of what it will read: it has no lag yet, and every topic that is kept "
+                    + "until it is consumed is kept for it.",
                 "The members of a queue share single records, and settle each. In order by key one "
                     + "record of a key is with a member at a time; that is said once, here.",
             ],
@@ -35,10 +39,14 @@ enum GroupCommands {
                 FlagSpec(
                     "order", value: "ORDER", choices: ["key", "none"],
                     "Of a queue: key, or none (default)."),
+                FlagSpec(
+                    "topic", short: "t", value: "NAME", repeatable: true,
+                    "A topic that its members will want, or a pattern: * for any characters."),
                 CommonFlags.result,
             ],
             examples: [
-                ExampleSpec("martlet group create board", "Before its members come"),
+                ExampleSpec(
+                    "martlet group create board --topic 'flights.*'", "Before its members come"),
                 ExampleSpec(
                     "martlet group create notify --queue earliest", "Work that anyone may do"),
                 ExampleSpec(
@@ -59,7 +67,10 @@ enum GroupCommands {
             }
             kind = .stream
         }
-        try await context.withClient { try await $0.admin.createGroup(name, kind) }
+        let topics = context.invocation.values("topic")
+        try await context.withClient {
+            try await $0.admin.createGroup(name, kind, topics: topics)
+        }
         if wantsJSON {
             try context.output.jsonLine(["group": .string(name), "created": .boolean(true)])
         } else {

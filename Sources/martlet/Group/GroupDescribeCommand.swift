@@ -98,6 +98,7 @@ enum GroupDescribeCommand {
         ])
         let lines = Dictionary(
             group.partitions.map { ($0.partition, $0) }, uniquingKeysWith: { first, _ in first })
+        let begun = Set(group.queues.map(\.partition))
         for queue in group.queues {
             let line = lines[queue.partition]
             table.add([
@@ -105,6 +106,15 @@ enum GroupDescribeCommand {
                 "\(queue.inFlight)", "\(queue.ready)", "\(queue.delayed)", "\(queue.parked)",
                 "\(queue.dead)", "\(queue.expired)", "\(queue.lag)",
                 headroom(line?.retentionHeadroom, line?.retentionHeadroomBytes) ?? "",
+            ])
+        }
+        for line in group.partitions where !begun.contains(line.partition) {
+            // Nobody has asked for records there yet.
+            table.add([
+                line.partition.topic, "\(line.partition.partition)", "never", "0",
+                line.lag.map { "\($0)" } ?? "?", "0", "0", "0", "0",
+                line.lag.map { "\($0)" } ?? "?",
+                headroom(line.retentionHeadroom, line.retentionHeadroomBytes) ?? "",
             ])
         }
         return table

@@ -93,6 +93,7 @@ struct GroupTail: Sendable {
         case .joined: nil
         case .assigned(let partitions): "reading \(names(partitions))"
         case .revoked(let partitions): "gave up \(names(partitions))"
+        case .drainTimedOut(let partition): "no time is left to finish \(partition)"
         case .lost(let partitions, let error): "lost \(names(partitions)) (\(error.code.name))"
         case .fenced(let error): "the group went on without this member (\(error.message))"
         case .reset(let partition, nil, let to): "the group begins at \(to) of \(partition)"

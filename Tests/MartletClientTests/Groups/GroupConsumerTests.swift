@@ -252,6 +252,38 @@ struct GroupConsumerTests {
         }
     }
 
+    @Test func `who has no time left to finish hears of it`() async throws {
+        let gate = Promise<Void>()
+        let calls = Mutex(0)
+        var slow = GroupTest.member()
+        slow.drainTimeout = .milliseconds(20)
+        // What the application does last takes too long.
+        slow.onRevoke = { _, _, _ in
+            let isFirst = calls.withLock { calls in
+                calls += 1
+                return calls == 1
+            }
+            if isFirst { await gate.settled() }
+        }
+        try await Self.with(["t": 2]) { _, client in
+            try await client.withGroupConsumer(slow) { consumer in
+                try await GroupTest.owns(consumer, 2)
+                try await client.withGroupConsumer(GroupTest.member()) { other in
+                    let event = try await GroupTest.event(of: consumer) { event in
+                        if case .drainTimedOut = event { true } else { false }
+                    }
+                    // The group takes it all the same.
+                    try await GroupTest.owns(other, 1)
+                    let owned = await other.assignment()
+                    if case .drainTimedOut(let partition) = event {
+                        #expect(owned.contains(partition))
+                    }
+                    gate.succeed(())
+                }
+            }
+        }
+    }
+
     @Test func `a member that was fenced joins again as another`() async throws {
         let clock = ManualClock()
         let revoked = Mutex<[Bool]>([])

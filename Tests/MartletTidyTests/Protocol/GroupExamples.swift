@@ -9,7 +9,7 @@ enum GroupExamples {
     static func frames(of operation: Operation) -> (request: ExampleFrame, reply: ExampleFrame) {
         switch operation {
         case .createGroup:
-            (ExampleFrame(named(CreateGroupRequest())), ExampleFrame(CreateGroupReply()))
+            (ExampleFrame(create), ExampleFrame(CreateGroupReply()))
         case .deleteGroup:
             (ExampleFrame(named(DeleteGroupRequest())), ExampleFrame(DeleteGroupReply()))
         case .listGroups: (ExampleFrame(ListGroupsRequest()), ExampleFrame(listReply))
@@ -59,6 +59,12 @@ enum GroupExamples {
         var message = message
         message.group = group
         return message
+    }
+
+    private static var create: CreateGroupRequest {
+        var request = named(CreateGroupRequest())
+        request.topics = [TopicNameItem("flights.*")]
+        return request
     }
 
     private static var join: JoinGroupRequest {

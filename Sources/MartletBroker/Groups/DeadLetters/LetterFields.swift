@@ -70,7 +70,8 @@ struct LetterFields: Equatable {
             place.isOffset && number.isNumber
                 ? .stored(number, in: TopicPartition(lane.topic, lane.partition), at: place) : nil
         case .lettersReplayed: .replayed(numbers.map(\.number))
-        case .created, .deleted, .joined, .left, .granted, .freed, .committed, .forgotten,
+        case .created, .deleted, .joined, .left, .departed, .granted, .freed, .committed,
+            .forgotten,
             .paused, .resumed, .reset, .createdQueue, .queueBegan, .acked, .delayed, .attempted,
             .expired, .restored, .failed, .reopened, .takenBack, .parked, .released, .policy,
             .breaker, .snapshotBegins, .snapshotEnds:
