@@ -96,10 +96,38 @@ import Testing
         #expect(harness.expire().ended.map(\.member) == [member])
     }
 
-    @Test func `a thousand members that want the same have the same`() throws {
+    @Test func `the thousandth member takes from as many as it gets, and nobody else hears of it`()
+        throws
+    {
         var harness = harness()
         harness.topics([TopicShape("orders", 3_000)])
-        for number in 1...1_000 { harness.join(MemberID(UInt64(number)), .wanting()) }
+        for number in 1...999 { harness.join(MemberID(UInt64(number)), .wanting()) }
+        let others = (1...999).map { MemberID(UInt64($0)) }
+        // Everybody knows what it owns: nothing of it can be taken away in silence.
+        for id in others { _ = harness.owned(id) }
+        harness.take([])
+        let before = try others.map { try harness.coordinator.view("g", $0) }
+        let last = MemberID(1_000)
+        #expect(harness.join(last, .wanting()) == nil)
+        let handovers = try #require(harness.coordinator.groups["g"]).activity.handovers
+        #expect(handovers.count == 3)
+        let state = try #require(harness.coordinator.groups["g"]).state
+        let donors = Set(handovers.keys.compactMap { state.partitions[$0]?.owner })
+        #expect(Set(harness.changed.map(\.member)).isSubset(of: donors.union([last])))
+        for (index, id) in others.enumerated() where !donors.contains(id) {
+            let view = try harness.coordinator.view("g", id)
+            #expect(view == before[index])
+            for owned in view.owned {
+                try harness.coordinator.checkOwner("g", id, owned.partition, epoch: owned.epoch)
+            }
+        }
+        for (key, _) in handovers {
+            let partition = try #require(state.partitions[key])
+            harness.heartbeat(
+                try #require(partition.owner), released: [(key, partition.epoch)])
+        }
+        #expect(harness.owned(last).count == 3)
+        // All want the same, and have the same.
         var loads: [MemberID: Int] = [:]
         for owner in harness.coordinator.groups["g"]?.activity.target.values.map(\.self) ?? [] {
             loads[owner, default: 0] += 1
