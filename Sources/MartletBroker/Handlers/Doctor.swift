@@ -1,4 +1,5 @@
 import MartletConfiguration
+import MartletGroups
 import MartletStorage
 import MartletSystem
 import MartletTelemetry
@@ -25,6 +26,7 @@ struct Doctor {
         disk()
         syncs()
         topics()
+        groups()
         process()
         configuration()
         reply.findings.sort { $0.severity > $1.severity }
@@ -141,6 +143,21 @@ struct Doctor {
                 "free space on the disk of the data directory; the broker goes on by itself")
         }
         figure("partitions", users.reduce(0) { $0 + Int64($1.partitions.count) })
+    }
+
+    private mutating func groups() {
+        let groups = services.groups.descriptions.sorted { $0.name < $1.name }
+        figure("groups", Int64(groups.count))
+        var examination = GroupExamination(now: services.clock.wallMilliseconds())
+        for group in groups {
+            examination.examine(
+                group,
+                group.partitions.map { services.lag.line(group.name, $0, mayBlock: false) })
+        }
+        examination.end()
+        for finding in examination.findings {
+            find(finding.severity, finding.code, finding.text, finding.advice)
+        }
     }
 
     private mutating func process() {

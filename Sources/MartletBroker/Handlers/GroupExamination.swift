@@ -1,0 +1,126 @@
+import MartletGroups
+import MartletWire
+
+/// What of groups deserves a look.
+struct GroupExamination {
+    struct Finding {
+        let severity: UInt8
+        let code: String
+        let text: String
+        let advice: String
+    }
+
+    /// Beyond so many groups of a kind of finding the rest are counted.
+    private static let namedMax = 20
+    private static let warning: UInt8 = 1
+    private static let critical: UInt8 = 2
+    /// As the alert rules have it when nobody says otherwise.
+    private static let headroomMilliseconds: (warning: Int64, critical: Int64) =
+        (12 * 3_600_000, 3_600_000)
+
+    private let now: Int64
+    private(set) var findings: [Finding] = []
+    private var counts: [String: Int] = [:]
+
+    /// `now`: in milliseconds since 1970 UTC.
+    init(now: Int64) {
+        self.now = now
+    }
+
+    /// `lines`: of all its partitions.
+    mutating func examine(_ group: GroupDescription, _ lines: [GroupPartitionLine]) {
+        let lag = GroupLag.total(lines)
+        letters(group)
+        stops(group)
+        if group.members.isEmpty, lag.records > 0 {
+            find(
+                "group-unread",
+                "nobody is in group \(group.name), and \(lag.records) records wait for it",
+                "start its members; `martlet group delete \(group.name)` when they never come back")
+        }
+        headroom(group, lines)
+        if group.policy.last == .pause {
+            find(
+                "group-without-dead-letters",
+                "group \(group.name) stands still in a partition when handlers fail with a record",
+                "`martlet group policy \(group.name) --then dead-letter` goes on instead")
+        }
+    }
+
+    /// Says how many groups there are of which nothing was said.
+    mutating func end() {
+        for (code, count) in counts.sorted(by: { $0.key < $1.key }) where count > Self.namedMax {
+            add(
+                Self.warning, code, "the same of \(count - Self.namedMax) more groups",
+                "`martlet group list` has them all")
+        }
+    }
+
+    private mutating func letters(_ group: GroupDescription) {
+        guard group.letters.dead > 0 else { return }
+        let oldest = group.letters.oldestAt.map {
+            ", the oldest for \(Self.age(now.subtractingReportingOverflow($0).partialValue))"
+        }
+        find(
+            "dead-letters",
+            "\(group.letters.dead) dead letters of group \(group.name) wait\(oldest ?? "")",
+            "`martlet dlq list \(group.name)`, then `dlq replay` or `dlq resolve`")
+    }
+
+    private mutating func stops(_ group: GroupDescription) {
+        if let first = group.pauses.map(\.at).min() {
+            let places = group.pauses.count == 1 ? "1 place" : "\(group.pauses.count) places"
+            let since = Self.age(now.subtractingReportingOverflow(first).partialValue)
+            find(
+                "group-paused",
+                "group \(group.name) stands still in \(places), for up to \(since)",
+                "`martlet group describe \(group.name)` shows where; `martlet group resume` ends it"
+            )
+        }
+        switch group.breaker.state {
+        case .closed: break
+        case .open, .halfOpen:
+            find(
+                "breaker-open",
+                "handlers of group \(group.name) fail, and its breaker holds its records back",
+                "mend what they need; it tries again by itself (`martlet group breaker`)")
+        }
+    }
+
+    /// A group that keeps up has no more headroom than its topic's retention, and is not meant.
+    private mutating func headroom(_ group: GroupDescription, _ lines: [GroupPartitionLine]) {
+        let short = lines.filter { line in
+            (0..<Self.headroomMilliseconds.warning).contains(line.headroomMilliseconds)
+                && line.headroomMilliseconds <= line.lagMilliseconds
+        }
+        guard let least = short.map(\.headroomMilliseconds).min() else { return }
+        find(
+            "group-headroom",
+            "retention may take what group \(group.name) has not handled in \(Self.age(least))",
+            "`martlet group describe \(group.name)` shows where; keep its topics for longer",
+            least < Self.headroomMilliseconds.critical ? Self.critical : Self.warning)
+    }
+
+    private mutating func find(
+        _ code: String, _ text: String, _ advice: String, _ severity: UInt8 = Self.warning
+    ) {
+        counts[code, default: 0] += 1
+        // What is critical is said in any case.
+        guard severity == Self.critical || counts[code, default: 0] <= Self.namedMax else { return }
+        add(severity, code, text, advice)
+    }
+
+    private mutating func add(
+        _ severity: UInt8, _ code: String, _ text: String, _ advice: String
+    ) {
+        findings.append(Finding(severity: severity, code: code, text: text, advice: advice))
+    }
+
+    private static func age(_ milliseconds: Int64) -> String {
+        let seconds = max(0, milliseconds) / 1_000
+        let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60)
+        if days > 0 { return "\(days)d \(hours)h" }
+        if hours > 0 { return "\(hours)h \(minutes)m" }
+        return minutes > 0 ? "\(minutes)m \(seconds % 60)s" : "\(seconds)s"
+    }
+}
