@@ -151,6 +151,7 @@ extension StorageOptions {
         producerExpiryMilliseconds = storage.producerExpiryMilliseconds
         scrubMilliseconds = storage.scrubIntervalMilliseconds
         scrubBytesPerSecondMax = storage.scrubBytesPerSecondMax
+        retentionMillisecondsMax = storage.retentionMillisecondsMax
         topicsMax = storage.topicsMax
         partitionsMax = storage.partitionsMax
     }

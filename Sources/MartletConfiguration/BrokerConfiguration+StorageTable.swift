@@ -112,5 +112,11 @@ extension BrokerConfiguration {
             ("storage", "rescue.bytes.max"), \.storage.rescueBytesMax, .bytes(0...tebibyte),
             "What retention is about to take, and members of a queue group had begun with, becomes dead "
                 + "letters: so much of it in a group, which nobody has handled or resolved yet."),
+        .number(
+            ("storage", "retention.time.max"), \.storage.retentionMillisecondsMax,
+            .duration(1...century, forever: true),
+            "No topic is made, or changed, to keep records for longer by its retention.time; -1: as "
+                + "long as it likes. Dead letters are kept all the same, and so is what compaction "
+                + "leaves. Topics that are there keep what they have."),
     ]
 }

@@ -108,6 +108,12 @@ extension BrokerConfiguration {
             atLeast(
                 ("storage", "partitions.max"), ("topic", "partitions"),
                 Int64(storage.partitionsMax), Int64(topic.partitions)),
+            storage.retentionMillisecondsMax < 0
+                ? nil
+                : atLeast(
+                    ("storage", "retention.time.max"), ("topic", "retention.time"),
+                    storage.retentionMillisecondsMax,
+                    topic.retentionMilliseconds < 0 ? .max : topic.retentionMilliseconds),
         ]
         return rules.compactMap { $0 }
     }

@@ -37,6 +37,7 @@ extension StorageEngine {
             let metadata = TopicMetadata(
                 id: id, name: name, partitions: partitions, overrides: settings)
             let typed = try metadata.settings(over: context.options.defaults)
+            try checkRetention(typed, of: metadata)
             if validateOnly { return nil }
             guard context.space.isWritable else {
                 throw StorageError(.diskFull, context.space.reason)
@@ -50,6 +51,26 @@ extension StorageEngine {
             }
             return topic
         }
+    }
+
+    /// The broker's own topics and dead letters are kept as long as they are needed.
+    private func checkRetention(
+        _ settings: TopicSettings, of metadata: TopicMetadata
+    ) throws(StorageError) {
+        let (kept, most) = (
+            settings.retentionMilliseconds, context.options.retentionMillisecondsMax
+        )
+        guard most >= 0, kept < 0 || kept > most, !metadata.isInternal,
+            !metadata.name.hasSuffix(TopicMetadata.reservedSuffix)
+        else { return }
+        let reason =
+            settings.retentionMode == .untilConsumed && metadata.overrides["retention.ms"] == nil
+            ? "until-consumed keeps records for ever when the topic sets no time of its own"
+            : kept < 0 ? "-1 keeps records for ever" : "\(kept) ms is too long"
+        throw StorageError(
+            .invalidSetting,
+            "retention.ms: \(reason), this broker allows \(most) ms at most "
+                + "([storage] retention.time.max)")
     }
 
     /// Takes a topic away for ever. Its files are removed in the background. Blocks.
@@ -91,6 +112,10 @@ extension StorageEngine {
                 metadata.overrides[key] = value
             }
             let after = try metadata.settings(over: context.options.defaults)
+            // What a topic has since before there was a limit stays as it is.
+            if after.retentionMilliseconds != before.retentionMilliseconds {
+                try checkRetention(after, of: metadata)
+            }
             let result = wanted.map { key, _ in
                 SettingChange(
                     key: key, before: before.value(of: key), after: after.value(of: key),

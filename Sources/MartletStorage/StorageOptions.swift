@@ -87,6 +87,8 @@ package struct StorageOptions: Sendable {
     /// Every stored batch is read and checked within this time; -1 never.
     package var scrubMilliseconds: Int64 = -1
     package var scrubBytesPerSecondMax: Int64 = 8 << 20
+    /// No topic is made or changed to keep records for longer; -1: as long as it likes.
+    package var retentionMillisecondsMax: Int64 = -1
     package var topicsMax = 10_000
     package var partitionsMax = 50_000
     /// From this many dirty partitions on, one `syncfs` serves them all; 0 never.

@@ -1,4 +1,6 @@
 import MartletBroker
+import MartletConfiguration
+import MartletTestSupport
 import MartletWire
 import Testing
 
@@ -93,6 +95,53 @@ import Testing
         #expect(unset.map(\.after) == ["604800000"])
         alter.changes = [TopicSettingChange("retention.time", "often")]
         #expect(try client.ask(alter).error == .invalidConfig)
+        try harness.stop()
+    }
+
+    @Test func `nothing is kept for longer than the broker allows`() throws {
+        let directory = try TemporaryDirectory("longest")
+        let day: Int64 = 86_400_000
+        var harness = try BrokerHarness(directory: directory)
+        var client = try harness.hello()
+        let old = try harness.makeTopic(client, "old", settings: [("retention.time", "30d")])
+        try harness.stop()
+        harness = try BrokerHarness(directory: directory) {
+            $0.storage.retentionMillisecondsMax = 14 * day
+        }
+        client = try harness.hello()
+        func create(_ settings: [(String, String)]) throws -> CreateTopicReply {
+            var request = CreateTopicRequest()
+            request.name = "new"
+            request.partitions = 1
+            request.settings = settings.map { TopicSettingChange($0.0, $0.1) }
+            request.validateOnly = true
+            return try client.ask(request)
+        }
+        for (settings, reason) in [
+            ([("retention.time", "15d")], "1296000000 ms is too long"),
+            ([("retention.time", "-1")], "-1 keeps records for ever"),
+            ([("retention.mode", "until-consumed")], "until-consumed keeps records for ever"),
+        ] {
+            let reply = try create(settings)
+            #expect(reply.error == .invalidConfig)
+            #expect(reply.message.contains(reason) && reply.message.contains("retention.time.max"))
+        }
+        #expect(try create([]).error == .none)
+        #expect(try create([("retention.time", "14d")]).error == .none)
+        #expect(
+            try create([("retention.mode", "until-consumed"), ("retention.time", "14d")]).error
+                == .none)
+        func alter(_ key: String, _ value: String?) throws -> ErrorCode {
+            var request = AlterTopicRequest()
+            request.id = old
+            request.changes = [TopicSettingChange(key, value)]
+            return try client.ask(request).error
+        }
+        // What is there from before stays, and whatever else it has can be changed.
+        #expect(try alter("segment.bytes", "1MiB") == .none)
+        #expect(try alter("retention.time", "29d") == .invalidConfig)
+        #expect(try alter("retention.time", nil) == .none)
+        #expect(try alter("retention.time", "30d") == .invalidConfig)
         try harness.stop()
     }
 }

@@ -305,6 +305,14 @@ import Testing
             "[topic]\nsegment.bytes = 64KiB",
             "m.conf:2: [topic] segment.bytes = 64KiB must be at least as large as [topic] batch.bytes.max = 1MiB"
         ),
+        (
+            "[storage]\nretention.time.max = 2d",
+            "m.conf:2: [storage] retention.time.max = 2d must be at least as large as [topic] retention.time = 7d"
+        ),
+        (
+            "[storage]\nretention.time.max = 14d\n[topic]\nretention.time = -1",
+            "m.conf:4: [storage] retention.time.max = 14d must be at least as large as [topic] retention.time = -1"
+        ),
     ])
     func impossibleCombinations(text: String, message: String) {
         #expect(Self.problems(text) == [message])
