@@ -1,3 +1,5 @@
+package import MartletFormat
+
 /// How far groups are.
 extension Coordinator {
     /// One partition of a commit.
@@ -53,6 +55,12 @@ extension Coordinator {
             throw .invalid(field: "number", reason: "\(number) comes after \(last)")
         }
         groups[name]?.activity.sessions[id]?.lastCommit = number
+    }
+
+    /// Adds what a member says of its handlers. Kept in memory alone, like a counter.
+    package mutating func handled(_ name: String, _ times: HandlerTimes) {
+        if times.isEmpty { return }
+        groups[name]?.activity.handled.add(times)
     }
 
     /// What is invented must not be remembered.

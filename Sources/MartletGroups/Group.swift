@@ -1,3 +1,5 @@
+import MartletFormat
+
 /// A group: what `$groups` says of it, and what only this start of the broker knows.
 struct Group {
     var state: GroupState
@@ -170,6 +172,10 @@ struct GroupActivity {
     /// here nobody knows: those of an earlier start of the broker, and who said that they know nothing.
     var told: [MemberID: [TopicPartition: Int32]] = [:]
     var breaker = BreakerActivity()
+    /// What members said of their handlers.
+    var handled = HandlerTimes()
+    /// How often members' reset policies chose where to go on.
+    var policyResets: [PolicyReset.Reason: UInt64] = [:]
     /// Which partition of a queue comes first next time.
     var turn: UInt = 0
     /// Members or topics have changed since `target` was made.

@@ -44,6 +44,10 @@ package struct GroupDescription: Equatable, Sendable {
     package let policy: FailurePolicy
     package let letters: LetterCounts
     package let breaker: BreakerLine
+    /// How long handlers ran since this start of the broker.
+    package let handled: HandlerTimes
+    /// How often members' reset policies chose where to go on, since then.
+    package let policyResets: [PolicyReset.Reason: UInt64]
 }
 
 extension Coordinator {
@@ -96,7 +100,8 @@ extension Coordinator {
             name: name, createdAt: group.state.createdAt, members: members, partitions: lines,
             pauses: pauses, kind: group.state.kind, queues: queues, replays: replays,
             policy: group.state.policy, letters: LetterCounts(group.state.letters),
-            breaker: BreakerLine(group))
+            breaker: BreakerLine(group), handled: group.activity.handled,
+            policyResets: group.activity.policyResets)
     }
 
     /// A queue's partition as if it were a stream's: its floor, and what is settled above.

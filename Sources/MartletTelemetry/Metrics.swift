@@ -68,6 +68,12 @@ package final class Histogram: Sendable {
         /// Values in each bucket alone; one more than there are bounds.
         package let counts: [UInt64]
         package let sum: Int64
+
+        package init(counts: [UInt64], sum: Int64) {
+            self.counts = counts
+            self.sum = sum
+        }
+
         package var count: UInt64 { counts.reduce(0, &+) }
         /// Of all values; 0 when there are none.
         package var mean: Int64 {

@@ -24,6 +24,9 @@ package final class MetricsRegistry: Sendable {
     /// What a callback hands out: one value per set of labels.
     package typealias Samples = [(labels: MetricLabels, value: Double)]
 
+    /// The same of histograms.
+    package typealias Spreads = [(labels: MetricLabels, values: Histogram.Snapshot)]
+
     struct Row: Sendable {
         let labels: MetricLabels
         let series: Series
@@ -35,6 +38,7 @@ package final class MetricsRegistry: Sendable {
         let kind: Kind
         var rows: [LabelKey: Row] = [:]
         var collect: (@Sendable () -> Samples)?
+        var spreads: (buckets: HistogramBuckets, collect: @Sendable () -> Spreads)?
     }
 
     /// Labels as a value that can be compared, in the order of their names.
@@ -124,6 +128,20 @@ package final class MetricsRegistry: Sendable {
         families.withLock { families in
             var family = Self.family(name, help, .counter, in: families)
             family.collect = collect
+            families[name] = family
+        }
+    }
+
+    /// The same of histograms, each with one count more than there are bounds.
+    package func histograms(
+        _ name: String,
+        _ help: String,
+        _ buckets: HistogramBuckets,
+        collect: @escaping @Sendable () -> Spreads
+    ) {
+        families.withLock { families in
+            var family = Self.family(name, help, .histogram, in: families)
+            family.spreads = (buckets, collect)
             families[name] = family
         }
     }

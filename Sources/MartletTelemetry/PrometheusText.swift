@@ -19,6 +19,11 @@ package enum PrometheusText {
         for sample in family.collect?() ?? [] {
             append(family.name, sample.labels, number(sample.value), to: &rows)
         }
+        if let (buckets, collect) = family.spreads {
+            for spread in collect() {
+                append(spread.values, buckets, family.name, spread.labels, to: &rows)
+            }
+        }
         guard !rows.isEmpty else { return }
         output += "# HELP \(family.name) \(escaped(family.help, quote: false))\n"
         output += "# TYPE \(family.name) \(family.kind.rawValue)\n"
@@ -34,22 +39,23 @@ package enum PrometheusText {
         case .counter(let counter): append(name, row.labels, "\(counter.value)", to: &output)
         case .gauge(let gauge): append(name, row.labels, "\(gauge.value)", to: &output)
         case .reading(let read): append(name, row.labels, number(read()), to: &output)
-        case .histogram(let histogram): append(histogram, name, row.labels, to: &output)
+        case .histogram(let histogram):
+            append(histogram.snapshot, histogram.buckets, name, row.labels, to: &output)
         }
     }
 
     /// Buckets are cumulative, and the count is their sum, so that the two never disagree while
     /// others observe.
     private static func append(
-        _ histogram: Histogram,
+        _ snapshot: Histogram.Snapshot,
+        _ buckets: HistogramBuckets,
         _ name: String,
         _ labels: MetricLabels,
         to output: inout String
     ) {
-        let snapshot = histogram.snapshot
-        let scale = histogram.buckets.unitsPerShownUnit
+        let scale = buckets.unitsPerShownUnit
         var running: UInt64 = 0
-        for (bound, count) in zip(histogram.buckets.upperBounds, snapshot.counts) {
+        for (bound, count) in zip(buckets.upperBounds, snapshot.counts) {
             running &+= count
             let label = ("le", number(Double(bound) / scale))
             append("\(name)_bucket", labels + [label], "\(running)", to: &output)

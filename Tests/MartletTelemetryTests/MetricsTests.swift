@@ -54,6 +54,26 @@ import Testing
                 """#)
     }
 
+    @Test func `histograms whose rows are known only when asked are like all others`() {
+        let registry = MetricsRegistry()
+        let buckets = HistogramBuckets(upperBounds: [1_000, 1_000_000], unitsPerShownUnit: 1e9)
+        registry.histograms("martlet_handler_seconds", "Time of handlers.", buckets) {
+            [([("group", "g")], Histogram.Snapshot(counts: [2, 0, 1], sum: 3_000_500))]
+        }
+        registry.histograms("martlet_nothing_seconds", "No rows.", buckets) { [] }
+        #expect(
+            PrometheusText.render(registry) == #"""
+                # HELP martlet_handler_seconds Time of handlers.
+                # TYPE martlet_handler_seconds histogram
+                martlet_handler_seconds_bucket{group="g",le="1e-06"} 2
+                martlet_handler_seconds_bucket{group="g",le="0.001"} 2
+                martlet_handler_seconds_bucket{group="g",le="+Inf"} 3
+                martlet_handler_seconds_sum{group="g"} 0.0030005
+                martlet_handler_seconds_count{group="g"} 3
+
+                """#)
+    }
+
     @Test func promtoolAcceptsIt() throws {
         guard shell("command -v promtool >/dev/null") == 0 else {
             print("SKIPPED promtool: not installed (Debian package prometheus)")

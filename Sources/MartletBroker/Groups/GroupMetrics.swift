@@ -22,6 +22,8 @@ final class GroupMetrics: Sendable {
         /// Sent again, and neither handled nor gone nor dead.
         let replays: Int64
         let breaker: BreakerLine
+        let handled: HandlerTimes
+        let policyResets: [PolicyReset.Reason: UInt64]
         /// Of a queue; nil: of a stream.
         let queue: [QueueCounts]?
     }
@@ -50,6 +52,14 @@ final class GroupMetrics: Sendable {
         }
         metrics.registerRecords(registry)
         metrics.registerBreakers(registry)
+        registry.counters(
+            "martlet_group_policy_resets_total",
+            "Partitions in which a member's reset policy chose where a stream group goes on."
+        ) { metrics.policyResets }
+        registry.histograms(
+            "martlet_group_handler_seconds", "How long handlers of a group ran, as members say.",
+            .handlers
+        ) { metrics.handlerSpreads }
         registry.gauges(
             "martlet_group_lag_records",
             "Visible records that a group has not handled, by topic; never below 0."
@@ -133,6 +143,28 @@ final class GroupMetrics: Sendable {
         newest().groups.compactMap { row in value(row).map { ([("group", row.group)], $0) } }
     }
 
+    /// Zeros too: what was never there cannot be seen to grow.
+    private var policyResets: MetricsRegistry.Samples {
+        newest().groups.filter { $0.queue == nil }.flatMap { row in
+            PolicyReset.Reason.allCases.map { reason in
+                (
+                    [("group", row.group), ("reason", reason.name)],
+                    Double(row.policyResets[reason] ?? 0)
+                )
+            }
+        }
+    }
+
+    /// Of groups whose members said anything.
+    private var handlerSpreads: MetricsRegistry.Spreads {
+        newest().groups.filter { !$0.handled.isEmpty }.map { row in
+            (
+                [("group", row.group)],
+                Histogram.Snapshot(counts: row.handled.counts, sum: row.handled.sum)
+            )
+        }
+    }
+
     private func queueSamples(
         _ count: (QueueCounts) -> Int64
     ) -> [(labels: MetricLabels, value: Double)] {
@@ -160,6 +192,7 @@ final class GroupMetrics: Sendable {
         return GroupRow(
             group: group.name, members: group.members.count, letters: group.letters,
             replays: group.replays.reduce(0) { $0 + $1.open }, breaker: group.breaker,
+            handled: group.handled, policyResets: group.policyResets,
             queue: isQueue ? group.queues : nil)
     }
 
@@ -178,4 +211,9 @@ final class GroupMetrics: Sendable {
     }
 
     private static func known(_ value: Int64) -> Double? { value < 0 ? nil : Double(value) }
+}
+
+extension HistogramBuckets {
+    fileprivate static let handlers = HistogramBuckets(
+        upperBounds: HandlerTimes.bounds, unitsPerShownUnit: 1e9)
 }

@@ -2,6 +2,7 @@ import MartletFormat
 import MartletGroups
 import MartletStorage
 import MartletSystem
+import MartletTelemetry
 import MartletWire
 
 /// Groups: who is in them, who owns what, how far they are.
@@ -106,10 +107,17 @@ struct GroupHandler: Sendable {
 
     func commit(_ request: Request<CommitOffsetsRequest>) {
         let message = request.message
+        guard let shard = shard(of: message.group) else { return request.reply(.unknownGroup) }
+        guard let handled = message.handled.times else { return request.refuseHandled() }
+        guard let resets = message.policyResets else {
+            return request.reply(
+                .invalidRequest, "resets: reasons are from 1 to 3, and offsets not below 0")
+        }
+        let services = services
         let member = message.member == .zero ? nil : MemberID(message.member)
         let at = services.clock.wallMilliseconds()
         let results = Carried<[CommitResult]>([])
-        run(request, message.group) { coordinator, _ throws(GroupRefusal) in
+        shard.run(request) { coordinator, _ throws(GroupRefusal) in
             if let member {
                 try coordinator.takeCommit(message.group, member, number: message.number)
             }
@@ -125,7 +133,12 @@ struct GroupHandler: Sendable {
                 }
             }
             return records
-        } _: {
+        } _: { state, _ in
+            state.coordinator.handled(message.group, handled)
+            if let member, !resets.isEmpty {
+                let counted = state.coordinator.count(resets, message.group, member)
+                services.tell(counted, message.group)
+            }
             var reply = CommitOffsetsReply()
             reply.results = results.value
             return reply
@@ -229,6 +242,7 @@ struct GroupHandler: Sendable {
         reply.policy = FailurePolicyItem(group.policy)
         reply.letters = DeadLetterCounts(group.letters)
         reply.breaker = BreakerItem(group.breaker)
+        reply.handled = HandlerTimesItem(group.handled)
         let total = GroupLag.total(reply.partitions)
         reply.lag = total.records
         reply.lagMilliseconds = total.milliseconds
@@ -255,6 +269,58 @@ struct GroupHandler: Sendable {
         let letters = name + TopicMetadata.reservedSuffix
         return TopicMetadata.problem(withName: name, isInternal: false) == nil
             && TopicMetadata.problem(withName: letters, isInternal: true) == nil
+    }
+}
+
+extension Request {
+    /// A member says of its handlers what cannot be.
+    func refuseHandled() {
+        reply(
+            .invalidRequest,
+            "handled: buckets from 0 to \(HandlerTimes.bucketCount - 1) in order, each with calls, "
+                + "the longest in the last of them, and the sum from that to that of so many")
+    }
+}
+
+extension CommitOffsetsRequest {
+    /// nil for what no policy can choose.
+    fileprivate var policyResets: [PolicyReset]? {
+        var found: [PolicyReset] = []
+        for item in resets {
+            guard let reason = PolicyReset.Reason(rawValue: item.reason), item.to >= 0,
+                item.from >= -1
+            else { return nil }
+            found.append(
+                PolicyReset(
+                    partition: TopicPartition(item.owned.topic, item.owned.partition),
+                    epoch: item.owned.epoch, reason: reason,
+                    from: item.from < 0 ? nil : item.from, to: item.to))
+        }
+        return found
+    }
+}
+
+extension BrokerServices {
+    /// To begin is no news of each partition; to go on elsewhere is.
+    fileprivate func tell(_ resets: [PolicyReset], _ group: String) {
+        for reset in resets {
+            guard reset.reason != .uncommitted else { continue }
+            peerLogger.warning(
+                "GROUP_RESET_BY_POLICY",
+                "what a group was to read is not there: its members' reset policy chose where it "
+                    + "goes on",
+                [
+                    ("group", LogValue(group)), ("topic", LogValue("\(reset.partition.topic)")),
+                    ("partition", LogValue(Int64(reset.partition.partition))),
+                    ("reason", LogValue(reset.reason.name)),
+                    ("from", LogValue(reset.from ?? -1)), ("to", LogValue(reset.to)),
+                ])
+        }
+        let begun = resets.count { $0.reason == .uncommitted }
+        guard begun > 0 else { return }
+        peerLogger.info(
+            "GROUP_BEGINS", "a group begins where its members' reset policy says",
+            [("group", LogValue(group)), ("partitions", LogValue(begun))])
     }
 }
 

@@ -70,6 +70,7 @@ struct QueueHandler: Sendable {
         guard let shard = services.groups.shard(of: message.group) else {
             return request.reply(.unknownGroup)
         }
+        guard let handled = message.handled.times else { return request.refuseHandled() }
         let settlements: [Coordinator.Settlement]
         let time = services.clock.wallMilliseconds()
         do throws(GroupRefusal) {
@@ -79,7 +80,8 @@ struct QueueHandler: Sendable {
         } catch {
             return request.reply(error.code, error.text)
         }
-        let settling = Settling(request, settlements, shard, services.groups.clerk)
+        let settling = Settling(
+            request, settlements, handled, shard, services.groups.clerk)
         // Records that are about to die have to be read first, which waits for the disk.
         if shard.dying(message.group, settlements).isEmpty {
             settling.takeAll()

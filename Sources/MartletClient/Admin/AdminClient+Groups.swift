@@ -63,6 +63,9 @@ extension AdminClient {
         let reply = try await port.call(request, isRepeatable: true, facts: ["group": name])
         let names = Dictionary(
             reply.topics.map { ($0.topic, $0.name) }, uniquingKeysWith: { first, _ in first })
+        guard let handled = reply.handled.times else {
+            throw MartletError.protocolError("The times of the group's handlers cannot be.")
+        }
         return GroupDescription(
             name: name, createdAt: reply.createdAt, lag: reply.lag,
             lagTime: reply.lagMilliseconds.duration ?? .zero,
@@ -81,7 +84,7 @@ extension AdminClient {
                 return GroupPause(part: topic == .zero ? nil : part, since: $0.since)
             }, policy: try FailurePolicy(reply.policy),
             deadLetters: DeadLetterCounts(reply.letters),
-            breaker: try GroupBreaker(reply.breaker))
+            breaker: try GroupBreaker(reply.breaker), handlerTime: HandlerTimeSummary(handled))
     }
 
     /// Sets how far a group without members is: members that join later begin there.

@@ -1,3 +1,5 @@
+import MartletFormat
+
 /// A group in a list.
 public struct GroupListing: Sendable, Equatable {
     /// The group's name.
@@ -85,6 +87,31 @@ public struct GroupDescription: Sendable, Equatable {
     public let deadLetters: DeadLetterCounts
     /// Whether failures have stopped it.
     public let breaker: GroupBreaker
+    /// How long its handlers ran since the broker started, as its members say.
+    public let handlerTime: HandlerTimeSummary
+}
+
+/// How long handlers ran. Each call counts, also one that failed. What members report when a
+/// connection breaks may count twice.
+public struct HandlerTimeSummary: Sendable, Equatable {
+    /// Calls; 0: nothing was reported, and the times are zero.
+    public let count: UInt64
+    /// Of all calls.
+    public let mean: Duration
+    /// Half of the calls took at most so long, by steps of about 1, 2.5, 5 and 10.
+    public let p50: Duration
+    /// 99 of 100 calls took at most so long, by the same steps.
+    public let p99: Duration
+    /// The longest call, exactly.
+    public let max: Duration
+
+    init(_ times: HandlerTimes) {
+        count = times.count
+        mean = .nanoseconds(times.mean)
+        p50 = .nanoseconds(times.bound(percent: 50))
+        p99 = .nanoseconds(times.bound(percent: 99))
+        max = .nanoseconds(times.longest)
+    }
 }
 
 /// A member of a group.

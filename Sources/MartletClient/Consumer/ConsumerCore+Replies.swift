@@ -224,9 +224,7 @@ extension ConsumerCore {
         case .offsetOutOfRange:
             reset(result, cursor, error)
         case .offsetsLost:
-            let before = cursor.position
-            cross(result, cursor)
-            if cursor.position == before { reset(result, cursor, error) }
+            lose(result, cursor, error)
         case .storageError:
             failUnlessDeleted(asked, error)
         case .fencedMember, .staleMemberEpoch:
@@ -265,12 +263,32 @@ extension ConsumerCore {
         }
     }
 
+    /// What was to be read is lost. A member's reset policy says where to go on, as for anything else
+    /// that is not there; another reader goes on behind it.
+    private func lose(_ result: FetchResult, _ cursor: PartitionCursor, _ error: MartletError) {
+        let before = cursor.position
+        let lost = Crossed.named(by: result).first { $0.range.contains(before) }
+        guard owner != nil, let lost else {
+            cross(result, cursor)
+            if cursor.position == before { reset(result, cursor, error) }
+            return
+        }
+        let end = lost.range.upperBound
+        post(Crossed(range: before..<end, reason: lost.reason), cursor.name)
+        reset(result, cursor, error, upTo: end)
+    }
+
     /// The wanted offset is not there.
-    private func reset(_ result: FetchResult, _ cursor: PartitionCursor, _ error: MartletError) {
+    ///
+    /// - Parameter end: what lies below was lost; nil: the log has no such offset.
+    private func reset(
+        _ result: FetchResult, _ cursor: PartitionCursor, _ error: MartletError,
+        upTo end: Int64? = nil
+    ) {
         if let owner {
             cursor.generation += 1
             cursor.isStopped = true
-            owner.isMissing(cursor, error)
+            owner.isMissing(cursor, error, upTo: end)
             return
         }
         let target: Int64

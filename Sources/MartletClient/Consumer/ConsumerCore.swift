@@ -41,7 +41,9 @@ protocol CursorOwner: AnyObject {
     /// The broker says that the member does not own the partition.
     func isDisowned(_ cursor: PartitionCursor, _ error: MartletError)
     /// The wanted offset is not there. The partition is not read until it is told anew.
-    func isMissing(_ cursor: PartitionCursor, _ error: MartletError)
+    ///
+    /// - Parameter end: what lies below was lost; nil: the log has no such offset.
+    func isMissing(_ cursor: PartitionCursor, _ error: MartletError, upTo end: Int64?)
     /// Records came; nil: nobody is to have them.
     func delivery(_ key: OwnedKey, _ range: Range<Int64>) -> Delivery?
     /// There is nothing to hand out below the offset.

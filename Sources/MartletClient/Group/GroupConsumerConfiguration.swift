@@ -14,8 +14,11 @@ public enum CommitPolicy: Sendable, Equatable {
     public static var afterProcessing: CommitPolicy { .afterProcessing(interval: .seconds(5)) }
 }
 
-/// Where a group begins in a partition that it never committed, or whose committed offset is not
-/// there any more. Each use posts `GroupEvent.reset`, and is committed at once.
+/// Where a group goes on in a partition when there is nothing at the place where it was to read: it
+/// never committed there (also: the topic was deleted and made again), the log begins behind that
+/// place or ends before it, or the records of that place were lost. Of what was lost it never goes
+/// back before. Each use posts `GroupEvent.reset`, is committed at once, and counts in the broker's
+/// metric `martlet_group_policy_resets_total`.
 public enum GroupResetPolicy: Sendable, Equatable {
     /// With the oldest record.
     case earliest
@@ -24,7 +27,7 @@ public enum GroupResetPolicy: Sendable, Equatable {
     /// With the first record whose event time, in milliseconds since 1970, is not before this; with
     /// the next one that comes when there is none.
     case time(Int64)
-    /// Nowhere: the sequence throws `OFFSET_OUT_OF_RANGE` for the partition.
+    /// Nowhere: the sequence throws `OFFSET_OUT_OF_RANGE`, or `OFFSETS_LOST`, for the partition.
     case fail
 }
 

@@ -93,8 +93,29 @@ extension GroupCore {
             let entries: [CommitLine.Entry] = ledger.takeUncommitted(part)
             let open = Set(entries.map(\.key))
             job.keys = part.filter { open.contains($0) } + owned.dropFirst(part.count)
-            if !entries.isEmpty { send(entries, of: job, connection) }
+            if !entries.isEmpty || !resets.isEmpty { send(entries, of: job, connection) }
         }
+    }
+
+    /// What goes with a commit beside offsets.
+    private struct Untold {
+        let resets: [PolicyResetItem]
+        let handled: HandlerTimes
+    }
+
+    private func takeUntold() -> Untold {
+        defer { resets = [] }
+        return Untold(resets: resets, handled: times.take())
+    }
+
+    private func putBack(_ untold: Untold) {
+        note(untold.resets)
+        times.add(untold.handled)
+    }
+
+    /// What the reset policy chose goes with the next commit, as far as it fits.
+    func note(_ chosen: [PolicyResetItem]) {
+        resets += chosen.prefix(max(0, WireLimits.partitionsPerRequestMax - resets.count))
     }
 
     private func send(
@@ -113,6 +134,9 @@ extension GroupCore {
             }
             return entry
         }
+        let untold = takeUntold()
+        request.resets = untold.resets
+        request.handled = HandlerTimesItem(untold.handled)
         commits.isSending = true
         commits.sent += 1
         let (incarnation, number) = (incarnation, commits.sent)
@@ -122,8 +146,9 @@ extension GroupCore {
             guard let self else { return job.end(.closed("consumer")) }
             self.commits.isSending = false
             self.traceAnswered(entries, number, outcome)
+            if case .lost = outcome { self.putBack(untold) }
             if incarnation == self.incarnation {
-                self.commitAnswered(job, entries, outcome)
+                self.commitAnswered(job, entries, untold, outcome)
             } else {
                 // Of a member that is not in the group any more: nothing of it is held.
                 self.sendCommits()
@@ -133,7 +158,8 @@ extension GroupCore {
     }
 
     private func commitAnswered(
-        _ job: CommitLine.Job, _ entries: [CommitLine.Entry], _ outcome: ReplyOutcome
+        _ job: CommitLine.Job, _ entries: [CommitLine.Entry], _ untold: Untold,
+        _ outcome: ReplyOutcome
     ) {
         switch outcome {
         case .lost(let error):
@@ -144,6 +170,7 @@ extension GroupCore {
             do {
                 let reply = try frame.decode(CommitOffsetsReply.self).message
                 if reply.error != .none {
+                    putBack(untold)
                     let error = MartletError(reply.error, reply.message, context: facts)
                     if error.isRetriable { return retry(error) { $0.sendCommits() } }
                     refused(entries.map(\.key), error)

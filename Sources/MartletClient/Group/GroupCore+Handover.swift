@@ -161,31 +161,46 @@ extension GroupCore {
         events.post(.assigned(begun.map(\.name)))
         for cursor in begun {
             guard let key = cursor.owned, resets.contains(key) else { continue }
-            events.post(.reset(key.name, from: nil, to: cursor.position))
+            tell(key, .uncommitted, from: nil, to: cursor.position)
         }
         reading.add(begun)
         // So that who comes after begins at the same place, whatever comes in between.
         commit(begun.compactMap(\.owned).filter(resets.contains), deadline: .max)
-        for (key, error) in failures { cannotReset(key, nil, error) }
+        for (key, error) in failures {
+            cannotReset(key, Missing(reason: .uncommitted, error: nil, end: 0), error)
+        }
+    }
+
+    /// Tells the application at once, and the broker with the next commit, that the policy chose.
+    private func tell(_ key: OwnedKey, _ reason: Missing.Reason, from: Int64?, to offset: Int64) {
+        events.post(.reset(key.name, from: from, to: offset))
+        var item = PolicyResetItem()
+        item.owned = OwnedPartition(
+            topic: key.topic, partition: key.name.partition, epoch: key.epoch)
+        item.reason = reason.rawValue
+        item.from = from ?? -1
+        item.to = offset
+        note([item])
     }
 
     /// The offset to read is gone, or there is none yet. By the steward.
-    func reset(_ key: OwnedKey, _ missing: MartletError?) async {
+    func reset(_ key: OwnedKey, _ missing: Missing) async {
         let target: Result<Int64, MartletError>
         do {
-            target = .success(try await resetOffset(key, missing))
+            // What was lost must not bring back what lies before it: it would come to the same place.
+            target = .success(max(try await resetOffset(key, missing.error), missing.end))
         } catch {
             target = .failure(error)
         }
         await onQueue { core in
             switch target {
-            case .success(let offset): core.reset(key, to: offset)
+            case .success(let offset): core.reset(key, missing.reason, to: offset)
             case .failure(let error): core.cannotReset(key, missing, error)
             }
         }
     }
 
-    private func reset(_ key: OwnedKey, to offset: Int64) {
+    private func reset(_ key: OwnedKey, _ reason: Missing.Reason, to offset: Int64) {
         guard let partition = held[key], partition.phase == .reading,
             let cursor = partition.cursor
         else { return }
@@ -194,13 +209,13 @@ extension GroupCore {
         partition.hasStart = true
         if isBack { cursor.handled = [] }
         ledger.reset(key, to: offset, isBack: isBack)
-        events.post(.reset(key.name, from: before, to: offset))
+        tell(key, reason, from: before, to: offset)
         reading.resume(cursor, at: offset)
         commit([key], deadline: .max)
     }
 
     /// The reset policy has no answer: for ever, or for now.
-    private func cannotReset(_ key: OwnedKey, _ missing: MartletError?, _ error: MartletError) {
+    private func cannotReset(_ key: OwnedKey, _ missing: Missing, _ error: MartletError) {
         guard held[key]?.phase == .reading else { return }
         // How long a broker may be away, the group's own connection decides.
         guard error.isRetriable || error.code == .connectionFailed else {

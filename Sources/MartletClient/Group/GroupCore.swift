@@ -38,6 +38,21 @@ final class GroupCore: @unchecked Sendable {
         }
     }
 
+    /// There is nothing to read at a place.
+    struct Missing {
+        enum Reason: UInt8 {
+            case uncommitted = 1
+            case gone
+            case lost
+        }
+
+        let reason: Reason
+        /// What the application is told when the policy has no answer.
+        let error: MartletError?
+        /// Nothing below is there any more.
+        let end: Int64
+    }
+
     enum Phase {
         case joining
         case joined
@@ -60,6 +75,8 @@ final class GroupCore: @unchecked Sendable {
     /// Runs what takes time in the order in which it came: so nothing of a partition is read before
     /// `onAssign` is over, and nothing is given up before `onRevoke` is.
     let steward = JobLine()
+    /// How long handlers ran; not told yet.
+    let times = HandlerTimer()
     let joined = Promise<Void>()
     let link: Link
 
@@ -78,6 +95,8 @@ final class GroupCore: @unchecked Sendable {
     /// Whether another process took the member's name is being asked: it does not join meanwhile.
     var isAskingForName = false
     var commits = CommitLine()
+    /// What the reset policy chose; not told yet.
+    var resets: [PolicyResetItem] = []
     /// Wait until it is in the group, or is not to be any more.
     var whenJoined: [Promise<Void>] = []
     /// Waits, at the end, for what the application has in hand.
@@ -220,9 +239,10 @@ extension GroupCore: CursorOwner {
         }
     }
 
-    func isMissing(_ cursor: PartitionCursor, _ error: MartletError) {
+    func isMissing(_ cursor: PartitionCursor, _ error: MartletError, upTo end: Int64?) {
         guard let key = cursor.owned else { return }
-        steward.add { [weak self] in await self?.reset(key, error) }
+        let missing = Missing(reason: end == nil ? .gone : .lost, error: error, end: end ?? 0)
+        steward.add { [weak self] in await self?.reset(key, missing) }
     }
 
     func delivery(_ key: OwnedKey, _ range: Range<Int64>) -> Delivery? {

@@ -13,8 +13,8 @@ public enum GroupEvent: Sendable {
     case lost([TopicPartition], MartletError)
     /// The group took the member for dead or stuck; it joins again as a new one.
     case fenced(MartletError)
-    /// The group never committed there (`from` is nil), or that offset is gone; the reset policy chose
-    /// another.
+    /// The group never committed there (`from` is nil), or that offset is gone or lost; the reset
+    /// policy chose another.
     case reset(TopicPartition, from: Int64?, to: Int64)
     /// A commit was refused; the records behind it may be handed out a second time.
     case commitFailed([TopicPartition], MartletError)

@@ -31,6 +31,8 @@ final class GroupFeed: Sendable {
 
     var now: Int64 { core.now }
 
+    var times: HandlerTimer { core.times }
+
     /// The next batch; nil when the consumer is closed.
     func next(isolation: isolated (any Actor)? = #isolation) async throws -> ConsumerBatch? {
         ledger.asked()

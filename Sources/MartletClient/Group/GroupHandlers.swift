@@ -136,7 +136,7 @@ final class GroupHandlers: Sendable {
     private func handle(_ record: ConsumedRecord, _ delivery: Delivery) async throws -> Bool {
         while true {
             do {
-                try await handler(record)
+                try await call(record)
                 return true
             } catch {
                 guard let failures, !Task.isCancelled else { throw error }
@@ -152,6 +152,12 @@ final class GroupHandlers: Sendable {
                 }
             }
         }
+    }
+
+    private func call(_ record: ConsumedRecord) async throws {
+        let began = feed.now
+        defer { feed.times.add(nanoseconds: feed.now - began) }
+        try await handler(record)
     }
 
     /// How long a hand-over may wait for one that only waits itself.

@@ -44,6 +44,8 @@ final class LeasedWork: Sendable {
     private let reader: QueueReader
     private let handler: Handler
     private let ledger = QueueLedger()
+    /// Not told yet.
+    private let times = HandlerTimer()
     private let lanes = HandlerLanes<Item>(window: .max)
     let end = HandlersEnd()
 
@@ -221,7 +223,7 @@ final class LeasedWork: Sendable {
             deadLetter: item.deadLetter)
         let verb: QueueLedger.Verb
         do {
-            switch try await handler(record) {
+            switch try await call(record) {
             case .done: verb = .done
             case .again(let pause):
                 verb = .again(milliseconds: min(Int64(pause.millisecondsClamped), Self.pauseMax))
@@ -234,6 +236,12 @@ final class LeasedWork: Sendable {
             verb = .failed(FailureWords(error))
         }
         ledger.end(offset..<(offset + 1), of: delivery, verb)
+    }
+
+    private func call(_ record: QueueRecord) async throws -> QueueOutcome {
+        let began = now
+        defer { times.add(nanoseconds: now - began) }
+        return try await handler(record)
     }
 
     // MARK: - Saying
@@ -256,6 +264,7 @@ final class LeasedWork: Sendable {
             var request = SettleRequest()
             request.group = settings.group
             request.entries = sayings.map { SettleEntry($0, lease: settings.lease) }
+            request.handled = HandlerTimesItem(times.take())
             let asked = now
             let reply = try await port.call(request, isRepeatable: true, facts: facts)
             guard reply.results.count == sayings.count else {

@@ -157,6 +157,7 @@ package enum WireLimits {
     package static let failureTextBytesMax = 1_000
     /// Of `BytesPiece`: more than the largest batch that any topic takes.
     package static let piecesMax = 2_000
+    package static let handlerBucketsMax = HandlerTimes.bucketCount
 
     /// Cuts a text to its limit, at a character.
     package static func clip(

@@ -219,6 +219,7 @@ package struct DescribeGroupReply: WireReply {
     package var policy = FailurePolicyItem()
     package var letters = DeadLetterCounts()
     package var breaker = BreakerItem()
+    package var handled = HandlerTimesItem()
 
     package init() {}
 
@@ -243,5 +244,6 @@ package struct DescribeGroupReply: WireReply {
         try c.item("policy", &policy)
         try c.item("letters", &letters)
         try c.item("breaker", &breaker)
+        try c.item("handled", &handled)
     }
 }

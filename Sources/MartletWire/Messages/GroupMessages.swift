@@ -222,6 +222,25 @@ package struct CommitEntry: WireItem {
     }
 }
 
+/// A member found nothing where it was to read, and its reset policy chose another place.
+package struct PolicyResetItem: WireItem {
+    package static let bytesMin = OwnedPartition.bytesMin + 17
+    package var owned = OwnedPartition()
+    package var reason: UInt8 = 0
+    package var from: Int64 = -1
+    package var to: Int64 = 0
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.item("owned", &owned)
+        try c.uint8(
+            "reason", &reason, "1: nothing was committed; 2: not in the log; 3: it was lost")
+        try c.int64("from", &from, "where it was to read; -1: nowhere")
+        try c.int64("to", &to, "where it goes on")
+    }
+}
+
 package struct CommitOffsetsRequest: WireRequest {
     package typealias Reply = CommitOffsetsReply
     package static let operation = Operation.commitOffsets
@@ -231,6 +250,8 @@ package struct CommitOffsetsRequest: WireRequest {
     package var member = TopicID.zero
     package var number: UInt64 = 0
     package var entries: [CommitEntry] = []
+    package var resets: [PolicyResetItem] = []
+    package var handled = HandlerTimesItem()
 
     package init() {}
 
@@ -242,6 +263,10 @@ package struct CommitOffsetsRequest: WireRequest {
             "number", &number,
             "rises with each commit of the member, a lower one that comes late is refused; 0: none")
         try c.array("entries", &entries, max: WireLimits.partitionsPerRequestMax, "partitions")
+        try c.array(
+            "resets", &resets, max: WireLimits.partitionsPerRequestMax,
+            "what the member's reset policy chose since it said so before")
+        try c.item("handled", &handled)
     }
 }
 

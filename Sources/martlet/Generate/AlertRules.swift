@@ -159,6 +159,16 @@ struct AlertRules {
                     + "lost to a group.",
                 type: "the log of {{ $labels.instance }} names the group (GROUP_OVERTAKEN); "
                     + "`martlet group list` shows how far behind all of them are."),
+            AlertRule(
+                "MartletGroupMoved", .warning, for: "0s",
+                when: "increase(martlet_group_policy_resets_total"
+                    + "{reason=~\"gone|lost\"}[15m]) > 0",
+                "What group {{ $labels.group }} was to read is not there.",
+                "Its members' reset policy chose where it goes on ({{ $labels.reason }}): records "
+                    + "were left out, or come again.",
+                type: "the log of {{ $labels.instance }} says from where to where "
+                    + "(GROUP_RESET_BY_POLICY); `martlet group describe {{ $labels.group }}` shows "
+                    + "where it is."),
         ]
     }
 

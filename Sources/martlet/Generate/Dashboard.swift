@@ -118,8 +118,8 @@ enum Dashboard {
         "sum by (\(labels)) (rate(\(counter)\(here)[$__rate_interval]))"
     }
 
-    private static func p99(_ histogram: String) -> String {
-        "histogram_quantile(0.99, \(rate("\(histogram)_bucket", by: "instance, le")))"
+    private static func p99(_ histogram: String, by label: String = "instance") -> String {
+        "histogram_quantile(0.99, \(rate("\(histogram)_bucket", by: "\(label), le")))"
     }
 
     // MARK: - Panels
@@ -190,6 +190,11 @@ enum Dashboard {
                 ("martlet_group_parked_records\(chosen)", "parked {{group}}"),
             ]),
         DashboardPanel(
+            "Slowest handlers",
+            "One call in a hundred takes longer, by steps. "
+                + "`martlet group describe GROUP` has the mean and the longest.",
+            unit: "s", [(p99("martlet_group_handler_seconds", by: "group"), "{{group}}")]),
+        DashboardPanel(
             "Breakers",
             "0: closed. 1: a few records are tried. 2: open, and nothing is handed out, because too "
                 + "much fails.",
@@ -200,10 +205,16 @@ enum Dashboard {
         DashboardPanel(
             "Lost and set back",
             "Records that retention took from a group of a topic that is kept "
-                + "until it is consumed, and partitions that a person reset.",
+                + "until it is consumed, and partitions that a person reset, or members by their "
+                + "reset policy.",
             [
                 (rate("martlet_storage_overtaken_offsets_total"), "lost {{instance}}"),
                 (rate("martlet_group_resets_total"), "reset {{instance}}"),
+                (
+                    "sum by (group, reason) "
+                        + "(rate(martlet_group_policy_resets_total\(chosen)[$__rate_interval]))",
+                    "{{reason}} {{group}}"
+                ),
             ]),
     ]
 

@@ -38,6 +38,7 @@ enum GroupDescribeCommand {
         facts.add("when handlers fail", GroupPolicyCommand.text(group.policy))
         facts.add("breaker", GroupBreakerCommand.text(group.breaker, group.policy.breaker))
         if let dead = dead(group.deadLetters) { facts.add("dead letters", dead) }
+        if let times = HandlerTimeView.text(group.handlerTime) { facts.add("handlers", times) }
         for pause in group.pauses {
             facts.add("paused", "\(place(pause)) since \(TimeText.text(pause.since))")
         }
@@ -227,6 +228,7 @@ enum GroupDescribeCommand {
                 "notStored": .integer(group.deadLetters.notStored),
                 "oldestAt": group.deadLetters.oldestAt.map { .integer($0) } ?? .null,
             ],
+            "handlerTime": HandlerTimeView.json(group.handlerTime),
             "pauses": .array(
                 group.pauses.map { pause in
                     [

@@ -8,7 +8,7 @@ import Testing
 
 /// Members of groups when answers come late, or not as hoped for.
 @Suite(.timeLimit(.minutes(1))) struct GroupFaultTests {
-    private static func with(
+    static func with(
         _ body: (ScriptedBroker, MartletClient) async throws -> Void
     ) async throws {
         let broker = try ScriptedBroker(topics: ["t": 1])
@@ -17,7 +17,7 @@ import Testing
         try await Martlet.withClient(configuration) { client in try await body(broker, client) }
     }
 
-    private static func values(_ range: Range<Int>) -> [String] { range.map(String.init) }
+    static func values(_ range: Range<Int>) -> [String] { range.map(String.init) }
 
     // MARK: - Commits
 

@@ -124,7 +124,19 @@ enum GroupExamples {
         entry.owned = OwnedPartition(topic: ExampleMessages.flights, partition: 2, epoch: 5)
         entry.position = position
         message.entries = [entry]
+        var reset = PolicyResetItem()
+        reset.owned = entry.owned
+        reset.reason = 2
+        (reset.from, reset.to) = (4_000, 5_120)
+        message.resets = [reset]
+        message.handled = handled([1_400_000, 1_900_000, 38_000_000])
         return message
+    }
+
+    private static func handled(_ nanoseconds: [Int64]) -> HandlerTimesItem {
+        var times = HandlerTimes()
+        for time in nanoseconds { times.add(nanoseconds: time) }
+        return HandlerTimesItem(times)
     }
 
     private static var commitReply: CommitOffsetsReply {
@@ -242,6 +254,7 @@ enum GroupExamples {
         partition.lagMilliseconds = 42_000
         partition.headroomMilliseconds = 604_758_000
         message.partitions = [partition]
+        message.handled = handled([1_400_000, 1_900_000, 38_000_000])
         return message
     }
 }

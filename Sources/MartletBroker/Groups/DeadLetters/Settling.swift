@@ -1,3 +1,4 @@
+import MartletFormat
 import MartletGroups
 import MartletWire
 
@@ -8,6 +9,7 @@ import MartletWire
 final class Settling: @unchecked Sendable {
     private let request: Request<SettleRequest>
     private let settlements: [Coordinator.Settlement]
+    private let handled: HandlerTimes
     private let shard: GroupShard
     private let clerk: DeadLetterClerk
     private var next = 0
@@ -15,10 +17,11 @@ final class Settling: @unchecked Sendable {
 
     init(
         _ request: Request<SettleRequest>, _ settlements: [Coordinator.Settlement],
-        _ shard: GroupShard, _ clerk: DeadLetterClerk
+        _ handled: HandlerTimes, _ shard: GroupShard, _ clerk: DeadLetterClerk
     ) {
         self.request = request
         self.settlements = settlements
+        self.handled = handled
         self.shard = shard
         self.clerk = clerk
     }
@@ -73,6 +76,7 @@ final class Settling: @unchecked Sendable {
                 self.takeInPieces()
                 return nil
             }
+            state.coordinator.handled(group, self.handled)
             var reply = SettleReply()
             reply.results = self.results
             return reply
