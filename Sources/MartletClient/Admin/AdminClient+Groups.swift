@@ -92,13 +92,19 @@ extension AdminClient {
     /// - Parameters:
     ///   - group: its name; it must exist.
     ///   - offsets: the next record to handle, by partition; not negative.
-    /// - Throws: `UNKNOWN_GROUP`, `GROUP_NOT_EMPTY`, `UNKNOWN_TOPIC`, `INVALID_REQUEST`. Offsets before
+    ///   - metadata: words of your own, kept with each of them until the next commit there
+    ///     (`GroupPartitionInfo.metadata`); at most 4,096 bytes of UTF-8, or less as the broker allows.
+    /// - Throws: `INVALID_ARGUMENT` for too many words; `UNKNOWN_GROUP`, `GROUP_NOT_EMPTY`,
+    ///   `UNKNOWN_TOPIC`, `LIMIT_REACHED`, `INVALID_REQUEST`. Offsets before
     ///   the one that was refused (`error.context` names it) may be set.
     public func commitOffsets(
-        _ group: String, _ offsets: [TopicPartition: Int64]
+        _ group: String, _ offsets: [TopicPartition: Int64], metadata: String = ""
     ) async throws {
+        try CommitMetadata.check(metadata)
         var ids: [String: TopicID] = [:]
-        for topic in Set(offsets.keys.map(\.topic)) { ids[topic] = try await metadata(topic).id }
+        for topic in Set(offsets.keys.map(\.topic)) {
+            ids[topic] = try await self.metadata(topic).id
+        }
         var rest = offsets.sorted { $0.key < $1.key }[...]
         while !rest.isEmpty {
             let part = rest.prefix(WireLimits.partitionsPerRequestMax)
@@ -110,6 +116,7 @@ extension AdminClient {
                 entry.owned.topic = ids[partition.topic] ?? .zero
                 entry.owned.partition = partition.partition
                 entry.position.offset = offset
+                entry.position.metadata = metadata
                 return entry
             }
             let reply = try await port.call(request, isRepeatable: true, facts: ["group": group])

@@ -87,35 +87,53 @@ public final class GroupConsumer: Sendable {
     /// out, the record or batch at hand included; otherwise what counts as done. With
     /// `CommitPolicy.beforeProcessing` there is nothing to do: it was committed before.
     ///
-    /// - Throws: `STALE_MEMBER_EPOCH` or `FENCED_MEMBER` when a partition was lost meanwhile (what was
+    /// - Parameter metadata: words of your own, kept with the offset of each partition that is
+    ///   committed by this call, until the next commit there: one by itself, too, takes them away.
+    ///   `AdminClient.describeGroup` tells them (`GroupPartitionInfo.metadata`). At most 4,096 bytes of
+    ///   UTF-8, or less as the broker allows. nil: none.
+    /// - Throws: `INVALID_ARGUMENT` for too many words, or any with `beforeProcessing`; `STALE_MEMBER_EPOCH` or `FENCED_MEMBER` when a partition was lost meanwhile (what was
     ///   to be committed of the others is committed), `CONNECTION_FAILED` when the broker stays away
     ///   longer than the deadline, `CLOSED`; `CancellationError`.
-    public func commit() async throws {
-        if core.configuration.commitPolicy == .beforeProcessing { return }
+    public func commit(metadata: String? = nil) async throws {
+        try CommitMetadata.check(metadata ?? "")
+        if core.configuration.commitPolicy == .beforeProcessing {
+            guard metadata == nil else {
+                throw MartletError.invalid(
+                    "metadata", "comes too late for what was committed before")
+            }
+            return
+        }
         if core.configuration.commitPolicy == .manual { core.ledger.markHanded() }
-        try await commit(only: nil)
+        try await commit(only: nil, metadata)
     }
 
     /// Commits a record and all before it in its partition, and waits until that is durable. For
     /// `CommitPolicy.manual`.
     ///
-    /// - Parameter record: one that this consumer handed out.
+    /// - Parameters:
+    ///   - record: one that this consumer handed out.
+    ///   - metadata: words of your own, as with `commit(metadata:)`.
     /// - Throws: `INVALID_ARGUMENT` when it is not, or the policy is another; `STALE_MEMBER_EPOCH` when
     ///   its partition was lost since; else as `commit()`.
-    public func commit(_ record: ConsumedRecord) async throws {
-        try await commit(record.run, below: record.offset + 1)
+    public func commit(_ record: ConsumedRecord, metadata: String? = nil) async throws {
+        try await commit(record.run, below: record.offset + 1, metadata)
     }
 
     /// Commits a batch and all before it in its partition, and waits until that is durable. For
     /// `CommitPolicy.manual`.
     ///
-    /// - Parameter batch: one that this consumer handed out.
+    /// - Parameters:
+    ///   - batch: one that this consumer handed out.
+    ///   - metadata: words of your own, as with `commit(metadata:)`.
     /// - Throws: as for a record.
-    public func commit(_ batch: ConsumerBatch) async throws {
-        try await commit(batch.run, below: batch.nextOffset)
+    public func commit(_ batch: ConsumerBatch, metadata: String? = nil) async throws {
+        try await commit(batch.run, below: batch.nextOffset, metadata)
     }
 
-    private func commit(_ run: FetchedRun, below offset: Int64) async throws {
+    private func commit(
+        _ run: FetchedRun, below offset: Int64, _ metadata: String?
+    ) async throws {
+        try CommitMetadata.check(metadata ?? "")
         guard core.configuration.commitPolicy == .manual else {
             throw MartletError.invalid("commitPolicy", "is not manual")
         }
@@ -125,14 +143,16 @@ public final class GroupConsumer: Sendable {
         guard core.ledger.mark(key, below: offset) else {
             throw MartletError(.staleMemberEpoch, "", context: key.name.context)
         }
-        try await commit(only: key)
+        try await commit(only: key, metadata)
     }
 
-    private func commit(only key: OwnedKey?) async throws {
+    private func commit(only key: OwnedKey?, _ metadata: String?) async throws {
         let done = Promise<Void>()
         core.context.loop.execute { [core] in
-            let keys = key.map { [$0] } ?? core.ledger.uncommitted
-            core.commit(keys, deadline: core.now.addingClamped(core.patience)) { error in
+            let keys = key.map { [$0] } ?? core.ledger.uncommitted(all: metadata != nil)
+            core.commit(
+                keys, deadline: core.now.addingClamped(core.patience), metadata: metadata
+            ) { error in
                 if let error { done.fail(error) } else { done.succeed(()) }
             }
         }

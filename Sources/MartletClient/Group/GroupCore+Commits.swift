@@ -10,12 +10,17 @@ struct CommitLine {
     /// Sendable: confined to the member's queue.
     final class Job: @unchecked Sendable {
         var keys: [OwnedKey]
+        /// What the application says with it; nil: nothing, and only what is new is told.
+        let metadata: String?
         /// Of partitions that are not in `keys` any more.
         var error: MartletError?
         private var then: ((MartletError?) -> Void)?
 
-        init(_ keys: [OwnedKey], _ then: @escaping (MartletError?) -> Void) {
+        init(
+            _ keys: [OwnedKey], _ metadata: String?, _ then: @escaping (MartletError?) -> Void
+        ) {
             self.keys = keys
+            self.metadata = metadata
             self.then = then
         }
 
@@ -54,11 +59,12 @@ extension GroupCore {
     /// Commits how far these partitions are by the time that it is sent, over broken connections
     /// too, until the deadline. `then` is called once.
     func commit(
-        _ keys: [OwnedKey], deadline: Int64, then: @escaping (MartletError?) -> Void = { _ in }
+        _ keys: [OwnedKey], deadline: Int64, metadata: String? = nil,
+        then: @escaping (MartletError?) -> Void = { _ in }
     ) {
         guard !keys.isEmpty else { return then(nil) }
         guard phase != .closed else { return then(.closed("consumer")) }
-        let job = CommitLine.Job(keys, then)
+        let job = CommitLine.Job(keys, metadata, then)
         commits.jobs.append(job)
         if deadline < .max {
             context.loop.execute(after: max(deadline - now, 1)) { [weak self] in
@@ -90,7 +96,8 @@ extension GroupCore {
                 return
             }
             let part = Array(owned.prefix(WireLimits.partitionsPerRequestMax))
-            let entries: [CommitLine.Entry] = ledger.takeUncommitted(part)
+            let entries: [CommitLine.Entry] = ledger.takeUncommitted(
+                part, all: job.metadata != nil)
             let open = Set(entries.map(\.key))
             job.keys = part.filter { open.contains($0) } + owned.dropFirst(part.count)
             if !entries.isEmpty || !resets.isEmpty { send(entries, of: job, connection) }
@@ -129,6 +136,7 @@ extension GroupCore {
             entry.owned = OwnedPartition(
                 topic: key.topic, partition: key.name.partition, epoch: key.epoch)
             entry.position.offset = position.offset
+            entry.position.metadata = job.metadata ?? ""
             entry.position.finished = position.finished.map {
                 OffsetRange($0.lowerBound, $0.upperBound)
             }

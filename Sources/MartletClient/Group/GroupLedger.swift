@@ -100,22 +100,26 @@ final class GroupLedger: Sendable {
     // MARK: - What is committed
 
     /// Partitions of which more is done than the broker is known to have.
-    var uncommitted: [OwnedKey] {
+    var uncommitted: [OwnedKey] { uncommitted(all: false) }
+
+    /// With `all` those of which the broker has it too.
+    func uncommitted(all: Bool) -> [OwnedKey] {
         state.withLock { state in
             state.pages.compactMap { key, page in
                 let position = page.position(isManual: isManual)
-                return position == nil || position == page.committed ? nil : key
+                return position == nil || !all && position == page.committed ? nil : key
             }
         }
     }
 
-    /// How far these partitions are, but for those of which the broker has it. Whoever asks tells it
-    /// now: until the answer nobody knows what the broker has.
-    func takeUncommitted(_ keys: [OwnedKey]) -> [(OwnedKey, Position)] {
+    /// How far these partitions are, but, unless `all` are asked for, those of which the broker has
+    /// it. Whoever asks tells it now: until the answer nobody knows what the broker has.
+    func takeUncommitted(_ keys: [OwnedKey], all: Bool = false) -> [(OwnedKey, Position)] {
         state.withLock { state in
             keys.compactMap { key in
                 guard let page = state.pages[key],
-                    let position = page.position(isManual: isManual), position != page.committed
+                    let position = page.position(isManual: isManual),
+                    all || position != page.committed
                 else { return nil }
                 page.committed = nil
                 return (key, position)

@@ -68,6 +68,65 @@ struct GroupPolicyTests {
         }
     }
 
+    @Test func `words of the application are kept with its commit`() async throws {
+        func words(_ client: MartletClient) async throws -> [String] {
+            try await client.admin.describeGroup("g").partitions.map(\.metadata)
+        }
+        try await with { _, client in
+            try await GroupTest.fill(client, 0..<10, partitions: 1)
+            try await client.admin.createGroup("g")
+            let partition = TopicPartition("t", 0)
+            try await client.admin.commitOffsets("g", [partition: 2], metadata: "by hand")
+            #expect(try await words(client) == ["by hand"])
+            let most = String(repeating: "é", count: 2_048)
+            let member = GroupTest.member(policy: .manual)
+            try await client.withGroupConsumer(member) { consumer in
+                for try await record in consumer.records {
+                    switch record.offset {
+                    case 2: try await consumer.commit(record, metadata: "two")
+                    case 3: try await consumer.commit(metadata: "three")
+                    // The same place with other words, and other words alone.
+                    case 4:
+                        try await consumer.commit(record)
+                        #expect(try await words(client) == [""])
+                        try await consumer.commit(record, metadata: "four")
+                        let error = await #expect(throws: MartletError.self) {
+                            try await consumer.commit(metadata: most + "!")
+                        }
+                        #expect(error?.code == .invalidArgument)
+                    default:
+                        try await consumer.commit(metadata: most)
+                        return
+                    }
+                    #expect(
+                        try await words(client) == [
+                            ["two", "three", "four"][Int(record.offset) - 2]
+                        ])
+                }
+            }
+            #expect(try await words(client) == [most])
+            #expect(try await committed(client) == 6)
+            let error = await #expect(throws: MartletError.self) {
+                try await client.admin.commitOffsets("g", [partition: 1], metadata: most + "!")
+            }
+            #expect(error?.code == .invalidArgument)
+            #expect(try await words(client) == [most])
+        }
+    }
+
+    @Test func `what was committed before it was handed out takes no words`() async throws {
+        try await with { _, client in
+            let member = GroupTest.member(policy: .beforeProcessing)
+            try await client.withGroupConsumer(member) { consumer in
+                try await consumer.commit()
+                let error = await #expect(throws: MartletError.self) {
+                    try await consumer.commit(metadata: "late")
+                }
+                #expect(error?.code == .invalidArgument)
+            }
+        }
+    }
+
     @Test func `what is done out of order is not handed out again`() async throws {
         try await with { _, client in
             try await client.withGroupConsumer(GroupTest.member()) { consumer in
