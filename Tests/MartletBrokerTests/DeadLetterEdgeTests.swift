@@ -119,8 +119,11 @@ import Testing
             let value = try #require(fields.value)
             #expect(try GroupEntry(reading: slab, value).record == record)
         }
+        var traced = DeadRecord(at: 0)
+        let trace = "00-\(String(repeating: "0af7", count: 8))-b7ad6b7169203331-01"
+        traced.headers = [(TraceParent.header, Array(trace.utf8))]
         let (_, note) = DeadLetterNote.header(
-            of: entry, String(repeating: "g", count: 245), createdAt: .max)
+            of: entry, traced, String(repeating: "g", count: 245), createdAt: .max)
         let value = try #require(note)
         #expect((8 << 20) + value.count + 64 <= most)
     }

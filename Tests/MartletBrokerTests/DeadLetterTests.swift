@@ -28,6 +28,64 @@ import Testing
         #expect(record.timestamp == original.timestamp)
     }
 
+    @Test func `the trace of a record is a field of its dead letter, also when it dies again`()
+        throws
+    {
+        let (trace, parent) = (String(repeating: "0af7", count: 8), "b7ad6b7169203331")
+        let right = "00-\(trace)-\(parent)-01"
+        let slab = ByteSlab(capacity: 4_096)
+        let builder = RecordBatchBuilder(slab: slab)
+        for values in [[right], [right.uppercased()], [right, right], [], [right]] {
+            let headers = values.map { (key: "traceparent", value: Array($0.utf8) as [UInt8]?) }
+            let isIn = builder.append(
+                key: nil, value: nil, headers: [("a", [1])] + headers, timestamp: 1)
+            #expect(isIn)
+        }
+        _ = builder.finish()
+        let bench = try Bench(unsafe slab.withUnsafeBytes(0..<slab.count) { unsafe [UInt8]($0) })
+        let queue = bench.queue
+        for delivered in try queue.receiveAll(5) {
+            for offset in delivered.range.from..<delivered.range.to {
+                #expect(try queue.fail(delivered, offset, verb: 6, "Broken", "it is") == .none)
+            }
+        }
+        _ = try queue.waitForStored()
+        func traces() throws -> [String?] {
+            try queue.letters().map { letter in
+                let record = try queue.letterRecord(letter)
+                let note = String(decoding: try #require(record.headers.last?.value), as: UTF8.self)
+                if note.contains("\"traceID\":\"\(trace)\"") { return trace }
+                return note.contains("traceID") ? note : nil
+            }
+        }
+        #expect(try traces() == [trace, nil, nil, nil, trace])
+        #expect(try queue.replay([1]) == [.none])
+        let again = try #require(try queue.receive(wait: 5_000).first)
+        #expect(try queue.fail(again, again.range.from, verb: 6, "Broken", "again") == .none)
+        _ = try queue.waitForStored()
+        #expect(try queue.letters().first?.deaths == 2)
+        #expect(try traces().first == trace)
+    }
+
+    @Test(arguments: [
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", true),
+        ("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more", true),
+        ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true),
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more", false),
+        ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false),
+        ("00-00000000000000000000000000000000-b7ad6b7169203331-01", false),
+        ("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", false),
+        ("00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false),
+        ("00-0af7651916cd43dd8448eb211c80319g-b7ad6b7169203331-01", false),
+        ("00-0af7651916cd43dd8448eb211c80319-b7ad6b7169203331-01", false),
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", false), ("", false),
+        ("----", false), ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0é", false),
+    ])
+    func `a trace is read only where it is written rightly`(_ text: String, _ isRight: Bool) {
+        let found = TraceParent.traceID(in: Array(text.utf8))
+        #expect(found == (isRight ? "0af7651916cd43dd8448eb211c80319c" : nil))
+    }
+
     @Test func `F-51 what always fails is tried so often and then set aside`() throws {
         let bench = try Bench(records: 3)
         let queue = bench.queue

@@ -42,6 +42,54 @@ import Testing
         #expect(counts.json("g")["error"]?[0]?["value"]?.stringValue == "?")
     }
 
+    @Test(arguments: [
+        ("no answer in 1,500 ms", "no answer in <n> ms"),
+        ("no answer in 12.5ms after 3 tries", "no answer in <n>ms after <n> tries"),
+        ("10.0.0.7:9092 refused", "<n>:<n> refused"),
+        ("order 6F9619FF-8B86-D011-B42D-00CF4FC964FF is gone.", "order <uuid> is gone."),
+        (
+            "order 6F9619FF-8B86-D011-B42D-00CF4FC964FFx",
+            "order <hex>-<n>B<n>-D<n>-B<n>D-<n>CF<n>FC<n>FFx"
+        ),
+        (
+            "at 0x7fff5fbff8a0, commit 9fceb02d0ae598e95dc970b74767f19372d61af8",
+            "at <hex>, commit <hex>"
+        ),
+        ("decade defaced 12345678 times", "decade defaced <n> times"),
+        ("row42 of table7b", "row<n> of table<n>b"), ("Straße 5, Zürich", "Straße <n>, Zürich"),
+        ("12,", "<n>,"), ("1..2", "<n>..<n>"), ("-", "-"), ("", ""), ("0x", "<n>x"),
+    ])
+    func `what differs in numbers alone has one cause`(_ text: String, _ cause: String) {
+        #expect(ErrorFingerprint.text(text) == cause)
+    }
+
+    @Test func `ten thousand errors of one cause are one line`() throws {
+        var counts = LetterCounts(now: 0)
+        for number in 0..<10_000 {
+            let failure = try Self.failure(
+                "Timeout", "no answer of 10.0.0.\(number) in \(number) ms")
+            counts.add(
+                LetterFacts(
+                    letter: Self.facts(1).letter, topic: "t", eventType: nil,
+                    errorKind: failure.kind, cause: ErrorFingerprint.text(failure)))
+        }
+        let lines = counts.sorted(.cause)
+        #expect(lines.map(\.value) == ["Timeout: no answer of <n> in <n> ms"])
+        #expect(lines.map(\.count) == [10_000])
+        #expect(counts.table([.cause]).rows.count == 1)
+        #expect(counts.json("g", [.cause])["error"] == nil)
+        let long = try Self.failure("E", String(repeating: "long ", count: 200))
+        #expect(ErrorFingerprint.text(long).count == 201)
+        #expect(ErrorFingerprint.text(try Self.failure("E", "")) == "E")
+    }
+
+    private static func failure(_ kind: String, _ text: String) throws -> HandlerFailure {
+        try #require(
+            HandlerFailure([
+                "severity": "transient", "kind": .string(kind), "text": .string(text), "at": 0,
+            ]))
+    }
+
     @Test func `a replay takes the first ones, and says what it leaves`() {
         var plan = ReplayPlan(replaysMax: 2, most: 2)
         plan.add(Self.facts(9))
@@ -86,6 +134,8 @@ import Testing
 
 extension LetterFacts {
     fileprivate init(_ view: LetterView, _ type: String?) {
-        self.init(letter: view.letter, topic: view.partition.topic, eventType: type, errorKind: nil)
+        self.init(
+            letter: view.letter, topic: view.partition.topic, eventType: type, errorKind: nil,
+            cause: nil)
     }
 }

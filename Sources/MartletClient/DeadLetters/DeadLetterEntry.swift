@@ -48,6 +48,9 @@ public struct DeadLetterEntry: Sendable {
     public let firstFailure: HandlerFailure?
     /// What its handlers failed with last; nil unless it died.
     public let lastFailure: HandlerFailure?
+    /// The trace that the record belongs to: 32 hexadecimal digits out of its header `traceparent` (W3C
+    /// Trace Context). nil without one, or when it does not say it rightly.
+    public let traceID: String?
     /// Who edited or resolved it; nil when it died.
     public let author: String?
     /// Why; nil when it died.
@@ -89,6 +92,7 @@ public struct DeadLetterEntry: Sendable {
         client = json["client"]?.stringValue
         firstFailure = json["firstFailure"].flatMap(HandlerFailure.init)
         lastFailure = json["lastFailure"].flatMap(HandlerFailure.init)
+        traceID = json["traceID"]?.stringValue
         author = json["author"]?.stringValue
         note = json["note"]?.stringValue
         self.record = record.moved(to: self.partition, offset, headersBefore: start)

@@ -69,7 +69,7 @@ enum DeadLetterReplayCommand {
         case .table, .name, .raw:
             if !plan.sent.isEmpty {
                 try context.output.write(
-                    plan.counts.table.text(hasHeader: !context.invocation.has("no-headers")))
+                    plan.counts.table().text(hasHeader: !context.invocation.has("no-headers")))
             }
             for line in plan.remarks { context.output.message(line) }
         }

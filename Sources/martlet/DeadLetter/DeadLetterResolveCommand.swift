@@ -62,7 +62,7 @@ enum DeadLetterResolveCommand {
         case .table, .name, .raw:
             if !numbers.isEmpty {
                 try context.output.write(
-                    counts.table.text(hasHeader: !context.invocation.has("no-headers")))
+                    counts.table().text(hasHeader: !context.invocation.has("no-headers")))
             }
         }
         let count = Shown.plural(numbers.count - refused.count, "dead letter")

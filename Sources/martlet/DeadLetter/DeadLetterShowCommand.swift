@@ -85,6 +85,7 @@ enum DeadLetterShowCommand {
             facts.add("record", "not in topic \(DeadLetterEntry.topic(of: group))")
             return facts.text
         }
+        if let trace = view.traceID { facts.add("trace", trace) }
         facts.add("event time", TimeText.text(record.timestamp))
         for header in record.headers {
             facts.add("header", "\(header.key)=\(header.value.map { Shown.bytes($0) } ?? "(null)")")

@@ -7,27 +7,41 @@ import MartletSystem
 enum DeadLetterStatsCommand {
     static let command: Command = Command(
         CommandSpec(
-            "stats", "Count the dead letters of a group: by reason, error, topic, type and age.",
+            "stats",
+            "Count the dead letters of a group: by reason, error, cause, topic, type and age.",
+            discussion: [
+                "An error is the kind of the last failure. A cause is its kind and words, with <n> for "
+                    + "numbers, <hex> for hexadecimal digits and <uuid> for UUIDs: what differs in "
+                    + "nothing else is one line."
+            ],
             arguments: [GroupCommands.argument],
-            flags: LetterFilter.flags + [CommonFlags.output, CommonFlags.noHeaders],
+            flags: LetterFilter.flags + [
+                FlagSpec(
+                    "by", value: "AXIS", choices: LetterCounts.Axis.allCases.map(\.rawValue),
+                    "In this way alone; else in all of them."), CommonFlags.output,
+                CommonFlags.noHeaders,
+            ],
             examples: [
                 ExampleSpec("martlet dlq stats notify", "What fails, and how often"),
+                ExampleSpec("martlet dlq stats notify --by cause", "What to mend first"),
                 ExampleSpec("martlet dlq stats notify --since @-1h -o json", "Of the last hour"),
             ])
     ) { context in
         let name = try context.argument(0)
         let filter = try LetterFilter(context)
         var counts = LetterCounts(now: SystemClock().wallMilliseconds())
+        let axis = context.invocation.value("by").flatMap(LetterCounts.Axis.init)
+        let axes = axis.map { [$0] } ?? LetterCounts.Axis.allCases
         try await context.withClient { client in
             try await filter.each(of: name, client) { counts.add(LetterFacts($0)) }
         }
         switch context.format() {
         case .table, .name, .raw:
             try context.output.write(
-                counts.table.text(hasHeader: !context.invocation.has("no-headers")))
+                counts.table(axes).text(hasHeader: !context.invocation.has("no-headers")))
             context.output.message(counts.sum)
-        case .json: try context.output.json(counts.json(name))
-        case .jsonl: try context.output.jsonLine(counts.json(name))
+        case .json: try context.output.json(counts.json(name, axes))
+        case .jsonl: try context.output.jsonLine(counts.json(name, axes))
         }
     }
 }
@@ -35,7 +49,7 @@ enum DeadLetterStatsCommand {
 /// Dead letters counted in several ways: what `stats` shows, and `replay` before it does anything.
 struct LetterCounts {
     enum Axis: String, CaseIterable {
-        case reason, error, topic, type, age
+        case reason, error, cause, topic, type, age
     }
 
     struct Line: Equatable {
@@ -62,6 +76,7 @@ struct LetterCounts {
                 switch axis {
                 case .reason: letter.reason.rawValue
                 case .error: facts.errorKind ?? "?"
+                case .cause: facts.cause ?? "?"
                 case .topic: facts.topic.isEmpty ? "?" : facts.topic
                 case .type: facts.eventType ?? "-"
                 case .age: Self.age(now - letter.diedAt)
@@ -98,12 +113,13 @@ struct LetterCounts {
             + (replaying == 0 ? "" : ", and \(Shown.count(replaying)) with the group again")
     }
 
-    var table: Table {
+    func table(_ axes: [Axis] = Axis.allCases) -> Table {
         var table = Table([.left("BY"), .left("VALUE"), .right("COUNT"), .left("OLDEST")])
-        for axis in Axis.allCases {
+        for axis in axes {
             for line in sorted(axis) {
                 table.add([
-                    axis.rawValue, Shown.cut(line.value, to: 60), Shown.count(line.count),
+                    axis.rawValue, Shown.cut(line.value, to: axis == .cause ? 100 : 60),
+                    Shown.count(line.count),
                     TimeText.text(line.oldest),
                 ])
             }
@@ -111,11 +127,11 @@ struct LetterCounts {
         return table
     }
 
-    func json(_ group: String) -> JSONValue {
+    func json(_ group: String, _ axes: [Axis] = Axis.allCases) -> JSONValue {
         var object: JSONObject = [
             "group": .string(group), "dead": JSONValue(dead), "replaying": JSONValue(replaying),
         ]
-        for axis in Axis.allCases {
+        for axis in axes {
             object[axis.rawValue] = .array(
                 sorted(axis).map { line in
                     [

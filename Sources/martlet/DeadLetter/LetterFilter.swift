@@ -9,6 +9,8 @@ struct LetterFilter: Sendable {
         FlagSpec("type", value: "TYPE", "Only events of this type: the header 'type'."),
         FlagSpec(
             "error", value: "TEXT", "Only with this text in the kind or the words of the failure."),
+        FlagSpec(
+            "trace", value: "ID", "Only records of this trace, by 32 hexadecimal digits."),
         FlagSpec("since", value: "@TIME", "Only what died then or later: @2026-01-22, @-2h."),
         FlagSpec("until", value: "@TIME", "Only what died before."),
         FlagSpec("key", short: "k", value: "KEY", "Only records with this key."),
@@ -18,6 +20,7 @@ struct LetterFilter: Sendable {
     private let numbers: Set<UInt64>
     private let type: String?
     private let error: String?
+    private let trace: String?
     private let since: Int64?
     private let until: Int64?
     private let key: [UInt8]?
@@ -30,6 +33,7 @@ struct LetterFilter: Sendable {
         numbers = Set(try invocation.values("id").map { try Self.number($0, "--id", context) })
         type = invocation.value("type")
         error = invocation.value("error")
+        trace = invocation.value("trace").map { $0.lowercased() }
         key = invocation.value("key").map { Array($0.utf8) }
         parts = try context.groupParts()
         func time(_ flag: String) throws -> Int64? {
@@ -57,7 +61,8 @@ struct LetterFilter: Sendable {
 
     /// Whether it leaves anything out.
     var isEmpty: Bool {
-        numbers.isEmpty && type == nil && error == nil && since == nil && until == nil
+        numbers.isEmpty && type == nil && error == nil && trace == nil && since == nil
+            && until == nil
             && key == nil && parts.isEmpty
     }
 
@@ -71,13 +76,14 @@ struct LetterFilter: Sendable {
 
     /// Whether the records have to be read to know.
     private var looksIntoRecords: Bool {
-        type != nil || error != nil || key != nil || !parts.isEmpty
+        type != nil || error != nil || trace != nil || key != nil || !parts.isEmpty
     }
 
     func accepts(_ view: LetterView) -> Bool {
         guard accepts(view.letter) else { return false }
         if let type, view.eventType != type { return false }
         if let key, view.newest?.record.keyBytes != key { return false }
+        if let trace, view.traceID != trace { return false }
         if let error, !Self.contains(view, error) { return false }
         guard !parts.isEmpty else { return true }
         return parts.contains { part in

@@ -22,6 +22,9 @@ struct LetterView: Sendable {
         return newest.partition
     }
 
+    /// Of the record that would be sent again, or of the one that died.
+    var traceID: String? { newest?.traceID ?? died?.traceID }
+
     var failure: HandlerFailure? { died?.lastFailure }
 
     var state: String { letter.isReplaying ? "replaying" : "dead" }
@@ -40,13 +43,16 @@ struct LetterFacts: Sendable {
     let topic: String
     let eventType: String?
     let errorKind: String?
+    /// What it has in common with others of the same cause.
+    let cause: String?
 }
 
 extension LetterFacts {
     init(_ view: LetterView) {
         self.init(
             letter: view.letter, topic: view.partition.topic, eventType: view.eventType,
-            errorKind: view.failure?.kind)
+            errorKind: view.failure?.kind,
+            cause: view.failure.map(ErrorFingerprint.text))
     }
 }
 
@@ -64,6 +70,7 @@ enum LetterJSON {
             "replays": JSONValue(letter.replays), "diedAt": .integer(letter.diedAt),
             "place": letter.place.map { .integer($0) } ?? .null,
             "type": view.eventType.map { .string($0) } ?? .null,
+            "traceID": view.traceID.map { .string($0) } ?? .null,
             "member": view.died?.member.map { .string($0) } ?? .null,
             "client": view.died?.client.map { .string($0) } ?? .null,
             "firstFailure": failure(view.died?.firstFailure),

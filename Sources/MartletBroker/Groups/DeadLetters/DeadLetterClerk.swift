@@ -215,7 +215,7 @@ final class DeadLetterClerk: Sendable {
         _ entry: LetterEntry, _ group: String, _ createdAt: Int64, to log: PartitionLog
     ) throws(StorageError) -> Int64? {
         var record = try Self.record(of: entry)
-        record.headers.append(DeadLetterNote.header(of: entry, group, createdAt: createdAt))
+        record.headers.append(DeadLetterNote.header(of: entry, record, group, createdAt: createdAt))
         guard let (slab, header) = record.batch() else {
             throw StorageError(.corrupt, "dead letter \(entry.number) of \(group) fits in no batch")
         }

@@ -7,8 +7,9 @@ import MartletJSON
 enum DeadLetterNote {
     static let header = "martlet-dead-letter"
 
+    /// - Parameter record: what is written with it.
     static func header(
-        of entry: LetterEntry, _ group: String, createdAt: Int64
+        of entry: LetterEntry, _ record: DeadRecord, _ group: String, createdAt: Int64
     ) -> (key: String, value: [UInt8]?) {
         var note: JSONObject = [
             "kind": .string(name(of: entry.kind)), "number": JSONValue(entry.number),
@@ -20,6 +21,7 @@ enum DeadLetterNote {
             "attempts": JSONValue(entry.attempts), "deaths": JSONValue(entry.deaths),
             "reason": .string(name(of: entry.reason)),
         ]
+        if let trace = TraceParent.traceID(of: record.headers) { note["traceID"] = .string(trace) }
         switch entry.kind {
         case .died:
             note["member"] = .string("\(entry.member)")
