@@ -22,6 +22,8 @@ package struct Coordinator: Sendable {
     var readyQueues: Set<String> = []
     /// What the broker is to read for queues in order.
     var keyWants: [KeyWant] = []
+    /// What the broker is to decide in place of handlers, in order.
+    var abandoned: [Abandoned] = []
     /// No more keys than so many are known of all queues, and soon will be.
     var keysPromised = 0
     /// The number of the last delivery of any queue. As those of views, none of an earlier start
@@ -244,6 +246,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case deafBreaker
     /// A queue in order takes its records for ones without a key.
     case mixQueueKeys
+    /// A record that kills each of its handlers is handed out for ever.
+    case retryForEver
 }
 
 /// What a broker allows its groups.
@@ -353,9 +357,4 @@ extension GroupState {
         if breaker != .closed { records.append(.breaker(group: name, breaker)) }
         return records
     }
-}
-
-extension MemberID {
-    /// Stands for an owner that is gone.
-    fileprivate static let nobody = MemberID(.zero)
 }

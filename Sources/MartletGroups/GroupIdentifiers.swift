@@ -13,6 +13,9 @@ package struct MemberID: Hashable, Sendable, Comparable, CustomStringConvertible
     package var description: String { bits.description }
 
     package static func < (left: MemberID, right: MemberID) -> Bool { left.bits < right.bits }
+
+    /// Stands for an owner that is gone, and for the broker where it holds a record itself.
+    static let nobody = MemberID(.zero)
 }
 
 /// A partition by the id of its topic, so that a topic made again is never taken for the old one.

@@ -31,6 +31,7 @@ struct OrderedQueueModel {
     private var nextMember: UInt64 = 1
     /// So little is read at once that not everything ready is known.
     private let isNarrow: Bool
+    private var isDraining = false
 
     private(set) var isBroken = false
     private(set) var counts: [String: Int] = [:]
@@ -48,7 +49,7 @@ struct OrderedQueueModel {
         harness.topics(shapes)
         join()
         var policy = FailurePolicy()
-        policy.last = .parkKey
+        (policy.last, policy.attemptsMax) = (.parkKey, 2)
         harness.take((try? harness.coordinator.setPolicy("g", policy)) ?? [])
     }
 
@@ -97,7 +98,9 @@ struct OrderedQueueModel {
         let id = members.remove(at: random.below(members.count))
         harness.leave(id)
         held = held.filter { $0.value.member != id }
-        if members.isEmpty { count("left alone") }
+        guard members.isEmpty else { return }
+        held = [:]
+        count("left alone")
     }
 
     private mutating func append() {
@@ -139,6 +142,7 @@ struct OrderedQueueModel {
     private mutating func setPolicy() {
         var policy = FailurePolicy()
         policy.last = [.deadLetter, .parkRecord, .parkKey, .parkKey][random.below(4)]
+        policy.attemptsMax = UInt16(random.below(3) + 1)
         harness.take((try? harness.coordinator.setPolicy("g", policy)) ?? [])
     }
 
@@ -228,8 +232,10 @@ struct OrderedQueueModel {
         let bounds = bounds
         do throws(GroupRefusal) {
             harness.take(try harness.coordinator.receive("g", id, wanted, bounds: bounds))
-            return try harness.coordinator.lease(
+            let found = try harness.coordinator.lease(
                 "g", id, wanted, bounds: bounds, at: harness.now)
+            while let item = harness.coordinator.nextAbandoned() { abandon(item.settlement) }
+            return found
         } catch {
             hold(false, "refused: \(error)")
             return []
@@ -260,6 +266,23 @@ struct OrderedQueueModel {
         }
     }
 
+    private func isSpent(_ place: RecordPlace) -> Bool {
+        let attemptsMax = harness.coordinator.groups["g"]?.state.policy.attemptsMax ?? 0
+        return progress(place.queue)?.isSpent(place.offset, attemptsMax) == true
+    }
+
+    /// The broker decides of what ended each of its handlers; or is too slow.
+    private mutating func abandon(_ word: Settlement) {
+        let place = RecordPlace(word.queue, word.range.lowerBound)
+        let reason = obstacle(place)
+        hold(reason == nil, "the broker took \(place), and \(reason ?? "")")
+        hold(isSpent(place), "\(place) is not the broker's")
+        held[place] = Held(
+            number: word.number, member: .nobody, until: harness.now.plus(milliseconds: 60_000))
+        count("abandoned")
+        if isDraining || random.chance(3, in: 4) { settle([word], isCut: false) }
+    }
+
     private func isPaused(_ queue: QueueID) -> Bool {
         harness.coordinator.groups["g"]?.state.isPaused(queue.partition) == true
     }
@@ -270,6 +293,7 @@ struct OrderedQueueModel {
                 let place = RecordPlace(grant.queue, offset)
                 let reason = obstacle(place)
                 hold(reason == nil, "\(offset) was handed out, and \(reason ?? "")")
+                hold(!isSpent(place), "\(offset) was handed out once more")
                 if held[place] != nil { count("again") }
                 held[place] = Held(number: grant.number, member: id, until: until)
                 count("handed out")
@@ -289,13 +313,14 @@ struct OrderedQueueModel {
         let low = grant.range.lowerBound + Int64(random.below(grant.range.count))
         var high = low + 1 + Int64(random.below(Int(grant.range.upperBound - low)))
         let verb: Settlement.Verb =
-            switch random.below(14) {
+            switch random.below(16) {
             case 0...4: .ack
             case 5: .nack(delayMilliseconds: 0)
             case 6: .nack(delayMilliseconds: Int64(random.below(3_000)) + 1)
             case 7: .extend(milliseconds: 2_000)
             case 8: .begin
             case 9: .fail(failure(.transient))
+            case 14, 15: .begin
             default: .fail(failure(.permanent))
             }
         if case .fail = verb { high = low + 1 }
@@ -310,7 +335,10 @@ struct OrderedQueueModel {
     /// `isCut`: the broker dies when some of it is written.
     private mutating func settle(isCut: Bool) {
         guard !grants.isEmpty else { return }
-        let words = (0...random.below(3)).map { _ in settlement() }
+        settle((0...random.below(3)).map { _ in settlement() }, isCut: isCut)
+    }
+
+    private mutating func settle(_ words: [Settlement], isCut: Bool) {
         let dying = harness.coordinator.dying("g", words, at: harness.now)
         let contents = Dictionary(
             dying.map { ($0, Coordinator.DeadContent.record([1], first: nil)) },
@@ -339,7 +367,7 @@ struct OrderedQueueModel {
                 hold(isSettled(place), "\(offset) was acked")
                 count("acked")
             case .begin: break
-            case .nack, .fail:
+            case .nack, .fail, .abandoned:
                 if !isSettled(place) { held[place] = nil }
                 if progress(word.queue)?.parked[offset] != nil { count("parked") }
             case .extend(let milliseconds):
@@ -396,6 +424,7 @@ struct OrderedQueueModel {
 
     /// Everything is released, handed out and acked in the end, but what nobody can read.
     mutating func drain() {
+        isDraining = true
         while members.isEmpty { join() }
         pass(milliseconds: 600_000)
         for _ in 0..<10_000 {

@@ -23,7 +23,8 @@ import Testing
         let counts = model.counts
         for (what, least) in [
             ("handed out", 400), ("of the hot key", 20), ("again", 20), ("acked", 100),
-            ("parked", 15), ("released", 10), ("crashes", 10), ("read", 1_000),
+            ("parked", 15), ("released", 5), ("crashes", 10), ("read", 1_000),
+            ("abandoned", 1),
         ] { #expect(counts[what] ?? 0 >= least, "\(what)") }
         print("in order: \(counts.sorted { $0.key < $1.key }), seed \(seed)")
     }

@@ -16,7 +16,12 @@ struct QueueModel {
         var member: MemberID?
         var hasBegun = false
         var attempts: UInt16 = 0
+        /// The last handler that began said nothing since.
+        var isUnanswered = false
         var delayedUntil: Int64?
+
+        /// Nobody gets it again: three handlers began, and the last one said nothing.
+        var isSpent: Bool { isUnanswered && attempts >= 3 }
     }
 
     /// A record that died, and was not handled or resolved since.
@@ -59,6 +64,9 @@ struct QueueModel {
     var lastNumber: UInt64 = 0
     var died = 0
     var diedAgain = 0
+    /// Records that were decided in place of their handlers.
+    var abandoned = 0
+    private var isDraining = false
     var handledLetters = 0
     /// What happened on replay lanes.
     struct Account: Equatable {
@@ -92,7 +100,7 @@ struct QueueModel {
     // MARK: - Steps
 
     mutating func step() {
-        switch random.below(33) {
+        switch random.below(35) {
         case 0: join()
         case 1: leave()
         case 2...4: append()
@@ -107,6 +115,7 @@ struct QueueModel {
         case 28...30: replayRecords()
         case 31: cancel()
         case 32: commit()
+        case 33, 34: hang()
         default: pass(milliseconds: Int64(random.below(2_000)))
         }
     }
@@ -194,6 +203,7 @@ struct QueueModel {
         #expect(found.reduce(0) { $0 + $1.range.count } <= wanted.records)
         let deadline = harness.now.plus(milliseconds: wanted.leaseMilliseconds)
         for grant in found { take(grant, id, until: deadline) }
+        while let item = harness.coordinator.nextAbandoned() { abandon(item.settlement) }
         if found.isEmpty {
             let ready = Self.all.contains { key in
                 (entries[key] ?? [:]).values.contains(where: isReady)
@@ -210,6 +220,7 @@ struct QueueModel {
                 continue
             }
             hold(isReady(entry), "\(offset) is not ready: \(entry)")
+            hold(!entry.isSpent, "\(offset) has ended each of its handlers: \(entry)")
             hold(entry.attempts == grant.attempts, "attempts of \(offset)")
             granted += 1
             if entry.number != nil { again += 1 }
@@ -227,6 +238,26 @@ struct QueueModel {
             && (entry.delayedUntil ?? 0) <= harness.now.monotonic
     }
 
+    /// The broker has it, and decides; or is too slow.
+    private mutating func abandon(_ settlement: Settlement) {
+        let (key, offset) = (settlement.queue, settlement.range.lowerBound)
+        guard var entry = entries[key]?[offset] else { return hold(false, "\(offset)?") }
+        hold(entry.isSpent && isReady(entry), "\(offset) is not the broker's: \(entry)")
+        (entry.number, entry.member, entry.hasBegun) = (settlement.number, nil, true)
+        entry.heldUntil = harness.now.plus(milliseconds: 60_000)
+        entries[key]?[offset] = entry
+        guard isDraining || random.chance(3, in: 4) else { return }
+        let contents = read(harness.coordinator.dying("g", [settlement], at: harness.now))
+        let outcome = try? harness.coordinator.settle(
+            "g", [settlement], contents: contents, at: harness.now)
+        hold(outcome?.refusals.isEmpty == true, "the broker may not decide of \(offset)")
+        harness.take(outcome?.records ?? [])
+        harness.coordinator.follow("g", [settlement], at: harness.now)
+        abandoned += 1
+        fail(RecordPlace(key, offset), &entry, failure(.transient), contents)
+        entries[key]?[offset] = entry
+    }
+
     private mutating func expireBelowStart() {
         for key in Self.keys + Self.replays {
             for (offset, entry) in entries[key] ?? [:]
@@ -241,7 +272,10 @@ struct QueueModel {
 
     private mutating func settle() {
         guard !grants.isEmpty else { return }
-        let settlements = (0...random.below(3)).map { _ in settlement() }
+        settle((0...random.below(3)).map { _ in settlement() })
+    }
+
+    private mutating func settle(_ settlements: [Settlement]) {
         let contents = read(harness.coordinator.dying("g", settlements, at: harness.now))
         var outcome: (records: [GroupRecord], refusals: [Int: GroupRefusal])
         do throws(GroupRefusal) {
@@ -278,11 +312,25 @@ struct QueueModel {
         }
     }
 
+    /// Handlers begin, and nothing is heard of them: some records come to the end of their attempts.
+    private mutating func hang() {
+        for _ in 0..<(2 + random.below(3)) {
+            let before = grants.count
+            receive(3)
+            settle(
+                grants[before...].map {
+                    Settlement(queue: $0.queue, range: $0.range, number: $0.number, verb: .begin)
+                })
+            pass(milliseconds: 3_100)
+        }
+    }
+
     private mutating func read(_ places: [RecordPlace]) -> Coordinator.DeadContents {
         var contents: Coordinator.DeadContents = [:]
         for place in places {
             contents[place] =
-                random.chance(1, in: 8) ? .unreadable : .record([1, 2, 3], first: nil)
+                !isDraining && random.chance(1, in: 8)
+                ? .unreadable : .record([1, 2, 3], first: nil)
         }
         return contents
     }
@@ -350,15 +398,19 @@ struct QueueModel {
                 // Of what is settled nobody counts any more.
                 if !entry.isSettled, !entry.hasBegun, isNew, entry.number != nil {
                     entry.attempts += 1
+                    entry.isUnanswered = true
                 }
                 entry.hasBegun = true
                 if case .fail(let failure) = settlement.verb, !entry.isSettled {
                     fail(RecordPlace(key, offset), &entry, failure, contents)
                 }
                 guard case .nack(let delay) = settlement.verb, !entry.isSettled else { break }
+                entry.isUnanswered = false
                 entry.heldUntil = 0
                 entry.number = nil
                 entry.delayedUntil = delay == 0 ? nil : now.monotonic + delay * 1_000_000
+            // Of its own the broker says nothing here.
+            case .abandoned: break
             case .extend(let milliseconds):
                 guard entry.number == settlement.number, !entry.isSettled else { break }
                 entry.heldUntil = now.plus(milliseconds: milliseconds)
@@ -436,6 +488,7 @@ struct QueueModel {
         let isDead = failure.severity == .permanent || entry.attempts >= 3
         entry.heldUntil = 0
         entry.number = nil
+        entry.isUnanswered = false
         if isDead, case .record = contents[place] {
             entry.isSettled = true
             lastNumber += 1
@@ -531,6 +584,7 @@ struct QueueModel {
 
     /// Everything is handed out and acked in the end.
     mutating func drain() {
+        isDraining = true
         pass(milliseconds: 600_000)
         for _ in 0..<10_000 {
             grants = []

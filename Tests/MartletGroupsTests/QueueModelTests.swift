@@ -35,12 +35,13 @@ import Testing
         model.check()
         model.checkReplay()
         #expect(model.died > 20 && model.diedAgain > 0 && model.handledLetters > 20)
+        #expect(model.abandoned > 5)
         #expect(model.sentAgain > 200 && model.takenBack > 20)
         print(
             "queue: \(model.granted) handed out, \(model.again) of them again, \(model.taken) "
                 + "settlements, \(model.refused) refused, \(model.crashes) crashes, "
                 + "\(model.died) died, \(model.diedAgain) again, \(model.handledLetters) "
-                + "handled after, \(model.sentAgain) sent again, \(model.takenBack) taken back, "
+                + "handled after, \(model.abandoned) by the broker, \(model.sentAgain) sent again, \(model.takenBack) taken back, "
                 + "seed \(seed)")
         return model
     }

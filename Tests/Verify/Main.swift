@@ -22,6 +22,10 @@ struct Main {
                 try await Member(Array(CommandLine.arguments.dropFirst(2))).run()
                 exit(0)
             }
+            if CommandLine.arguments.dropFirst().first == "doomed-member" {
+                try await DoomedMember(Array(CommandLine.arguments.dropFirst(2))).run()
+                exit(0)
+            }
             if CommandLine.arguments.dropFirst().first == "history-worker" {
                 try await HistoryWorker(Array(CommandLine.arguments.dropFirst(2))).run()
                 exit(0)

@@ -21,6 +21,8 @@ final class GroupShard: AppendRetry, Sendable {
         /// Commands that came while the log took nothing, in order.
         var putOff: [@Sendable () -> Void] = []
         var isPutOff = false
+        /// A record is being decided in place of its handler: one at a time.
+        var isDeciding = false
         var putOffBytes = 0
         var isStopped = false
         /// Nothing is told before the log is durable up to here,
@@ -39,7 +41,7 @@ final class GroupShard: AppendRetry, Sendable {
 
     let log: PartitionLog
     private let snapshots: GroupSnapshots
-    private let clerk: DeadLetterClerk
+    let clerk: DeadLetterClerk
     private let keys: KeyReader
     let clock: any Clock
     private let executor: any Executor
@@ -82,6 +84,8 @@ final class GroupShard: AppendRetry, Sendable {
         var unfilled: Set<String> = []
         /// What has to be read for queues in order.
         var keyWants: [Coordinator.KeyWant] = []
+        /// What handlers left to the broker.
+        var abandoned: Coordinator.Abandoned?
         /// A state to be saved, and what it covers.
         var snapshot: (coordinator: Coordinator, end: Int64)?
 
@@ -201,28 +205,32 @@ final class GroupShard: AppendRetry, Sendable {
         }
     }
 
-    /// Records what `make` says, for the broker itself; calls `then` once that holds. Nothing while
-    /// the shard is stopping.
+    /// Records what `make` says, for the broker itself, and `follow` does what comes of it in memory;
+    /// calls `then` once that holds. Nothing while the shard is stopping.
     func record(
         _ make: @escaping @Sendable (Coordinator) -> [GroupRecord],
+        following follow: @escaping @Sendable (inout Coordinator, Now) -> Void = { _, _ in },
         _ then: @escaping @Sendable () -> Void
     ) {
         let now = now
         let effects = state.withLock { state -> Effects in
             var effects = Effects()
             guard !state.isPutOff else {
-                state.putOff.append { self.record(make, then) }
+                state.putOff.append { self.record(make, following: follow, then) }
                 return effects
             }
             switch append(make(state.coordinator), &state, &effects) {
             case .appended:
+                follow(&state.coordinator, now)
                 settle(&state, now, &effects)
                 effects.told.append { failure in if failure == nil { then() } }
-            case .later: state.putOff.append { self.record(make, then) }
+            case .later: state.putOff.append { self.record(make, following: follow, then) }
             case .refused:
                 guard !state.isStopped else { break }
                 // Until the disk has room.
-                executor.execute(after: Self.refusedNanoseconds) { self.record(make, then) }
+                executor.execute(after: Self.refusedNanoseconds) {
+                    self.record(make, following: follow, then)
+                }
             }
             return effects
         }
@@ -279,6 +287,10 @@ final class GroupShard: AppendRetry, Sendable {
             effects.woken += state.receivers.removeValue(forKey: group)?.values.map(\.self) ?? []
         }
         effects.keyWants += state.coordinator.takeKeyWants()
+        if !state.isDeciding, let abandoned = state.coordinator.nextAbandoned() {
+            state.isDeciding = true
+            effects.abandoned = abandoned
+        }
         if let deadline = state.coordinator.nextDeadline { arm(at: deadline, &state, &effects) }
     }
 
@@ -401,6 +413,7 @@ final class GroupShard: AppendRetry, Sendable {
         }
         for receive in effects.woken { receive.wake() }
         for want in effects.keyWants { keys.read(want, for: self) }
+        if let abandoned = effects.abandoned { clerk.execute { self.decide(abandoned) } }
         let (told, unfilled) = (effects.told, effects.unfilled)
         if !unfilled.isEmpty {
             log.whenDurable(

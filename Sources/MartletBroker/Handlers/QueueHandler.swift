@@ -134,6 +134,7 @@ extension ReceiveReply {
             item.range = OffsetRange(grant.range)
             item.delivery = grant.number
             item.attempts = UInt32(grant.attempts)
+            item.isSuspect = grant.isSuspect
             return item
         }
     }

@@ -214,9 +214,20 @@ final class LeasedWork: Sendable {
             }
         }
         defer { settings.slots?.give() }
-        guard ledger.begin(offset, of: delivery, at: now) else {
-            ledger.lose(offset..<(offset + 1), of: delivery)
-            return
+        let range = offset..<(offset + 1)
+        let isCertain = item.delivered.mayEndItsHandler
+        if isCertain {
+            do {
+                guard try await confirm(range, of: item.delivered) else {
+                    return ledger.lose(range, of: delivery)
+                }
+            } catch {
+                // Its handler has not begun, whatever the broker heard.
+                return ledger.end(range, of: delivery, .again(milliseconds: 0))
+            }
+        }
+        guard ledger.begin(offset, of: delivery, at: now, isSaid: isCertain) else {
+            return ledger.lose(range, of: delivery)
         }
         let record = QueueRecord(
             record: item.record, attempt: Int(item.delivered.attempts) + 1,
@@ -235,7 +246,18 @@ final class LeasedWork: Sendable {
             settings.onFailure?(record, error)
             verb = .failed(FailureWords(error))
         }
-        ledger.end(offset..<(offset + 1), of: delivery, verb)
+        ledger.end(range, of: delivery, verb)
+    }
+
+    /// Says that a handler begins, and waits until that is on the broker's disk. False: the record
+    /// is not this member's any more.
+    private func confirm(_ range: Range<Int64>, of delivered: DeliveredRange) async throws -> Bool {
+        let saying = QueueLedger.Saying(delivered: delivered, verb: .begin, range: range)
+        var request = SettleRequest()
+        request.group = settings.group
+        request.entries = [SettleEntry(saying, lease: settings.lease)]
+        let reply = try await port.call(request, isRepeatable: true, facts: facts)
+        return reply.results.first?.error == ErrorCode.none
     }
 
     private func call(_ record: QueueRecord) async throws -> QueueOutcome {
@@ -306,6 +328,12 @@ final class LeasedWork: Sendable {
             onLost(TopicPartition(topic.name, saying.delivered.partition), saying.range)
         }
     }
+}
+
+extension DeliveredRange {
+    /// A handler may have ended with one of the records: it is counted for sure before the next one
+    /// runs. With records that come for the first time nobody waits.
+    fileprivate var mayEndItsHandler: Bool { attempts > 0 || isSuspect }
 }
 
 extension SettleEntry {

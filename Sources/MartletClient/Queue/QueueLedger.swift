@@ -79,13 +79,16 @@ final class QueueLedger: Sendable {
         }
     }
 
-    /// False: the record is not this member's any more.
-    func begin(_ offset: Int64, of delivery: UInt64, at now: Int64) -> Bool {
+    /// False: the record is not this member's any more. `isSaid`: the broker knows already.
+    func begin(
+        _ offset: Int64, of delivery: UInt64, at now: Int64, isSaid: Bool = false
+    ) -> Bool {
         let (isHeld, speaker) = state.withLock { state -> (Bool, Promise<Void>?) in
             guard let held = state.held[delivery], held.open.contains(offset),
                 now < held.deadline
             else { return (false, nil) }
             state.held[delivery]?.running[offset] = now
+            if isSaid { return (true, nil) }
             return (true, state.say(.begin, offset..<(offset + 1), held.delivered))
         }
         speaker?.succeed(())

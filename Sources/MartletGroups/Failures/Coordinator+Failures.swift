@@ -26,12 +26,14 @@ extension Coordinator {
     /// they can be taken.
     package func dying(_ name: String, _ settlements: [Settlement], at now: Now) -> [RecordPlace] {
         settlements.compactMap { settlement in
-            guard case .fail(let failure) = settlement.verb, isHeld(name, settlement),
+            guard let failure = settlement.verb.failure, isHeld(name, settlement),
                 let progress = groups[name]?.state.queues[settlement.queue],
                 !progress.isSettled(settlement.range)
             else { return nil }
             let place = RecordPlace(settlement.queue, settlement.range.lowerBound)
-            let decision = decide(name, place, failure, attempts(name, settlement), at: now)
+            let decision = decide(
+                name, place, failure, attempts(name, settlement),
+                isAbandoned: settlement.verb.isAbandoned, at: now)
             guard case .dead = decision else { return nil }
             return place
         }
@@ -54,9 +56,10 @@ extension Coordinator {
         return new?.isEmpty == false && before < .max ? before + 1 : max(before, 1)
     }
 
+    /// `isAbandoned`: its handlers began while that counted, and none said how it went.
     func decide(
         _ name: String, _ place: RecordPlace, _ failure: HandlerFailure, _ attempts: UInt16,
-        at now: Now
+        isAbandoned: Bool = false, at now: Now
     ) -> FailureDecision {
         guard let state = groups[name]?.state else { return .again(milliseconds: 0) }
         let policy = state.policy
@@ -65,7 +68,8 @@ extension Coordinator {
         case .permanent: reason = .permanent
         case .rejected: reason = .rejected
         case .transient:
-            guard takesAttempts(name), policy.attemptsMax > 0, attempts >= policy.attemptsMax else {
+            let isCounted = isAbandoned || takesAttempts(name)
+            guard isCounted, policy.attemptsMax > 0, attempts >= policy.attemptsMax else {
                 let noise =
                     UInt64(bitPattern: place.offset) &* 0x9E37_79B9_7F4A_7C15
                     ^ UInt64(bitPattern: now.monotonic) &* 0xBF58_476D_1CE4_E5B9
@@ -123,7 +127,9 @@ extension Coordinator {
                 failed, .queue(group: name, key, .delayed([settlement.range], due: until)),
             ]
         }
-        switch decide(name, place, failure, count, at: now) {
+        let decision = decide(
+            name, place, failure, count, isAbandoned: settlement.verb.isAbandoned, at: now)
+        switch decision {
         case .again(let milliseconds): return again(milliseconds)
         case .pause:
             if state.isPaused(key.partition) { return [failed] }
@@ -160,8 +166,7 @@ extension Coordinator {
             .died, number: number, letter: former?.number ?? number,
             origin: former?.origin ?? place, trail: trail, at: now.wall)
         entry.topicName = topics[entry.origin.partition.topic]?.name ?? ""
-        let holders = groups[name]?.activity.queues[place.queue]?.holders(of: settlement.range)
-        if let holder = holders?.min() {
+        if let holder = holder(name, settlement) {
             entry.member = holder
             entry.client = groups[name]?.state.members[holder]?.client ?? ""
         }
@@ -171,6 +176,13 @@ extension Coordinator {
         entry.deaths = deaths == .max ? .max : deaths + 1
         entry.reason = reason
         return entry
+    }
+
+    /// Who had it.
+    private func holder(_ name: String, _ settlement: Settlement) -> MemberID? {
+        if case .abandoned(_, let holder) = settlement.verb { return holder }
+        let queue = groups[name]?.activity.queues[settlement.queue]
+        return queue?.holders(of: settlement.range).min()
     }
 
     /// What follows, in memory, once that holds.

@@ -54,6 +54,7 @@ extension Coordinator {
         if let probes = probesLeft(name) { left = min(left, probes) }
         var isFull = left <= 0
         var grants: [QueueGrant] = []
+        let attemptsMax = groups[name]?.state.policy.attemptsMax ?? 0
         // Each receive begins at another partition, so that none starves the others.
         let turn = nextTurn(name, keys.count)
         for key in keys[turn...] + keys[..<turn] {
@@ -68,8 +69,17 @@ extension Coordinator {
             while left > 0, grants.count < limits.grantsMax,
                 let range = leases.nextReady(
                     progress, below: end, wanted: left,
-                    fresh: limits.openRecordsMax - leases.open(progress))
+                    fresh: limits.openRecordsMax - leases.open(progress),
+                    attemptsMax: attemptsMax)
             {
+                if progress.isSpent(range.lowerBound, attemptsMax),
+                    limits.plantedBug != .retryForEver
+                {
+                    guard abandoned.count < Self.abandonedMax else { break }
+                    abandon(name, RecordPlace(key, range.lowerBound), &leases, at: now)
+                    continue
+                }
+                let isSuspect = leases.suspects.contains(range.lowerBound)
                 let lease = QueueLease(
                     range: range, member: id, number: nextDelivery(),
                     deadline: now.plus(milliseconds: wanted.leaseMilliseconds))
@@ -79,7 +89,8 @@ extension Coordinator {
                 grants.append(
                     QueueGrant(
                         queue: key, range: range, number: lease.number,
-                        attempts: progress.attempts[range.lowerBound] ?? 0))
+                        attempts: progress.attempts[range.lowerBound] ?? 0,
+                        isSuspect: isSuspect))
             }
             if let deadline = leases.nextDeadline { expect(deadline) }
             let mayRead = wantKeys(
@@ -98,7 +109,7 @@ extension Coordinator {
         return Int(turn % UInt(count))
     }
 
-    private mutating func nextDelivery() -> UInt64 {
+    mutating func nextDelivery() -> UInt64 {
         deliveries &+= 1
         return deliveries
     }
@@ -130,6 +141,10 @@ extension Coordinator {
             case begin
             /// The handler failed, with one record: the group's policy decides.
             case fail(HandlerFailure)
+            /// The broker's own, of one record: its last handler never said what became of it. With
+            /// who had it, if that is known.
+            case abandoned(HandlerFailure, holder: MemberID?)
+
         }
 
         package let queue: QueueID
@@ -193,13 +208,17 @@ extension Coordinator {
                     let due = now.wall + delay
                     records.append(
                         .queue(group: name, key, .delayed([settlement.range], due: due)))
-                case .fail(let failure):
+                // What was begun and is given back is known not to have ended its member.
+                case .nack:
+                    records.append(
+                        .queue(group: name, key, .delayed([settlement.range], due: 0)))
+                case .fail(let failure), .abandoned(let failure, _):
                     let number = (groups[name]?.state.letters.lastNumber ?? 0) + 1 + letters
                     let failed = fail(
                         name, settlement, failure, contents, numbered: number, at: now)
                     letters += UInt64(failed.count(where: \.isLetterEntry))
                     records += failed
-                case .nack, .begin, .extend: break
+                case .begin, .extend: break
                 }
             } catch {
                 refusals[index] = error
@@ -267,7 +286,7 @@ extension Coordinator {
             }
             // Who gives something back had begun with it.
             return true
-        case .fail:
+        case .fail, .abandoned:
             guard range.count == 1 else {
                 throw .invalid(field: "to", reason: "a failure is of one record")
             }
@@ -297,6 +316,12 @@ extension Coordinator {
             case .fail:
                 groups[name]?.activity.queues[key] = leases
                 followFailure(name, settlement, at: now)
+                continue
+            case .abandoned:
+                groups[name]?.activity.queues[key] = leases
+                followFailure(name, settlement, at: now)
+                // There may be more of them than were looked at.
+                readyQueues.insert(name)
                 continue
             }
             if let deadline = leases.nextDeadline { expect(deadline) }
@@ -346,12 +371,13 @@ extension Coordinator {
         }
     }
 
-    /// What members held that are gone is ready for others.
+    /// What members held that are gone is ready for others, and with the last of them what the broker
+    /// decides of: nothing is known of keys from then on.
     mutating func lapseQueues(_ name: String) {
         guard let group = groups[name] else { return }
         for key in group.activity.queues.keys {
             let hasLapsed = groups[name]?.activity.queues[key]?.lapse(of: {
-                group.state.members[$0] == nil
+                $0 == .nobody ? group.state.members.isEmpty : group.state.members[$0] == nil
             })
             if hasLapsed == true { readyQueues.insert(name) }
         }

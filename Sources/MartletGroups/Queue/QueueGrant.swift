@@ -48,4 +48,6 @@ package struct QueueGrant: Equatable, Sendable {
     package let number: UInt64
     /// How often handlers began with each of them before.
     package let attempts: UInt16
+    /// Their last member was lost with them, or took too long: nobody knows whether a handler began.
+    package let isSuspect: Bool
 }

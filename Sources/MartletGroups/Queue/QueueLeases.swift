@@ -24,6 +24,9 @@ struct QueueLeases: Sendable {
     var cursor: Int64
     /// Given back, and not ready yet.
     private(set) var delaying = RangeSet<Int64>()
+    /// Ready again because who had them was lost with them, or took too long: whether a handler
+    /// began with them only that member knows.
+    private(set) var suspects = RangeSet<Int64>()
     /// When leases and delays are over. A lease may be gone or extended by then.
     private var timers = QueueTimers()
     /// Records that members hold.
@@ -73,10 +76,12 @@ struct QueueLeases: Sendable {
 
     // MARK: - Handing out
 
-    /// The next records to deliver, at most `wanted`, all with as many attempts as the first. No
-    /// more than `fresh` are of those that nobody has had.
+    /// The next records to deliver, at most `wanted`, all with as many attempts as the first, and
+    /// with the same end of the last one: all are spent by `attemptsMax`, or suspect, or not. No more
+    /// than `fresh` are of those that nobody has had.
     mutating func nextReady(
-        _ progress: QueueProgress, below end: Int64, wanted: Int, fresh: Int64
+        _ progress: QueueProgress, below end: Int64, wanted: Int, fresh: Int64,
+        attemptsMax: UInt16 = 0
     ) -> Range<Int64>? {
         let limit = min(Int64(max(wanted, 1)), progress.isReplay ? fresh : .max)
         guard limit > 0 else { return nil }
@@ -86,31 +91,38 @@ struct QueueLeases: Sendable {
                 continue
             }
             guard first.lowerBound < end else { break }
-            var last = min(first.upperBound, first.lowerBound + limit, end)
+            let most = first.lowerBound + min(limit, end - first.lowerBound)
+            var last = min(first.upperBound, most)
             if let next = progress.nextSettled(above: first.lowerBound) { last = min(last, next) }
-            return uniform(first.lowerBound..<last, progress)
+            return uniform(first.lowerBound..<last, progress, attemptsMax)
         }
         if window != nil { return nil }
-        return nextFresh(progress, below: end, min(limit, fresh))
+        return nextFresh(progress, below: end, min(limit, fresh), attemptsMax)
     }
 
     private mutating func nextFresh(
-        _ progress: QueueProgress, below end: Int64, _ limit: Int64
+        _ progress: QueueProgress, below end: Int64, _ limit: Int64, _ attemptsMax: UInt16
     ) -> Range<Int64>? {
         while cursor < end, let settled = progress.settledRange(at: cursor) {
             cursor = settled.upperBound
         }
         guard cursor < end, limit > 0 else { return nil }
-        var last = min(cursor + limit, end)
+        var last = cursor + min(limit, end - cursor)
         if let next = progress.nextSettled(above: cursor) { last = min(last, next) }
-        return uniform(cursor..<last, progress)
+        return uniform(cursor..<last, progress, attemptsMax)
     }
 
-    private func uniform(_ range: Range<Int64>, _ progress: QueueProgress) -> Range<Int64> {
+    private func uniform(
+        _ range: Range<Int64>, _ progress: QueueProgress, _ attemptsMax: UInt16
+    ) -> Range<Int64> {
+        let range = suspects.prefix(of: range)
         if progress.attempts.isEmpty { return range }
         let attempts = progress.attempts[range.lowerBound]
-        let end = range.first { progress.attempts[$0] != attempts } ?? range.upperBound
-        return range.lowerBound..<end
+        let isSpent = progress.isSpent(range.lowerBound, attemptsMax)
+        let end = range.first {
+            progress.attempts[$0] != attempts || progress.isSpent($0, attemptsMax) != isSpent
+        }
+        return range.lowerBound..<(end ?? range.upperBound)
     }
 
     /// Hands out what `nextReady` found. An earlier delivery of it is the newest no more.
@@ -145,6 +157,7 @@ struct QueueLeases: Sendable {
     mutating func take(_ range: Range<Int64>) {
         change(range) { _ in false }
         returned.remove(contentsOf: range)
+        suspects.remove(contentsOf: range)
         for range in delaying.pieces(in: range) {
             delayed -= range.count
             delaying.remove(contentsOf: range)
@@ -226,7 +239,10 @@ struct QueueLeases: Sendable {
             lease.hasLapsed = false
             return true
         }
-        for range in held { returned.remove(contentsOf: range) }
+        for range in held {
+            returned.remove(contentsOf: range)
+            suspects.remove(contentsOf: range)
+        }
         time(range, until: deadline)
     }
 
@@ -319,6 +335,7 @@ struct QueueLeases: Sendable {
                 lease.hasLapsed = true
                 return true
             }
+            suspects.insert(contentsOf: range)
             makeReady(range)
         }
         return !lapsed.isEmpty
@@ -368,6 +385,15 @@ extension RangeSet<Int64> {
         let first = ranges.firstIndex(above: range.lowerBound)
         return ranges[first...].prefix { $0.lowerBound < range.upperBound }
             .map { $0.clamped(to: range) }
+    }
+
+    /// The first part of `range` that lies in it as a whole, or not at all.
+    func prefix(of range: Range<Int64>) -> Range<Int64> {
+        let index = ranges.firstIndex(above: range.lowerBound)
+        guard index < ranges.count else { return range }
+        let next = ranges[index]
+        let border = next.contains(range.lowerBound) ? next.upperBound : next.lowerBound
+        return range.lowerBound..<min(border, range.upperBound)
     }
 }
 

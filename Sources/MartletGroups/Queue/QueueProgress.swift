@@ -8,6 +8,8 @@ package struct QueueProgress: Equatable, Sendable {
     private(set) var settled = RangeSet<Int64>()
     /// How often handlers began with records that are not settled; those of 0 are left out.
     private(set) var attempts: [Int64: UInt16] = [:]
+    /// Of those, the ones whose last handler has not said what became of it.
+    private(set) var unanswered = RangeSet<Int64>()
     /// Not to be delivered before this wall time, in milliseconds since 1970 UTC.
     private(set) var delays: [Int64: Int64] = [:]
     /// What handlers said of records that are not settled.
@@ -94,18 +96,25 @@ package struct QueueProgress: Equatable, Sendable {
             if isReplay { for range in ranges { sent &-= settle(range) } }
         case .delayed(let ranges, let due):
             for offset in ranges.lazy.joined() where !settled.contains(offset) {
-                delays[offset] = due
+                delays[offset] = due > 0 ? due : nil
             }
+            for range in ranges { unanswered.remove(contentsOf: range) }
         case .attempted(let ranges, let times):
             for offset in ranges.lazy.joined() where !settled.contains(offset) {
                 let (sum, overflow) = (attempts[offset] ?? 0).addingReportingOverflow(times)
                 attempts[offset] = overflow ? .max : sum
+                // Who begins has waited for it.
+                delays[offset] = nil
             }
+            for open in ranges.flatMap({ open(in: $0) }) { unanswered.insert(contentsOf: open) }
         case .failed(let offset, let trail):
-            if !settled.contains(offset) { remember(trail, of: offset) }
+            guard !settled.contains(offset) else { break }
+            remember(trail, of: offset)
+            unanswered.remove(offset)
         case .parked(let offset, let record):
             guard !settled.contains(offset) else { break }
             delays[offset] = nil
+            unanswered.remove(offset)
             parked[offset] = record
         case .released(let ranges):
             for range in ranges { release(range) }
@@ -128,8 +137,15 @@ package struct QueueProgress: Equatable, Sendable {
         for offset in parkedOffsets(in: range) {
             parked[offset] = nil
             attempts[offset] = nil
+            unanswered.remove(offset)
             forgetFailure(of: offset)
         }
+    }
+
+    /// Whether the last handler that the record may have began with it and never said what became
+    /// of it. `attemptsMax` 0: it may have as many as it takes.
+    func isSpent(_ offset: Int64, _ attemptsMax: UInt16) -> Bool {
+        attemptsMax > 0 && attempts[offset] ?? 0 >= attemptsMax && unanswered.contains(offset)
     }
 
     /// Words of failures take at most so much; beyond that they are left out.
@@ -165,6 +181,7 @@ package struct QueueProgress: Equatable, Sendable {
     mutating func handle(below offset: Int64) {
         guard !attempts.isEmpty || !failures.isEmpty, offset > 0 else { return }
         attempts.forget(0..<offset)
+        unanswered.remove(contentsOf: 0..<offset)
         for failed in failures.keys where failed < offset { forgetFailure(of: failed) }
     }
 
@@ -195,6 +212,7 @@ package struct QueueProgress: Equatable, Sendable {
         let count = open(in: range).reduce(Int64(0)) { $0 + Int64($1.count) }
         settled.insert(contentsOf: range)
         attempts.forget(range)
+        unanswered.remove(contentsOf: range)
         delays.forget(range)
         parked.forget(range)
         forgetFailures(in: range)
@@ -233,20 +251,23 @@ package struct QueueProgress: Equatable, Sendable {
                 .restored($0, acked: 0, expired: 0, sent: 0)
             }
         }
+        // Before the starts: what is said of a record answers for the start before it.
+        changes += failures.sorted { $0.key < $1.key }.map { .failed($0, $1) }
         for (times, offsets) in Dictionary(grouping: attempts.keys, by: { attempts[$0] ?? 0 }) {
             changes += offsets.ranges.chunks.map { .attempted($0, times: times) }
         }
         for (due, offsets) in Dictionary(grouping: delays.keys, by: { delays[$0] ?? 0 }) {
             changes += offsets.ranges.chunks.map { .delayed($0, due: due) }
         }
-        changes += failures.sorted { $0.key < $1.key }.map { .failed($0, $1) }
+        let answered = attempts.keys.filter { delays[$0] == nil && !unanswered.contains($0) }
+        changes += answered.ranges.chunks.map { .delayed($0, due: 0) }
         changes += parked.sorted { $0.key < $1.key }.map { .parked($0, $1) }
         return changes
     }
 
     /// How many records a snapshot of it takes, about.
     var changeCount: Int {
-        2 + (settled.ranges.count + attempts.count) / 100 + delays.count + failures.count
+        2 + (settled.ranges.count + 2 * attempts.count) / 100 + delays.count + failures.count
             + parked.count
     }
 }
@@ -269,7 +290,8 @@ package enum QueueChange: Equatable, Sendable {
     /// The group is owed all from here on.
     case began(at: Int64)
     case acked([Range<Int64>])
-    /// Not to be delivered before the wall time `due`, in milliseconds since 1970 UTC.
+    /// Given back, and not to be delivered before the wall time `due`, in milliseconds since 1970
+    /// UTC; 0: ready at once.
     case delayed([Range<Int64>], due: Int64)
     /// Handlers began with them, so many times more.
     case attempted([Range<Int64>], times: UInt16)

@@ -16,13 +16,14 @@ extension FieldCoder where Self: ~Copyable {
 
 /// Records that a member was handed.
 package struct DeliveredRange: WireItem {
-    package static let bytesMin = 49
+    package static let bytesMin = 50
     package var topic = TopicID.zero
     package var partition: Int32 = 0
     package var lane: UInt8 = 0
     package var range = OffsetRange()
     package var delivery: UInt64 = 0
     package var attempts: UInt32 = 0
+    package var isSuspect = false
 
     package init() {}
 
@@ -33,6 +34,9 @@ package struct DeliveredRange: WireItem {
         try c.item("range", &range)
         try c.uint64("delivery", &delivery, "what settles them")
         try c.uint32("attempts", &attempts, "how often handlers began with each before")
+        try c.bool(
+            "isSuspect", &isSuspect,
+            "the last member went, or took too long, and nobody knows whether a handler began")
     }
 }
 

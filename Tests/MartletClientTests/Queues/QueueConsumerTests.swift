@@ -98,6 +98,38 @@ import Testing
         }
     }
 
+    @Test func `a record that hangs its handlers is set aside, and holds up no other`()
+        async throws
+    {
+        try await Self.with { _, client in
+            let (seen, hung) = (Sightings(), Sightings())
+            let doors = (0..<3).map { _ in Promise<Void>() }
+            try await GroupTest.fill(client, 0..<40)
+            var configuration = Self.queue()
+            configuration.lease = .milliseconds(500)
+            configuration.handlerTimeout = .milliseconds(200)
+            try await Self.members(2, client, configuration) { member, record in
+                let number = GroupTest.number(record.record)
+                if number == 17 {
+                    hung.add(record.attempt, by: "\(member)")
+                    await doors[min(record.attempt, 3) - 1].settled()
+                } else {
+                    seen.add(number, by: "\(member)")
+                }
+                return .done
+            } _: {
+                try await seen.wait(for: 39)
+                try await Self.drained(client)
+                for door in doors { door.succeed(()) }
+            }
+            // A start that counts, and whose lease is over before its handler runs, is seen by nobody.
+            #expect(hung.numbers.contains(1) && hung.numbers.allSatisfy { $0 <= 3 })
+            #expect(Set(seen.numbers).count == 39)
+            let letters = try await client.admin.deadLetters(of: "q")
+            #expect(letters.map(\.attempts) == [3])
+        }
+    }
+
     @Test func `cancelled, what has begun is finished, and the rest is others' at once`()
         async throws
     {

@@ -189,6 +189,7 @@ enum GroupExamples {
         item.range = OffsetRange(6_612, 6_620)
         item.delivery = 20_230_107_000_001
         item.attempts = 1
+        item.isSuspect = true
         message.delivered = [item]
         return message
     }
