@@ -65,6 +65,34 @@ import Testing
         try harness.stop()
     }
 
+    @Test func `a group on a dead letter topic stops, and makes no topic of its own`() throws {
+        let harness = try BrokerHarness()
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        _ = try client.produce(topic, makeBatch(1))
+        let queue = try RawLetters(client)
+        let first = try #require(try queue.receive().first)
+        #expect(try queue.fail(first, 0, verb: 6, "Broken", "it is") == .none)
+        _ = try queue.waitForStored()
+        let member = RawMember(client, 2, group: "r")
+        #expect(try member.join(["q.dlq"], kind: 1) == .none)
+        var receive = ReceiveRequest()
+        (receive.group, receive.member) = ("r", member.id)
+        (receive.maxRecords, receive.leaseMilliseconds) = (10, 60_000)
+        let delivered = try #require(try client.ask(receive).delivered.first)
+        var settle = SettleRequest()
+        settle.group = "r"
+        settle.entries = [queue.failed(delivered, 0, verb: 6, "Broken", "here, too")]
+        #expect(try client.ask(settle).results.map(\.error) == [.none])
+        var describe = DescribeGroupRequest()
+        describe.group = "r"
+        let group = try client.ask(describe)
+        #expect(group.pauses.count == 1 && group.letters.dead == 0 && group.lag == 1)
+        #expect(try client.ask(receive).delivered.isEmpty)
+        #expect(try queue.topic("r.dlq").error == .unknownTopic)
+        try harness.stop()
+    }
+
     @Test func `a group that is made again goes on in the topic of the one before`() throws {
         let harness = try BrokerHarness()
         let client = try harness.hello()

@@ -141,6 +141,69 @@ import Testing
         #expect(try state(harness).queues[key]?.delays.count == 1)
     }
 
+    /// A member of the queue `g` that has two dead letters of `h`.
+    private func reader(
+        _ last: FailurePolicy.Last, parkedMax: Int = 10
+    ) throws -> (GroupHarness, QueueGrant) {
+        var limits = GroupLimits()
+        limits.parkedRecordsMax = parkedMax
+        var harness = try harness(limits, wanting: ["h.dlq"])
+        var policy = FailurePolicy()
+        policy.last = last
+        harness.take([.policy(group: "g", policy)])
+        let grant = try #require(try receive(&harness, 2, end: 2).first)
+        #expect(grant.queue.partition.topic == TopicShape("h.dlq", 1).id)
+        return (harness, grant)
+    }
+
+    @Test(
+        arguments: [FailurePolicy.Last.deadLetter, .pause],
+        [HandlerFailure.Severity.permanent, .rejected])
+    func `a group that reads dead letters of others stops, and has none of its own`(
+        _ last: FailurePolicy.Last, _ severity: HandlerFailure.Severity
+    ) throws {
+        var (harness, grant) = try reader(last)
+        let key = grant.queue.partition
+        try settle(&harness, [fails(grant, severity)[0]])
+        #expect(try state(harness).paused.keys.map(\.self) == [PausePlace(key)])
+        #expect(try state(harness).letters.letters.isEmpty)
+        #expect(try receive(&harness, end: 2).isEmpty)
+        // Somebody looks, and it is tried again.
+        harness.resume([PausePlace(key)])
+        #expect(try receive(&harness, end: 2).map(\.range) == [0..<1])
+    }
+
+    @Test func `a stream group that reads dead letters of others stops as well`() throws {
+        var harness = GroupHarness()
+        harness.topics([TopicShape("h.dlq", 1)])
+        harness.join(id, .wanting(["h.dlq"]))
+        let (key, epoch) = try #require(harness.owned(id).first)
+        for last in [FailurePolicy.Last.deadLetter, .parkRecord] {
+            var policy = FailurePolicy()
+            policy.last = last
+            harness.take([.policy(group: "g", policy)])
+            let failed = Coordinator.FailedRecord(
+                partition: key, epoch: epoch, offset: 4, failure: failure())
+            #expect(!harness.coordinator.isDying("g", failed, at: harness.now))
+            let outcome = try harness.coordinator.fail("g", id, failed, nil, at: harness.now)
+            #expect(outcome.answer == .paused)
+            let entries = outcome.records.filter(\.isLetterEntry)
+            #expect(entries.isEmpty)
+        }
+    }
+
+    @Test
+    func `among dead letters of others a record may be parked, and the group stops with the last`()
+        throws
+    {
+        var (harness, grant) = try reader(.parkRecord, parkedMax: 1)
+        try settle(&harness, [fails(grant)[0]])
+        #expect(try state(harness).queues[grant.queue]?.parked.keys.sorted() == [0])
+        #expect(try state(harness).paused.isEmpty)
+        try settle(&harness, [fails(grant)[1]])
+        #expect(try state(harness).paused.count == 1 && state(harness).letters.letters.isEmpty)
+    }
+
     @Test func `nothing is read for who does not hold the record`() throws {
         var harness = try harness()
         let grant = try #require(try receive(&harness, 1, end: 1).first)

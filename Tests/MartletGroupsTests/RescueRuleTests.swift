@@ -92,6 +92,21 @@ import Testing
         #expect(harness.coordinator.rescue("nobody", key, bodies, at: harness.now).records.isEmpty)
     }
 
+    @Test func `dead letters of others are not copied before retention takes them`() throws {
+        var harness = GroupHarness()
+        let letters = TopicShape("h.dlq", 1)
+        harness.topics([letters])
+        let key = TopicPartition(letters.id, 0)
+        harness.take([
+            .created(group: "g", at: 1, .queue(from: .earliest)),
+            .queue(group: "g", .flow(key), .began(at: 0)),
+            .queue(group: "g", .flow(key), .attempted([0..<1], times: 1)),
+        ])
+        #expect(harness.coordinator.endangered(key, below: 9, max: 10).isEmpty)
+        #expect(harness.coordinator.isOwed(key, below: 9))
+        #expect(harness.coordinator.expiring(key, below: 9).map(\.count) == [9])
+    }
+
     @Test func `a stream group owes retention nothing`() throws {
         var harness = GroupHarness()
         harness.topics([TopicShape("orders", 1)])

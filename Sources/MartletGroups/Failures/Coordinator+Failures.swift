@@ -79,8 +79,9 @@ extension Coordinator {
             reason = .attempts
         }
         let isReplay = place.queue == state.letters.lane
-        // What fails among dead letters of others has no further place to go.
-        let isLetter = topics[place.partition.topic]?.name.hasSuffix(Self.reservedSuffix) == true
+        // What fails among dead letters of others has no further place to go. It may be parked where it
+        // lies, which copies nothing.
+        let isLetter = isLetterTopic(place.partition)
         let later = FailureDecision.again(milliseconds: policy.backoffMaxMilliseconds)
         let mayPark = place.queue.lane == .flow && state.kind != .stream
         if mayPark, let isKey = policy.last.parksKey,
@@ -103,6 +104,11 @@ extension Coordinator {
     }
 
     package static let reservedSuffix = ".dlq"
+
+    /// Whether dead letters of a group are in it. None is made of what lies there.
+    func isLetterTopic(_ key: TopicPartition) -> Bool {
+        topics[key.topic]?.name.hasSuffix(Self.reservedSuffix) == true
+    }
 
     /// What a failed handler records. What cannot be copied now waits: it is not given up.
     func fail(

@@ -8,11 +8,12 @@ extension Coordinator {
         package let offsets: [Int64]
     }
 
-    /// Of all groups but those in `besides`. At most `max` of each.
+    /// Of all groups but those in `besides`. At most `max` of each. What lies in a dead letter topic has
+    /// no copy of its own: it expires.
     package func endangered(
         _ key: TopicPartition, below offset: Int64, max: Int, besides: Set<String> = []
     ) -> [Endangered] {
-        if limits.plantedBug == .forgetRescue { return [] }
+        if limits.plantedBug == .forgetRescue || isLetterTopic(key) { return [] }
         return groups.compactMap { name, group in
             guard case .queue = group.state.kind, !besides.contains(name) else { return nil }
             let offsets = group.state.queues[.flow(key)]?.begun(below: offset) ?? []
