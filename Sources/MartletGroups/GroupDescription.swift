@@ -19,6 +19,8 @@ package struct GroupDescription: Equatable, Sendable {
         package let isPaused: Bool
         /// A queue that begins with what comes after its first look, and has not looked yet.
         package let beginsAtEnd: Bool
+        /// Of a stream: records that a handler failed with, and that no commit has passed since.
+        package var failing: Int64 = 0
     }
 
     /// What stands still, and since when.
@@ -75,7 +77,8 @@ extension Coordinator {
             GroupDescription.PartitionLine(
                 partition: key, owner: partition.owner, epoch: partition.epoch,
                 committed: partition.committed, isLeaving: group.activity.handovers[key] != nil,
-                isPaused: group.state.isPaused(key), beginsAtEnd: false)
+                isPaused: group.state.isPaused(key), beginsAtEnd: false,
+                failing: group.state.queues[.flow(key)]?.failing(partition.committed) ?? 0)
         }
         let pauses = group.state.paused.sorted { $0.key < $1.key }
             .map { GroupDescription.PauseLine(place: $0, at: $1) }
@@ -148,5 +151,17 @@ extension Coordinator {
             wanted.formUnion(topics(for: name).filter { patterns.matches($0.name) })
         }
         return wanted
+    }
+}
+
+extension QueueProgress {
+    /// Of a stream's partition. What is finished above the commit is done, though it failed before.
+    fileprivate func failing(_ committed: CommittedOffset?) -> Int64 {
+        let finished = committed?.finished ?? []
+        let open = failures.keys.count { offset in
+            let index = finished.firstIndex(above: offset)
+            return index == finished.count || !finished[index].contains(offset)
+        }
+        return Int64(open)
     }
 }

@@ -43,6 +43,28 @@ import Testing
         #expect(restored.groups["g"]?.state == state)
     }
 
+    @Test func `what failed is told until it is done or dead, over a restart too`() throws {
+        func failing(_ harness: GroupHarness) throws -> Int64? {
+            try harness.coordinator.describe("g").partitions.first?.failing
+        }
+        var harness = try harness()
+        #expect(try failing(harness) == 0)
+        for offset in [7, 8, 9] as [Int64] { _ = try fail(&harness, offset) }
+        #expect(try failing(harness) == 3)
+        harness.restart([TopicShape("orders", 1)])
+        #expect(try failing(harness) == 3)
+        #expect(try fail(&harness, 9, .permanent) == .dead)
+        #expect(try failing(harness) == 2)
+        // Done above the commit.
+        harness.take([
+            .committed(
+                group: "g", key, CommittedOffset(offset: 7, finished: [8..<9], at: 1))
+        ])
+        #expect(try failing(harness) == 1)
+        harness.take([.committed(group: "g", key, CommittedOffset(offset: 10, at: 1))])
+        #expect(try failing(harness) == 0)
+    }
+
     @Test func `attempts are counted until they are used up, and the record dies once`() throws {
         var harness = try harness()
         for longest in [2_000, 4_000] as [Int64] {

@@ -156,6 +156,7 @@ extension GroupPartitionLine {
         owner = partition.owner?.bits ?? .zero
         isLeaving = partition.isLeaving
         isPaused = partition.isPaused
+        failing = partition.failing
         if let committed = partition.committed {
             self.committed = CommittedPosition(committed)
             // Of a queue there may be more.

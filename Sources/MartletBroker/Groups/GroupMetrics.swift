@@ -26,6 +26,8 @@ final class GroupMetrics: Sendable {
         let policyResets: [PolicyReset.Reason: UInt64]
         /// Of a queue; nil: of a stream.
         let queue: [QueueCounts]?
+        /// Of a stream: what failed and is not done.
+        let failing: Int64
     }
 
     private struct Look {
@@ -101,6 +103,10 @@ final class GroupMetrics: Sendable {
             "martlet_group_replay_records",
             "Records that were sent to a group again and are not handled yet, without dead letters."
         ) { self.groupSamples { Double($0.replays) } }
+        registry.gauges(
+            "martlet_group_failing_records",
+            "Records of a stream group that a handler failed with, and no commit has passed since."
+        ) { self.groupSamples { $0.queue == nil ? Double($0.failing) : nil } }
         registry.gauges(
             "martlet_group_in_flight_records",
             "Records of a queue group that members hold, and dead letters sent again."
@@ -193,7 +199,8 @@ final class GroupMetrics: Sendable {
             group: group.name, members: group.members.count, letters: group.letters,
             replays: group.replays.reduce(0) { $0 + $1.open }, breaker: group.breaker,
             handled: group.handled, policyResets: group.policyResets,
-            queue: isQueue ? group.queues : nil)
+            queue: isQueue ? group.queues : nil,
+            failing: group.partitions.reduce(0) { $0 + $1.failing })
     }
 
     private func collect(_ all: [GroupDescription]) -> [Row] {

@@ -164,6 +164,10 @@ public struct GroupPartitionInfo: Sendable, Equatable {
     public let retentionHeadroom: Duration?
     /// Retention by size takes none of them before so many bytes are appended. nil: never.
     public let retentionHeadroomBytes: Int64?
+    /// Of a stream group whose failures are the policy's to decide: records that a handler failed with,
+    /// that wait for their next attempt or are tried now, and that no commit has passed. At most
+    /// 100,000 are counted.
+    public let failing: Int64
 }
 
 /// A part of a group: a topic, or a partition of one.

@@ -163,7 +163,7 @@ extension FieldCoder where Self: ~Copyable {
 }
 
 package struct GroupPartitionLine: WireItem {
-    package static let bytesMin = 117
+    package static let bytesMin = 125
     package var owned = OwnedPartition()
     package var hasOwner = false
     package var owner = TopicID.zero
@@ -177,6 +177,7 @@ package struct GroupPartitionLine: WireItem {
     package var lagMilliseconds: Int64 = -1
     package var headroomMilliseconds: Int64 = -1
     package var headroomBytes: Int64 = -1
+    package var failing: Int64 = 0
 
     package init() {}
 
@@ -195,6 +196,9 @@ package struct GroupPartitionLine: WireItem {
             "lagMilliseconds", &lagMilliseconds,
             "at least so old is the oldest of them; 0: there is none; -1: unknown")
         try c.headroom(&headroomMilliseconds, &headroomBytes)
+        try c.int64(
+            "failing", &failing,
+            "of a stream: records that a handler failed with, and no commit has passed since")
     }
 }
 

@@ -182,12 +182,14 @@ enum Dashboard {
             [("martlet_group_dead_letters_oldest_seconds\(chosen)", "{{group}}")]),
         DashboardPanel(
             "Queues at work",
-            "Records with members, records that wait for their time, and those that are parked.",
+            "Records with members, records that wait for their time, and those that are parked; of "
+                + "stream groups those that failed and are tried again.",
             [
                 ("martlet_group_in_flight_records\(chosen)", "in flight {{group}}"),
                 ("martlet_group_delayed_records\(chosen)", "delayed {{group}}"),
                 ("martlet_group_replay_records\(chosen)", "sent again {{group}}"),
                 ("martlet_group_parked_records\(chosen)", "parked {{group}}"),
+                ("martlet_group_failing_records\(chosen)", "failing {{group}}"),
             ]),
         DashboardPanel(
             "Slowest handlers",

@@ -54,7 +54,8 @@ enum GroupDescribeCommand {
         }
         var partitions = Table([
             .left("TOPIC"), .right("PARTITION"), .right("COMMITTED"), .right("END"),
-            .right("LAG"), .right("AGE"), .right("HEADROOM"), .left("OWNER"), .right("EPOCH"),
+            .right("LAG"), .right("AGE"), .right("HEADROOM"), .right("FAILING"), .left("OWNER"),
+            .right("EPOCH"),
         ])
         for line in group.partitions {
             partitions.add([
@@ -63,6 +64,7 @@ enum GroupDescribeCommand {
                 line.highWatermark.map { "\($0)" } ?? "?", line.lag.map { "\($0)" } ?? "?",
                 line.lag == 0 ? "" : line.lagTime.map(age) ?? "?",
                 headroom(line.retentionHeadroom, line.retentionHeadroomBytes) ?? "",
+                "\(line.failing)",
                 (line.owner ?? (line.isPaused ? "(paused)" : ""))
                     + (line.isLeaving ? " (leaving)" : ""), "\(line.epoch)",
             ])
@@ -255,6 +257,7 @@ enum GroupDescribeCommand {
             "lag": line.lag.map { .integer($0) } ?? .null, "lagSeconds": seconds(line.lagTime),
             "headroomSeconds": seconds(line.retentionHeadroom),
             "headroomBytes": line.retentionHeadroomBytes.map { .integer($0) } ?? .null,
+            "failing": .integer(line.failing),
         ]
     }
 }

@@ -74,6 +74,27 @@ import Testing
         }
     }
 
+    @Test func `a record that waits for its next attempt is told, until it is done`() async throws {
+        try await Self.with(Self.policy(.milliseconds(500))) { client in
+            func failing() async throws -> Int64 {
+                try await client.admin.describeGroup("g").partitions.first?.failing ?? -1
+            }
+            let calls = Calls()
+            let most = Mutex<Int64>(0)
+            try await Self.handle(client) {
+                let found = try await failing()
+                most.withLock { $0 = max($0, found) }
+                return try await Self.isDone(client)
+            } _: { record in
+                calls.add(record.offset)
+                if record.offset == 3, calls.count(of: 3) < 2 { throw Refused() }
+            }
+            #expect(most.withLock { $0 } == 1)
+            let left = try await failing()
+            #expect(left == 0)
+        }
+    }
+
     @Test func `what fails for ever is not tried again, and others go on meanwhile`() async throws {
         try await Self.with(Self.policy(.milliseconds(1))) { client in
             let calls = Calls()

@@ -254,6 +254,7 @@ enum GroupExamples {
         partition.lag = 1_290
         partition.lagMilliseconds = 42_000
         partition.headroomMilliseconds = 604_758_000
+        partition.failing = 1
         message.partitions = [partition]
         message.handled = handled([1_400_000, 1_900_000, 38_000_000])
         return message
