@@ -50,9 +50,10 @@ struct HistoryWords {
         write("released")
     }
 
-    /// What becomes of what fails in the queue in order.
+    /// What becomes of what fails in the queue in order. Only by what members say: of what they are
+    /// killed with, again and again, the broker would park it and nobody would have said so.
     func park(key: Bool) async throws {
-        let policy = FailurePolicy(last: key ? .parkKey : .parkRecord)
+        let policy = FailurePolicy(attempts: 0, last: key ? .parkKey : .parkRecord)
         // What is certain is written: that keys are parked when it holds, that they may not be when it
         // is asked for.
         if !key { write("park-record") }
