@@ -89,7 +89,7 @@ package struct Coordinator: Sendable {
             groups[name]?.state.apply(record)
         case .queue(_, let key, let change):
             makeIfLost(record)
-            let released = groups[name]?.state.queues[key]?.released(by: change) ?? []
+            let released = parked(name, key, of: change)
             groups[name]?.state.apply(record)
             follow(name, key, change)
             followReleased(name, key, released)

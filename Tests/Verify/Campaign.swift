@@ -11,7 +11,7 @@ struct Campaign {
 
     init(_ options: Options) { self.options = options }
 
-    struct Verdict {
+    struct Outcome: Verdict {
         let kills: Int
         let killsWithOpenRequests: Int
         let totals: Ledger.Totals
@@ -22,7 +22,9 @@ struct Campaign {
             totals.acked > kills && killsWithOpenRequests * 10 >= kills * 9
         }
 
-        var exitCode: Int32 { totals.violations.isEmpty ? (isConclusive ? 0 : 2) : 1 }
+        var judgement: Judgement {
+            Judgement(isViolated: !totals.violations.isEmpty, isConclusive: isConclusive)
+        }
 
         var summary: String {
             var lines: [String] = []
@@ -40,13 +42,12 @@ struct Campaign {
             for id in ["lost-acked", "duplicate", "offset-conflict"] {
                 lines.append("  \(id): \(totals.violations[id]?.count ?? 0)")
             }
-            lines.append(
-                exitCode == 0 ? "PASSED" : exitCode == 1 ? "FAILED" : "INCONCLUSIVE")
+            lines.append(judgement.word)
             return lines.joined(separator: "\n")
         }
     }
 
-    func run() async throws -> Verdict {
+    func run() async throws -> Outcome {
         let work = "\(options.work)-\(getpid())"
         try? FileTree.remove(work)
         try FileTree.make(work)
@@ -75,7 +76,7 @@ struct Campaign {
             return killed
         }
         try broker.terminate()
-        return Verdict(
+        return Outcome(
             kills: options.kills, killsWithOpenRequests: killed, totals: ledger.totals,
             seed: options.seed, fault: options.fault.rawValue)
     }

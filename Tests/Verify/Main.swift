@@ -33,9 +33,7 @@ struct Main {
             if CommandLine.arguments.dropFirst().first == "history-check" {
                 // What is written already: no more need have happened than there is.
                 let files = Array(CommandLine.arguments.dropFirst(2))
-                let verdict = try HistoryVerdict(files: files, seconds: 0, seed: 0)
-                Console.write(verdict.summary)
-                exit(verdict.exitCode)
+                tell(try HistoryVerdict(files: files, seconds: 0, seed: 0))
             }
             options = try Options(CommandLine.arguments)
         } catch {
@@ -44,28 +42,27 @@ struct Main {
         }
         do {
             if options.fault == .memberKills {
-                let verdict = try await MemberKills(options).run()
-                Console.write(verdict.summary)
-                exit(verdict.exitCode)
+                tell(try await MemberKills(options).run())
             }
             if options.fault == .replay {
-                let verdict = try await ReplayRun(options).run()
-                Console.write(verdict.summary)
-                exit(verdict.exitCode)
+                tell(try await ReplayRun(options).run())
             }
             if options.fault == .history {
                 let verdict = try await History(options, plant: options.plant).run()
+                guard options.hasControls, verdict.judgement == .passed else { tell(verdict) }
                 Console.write(verdict.summary)
-                guard options.hasControls, verdict.exitCode == 0 else { exit(verdict.exitCode) }
                 exit(try await HistoryControls(options: options).run() ? 0 : 1)
             }
-            let verdict = try await Campaign(options).run()
-            Console.write(verdict.summary)
-            exit(verdict.exitCode)
+            tell(try await Campaign(options).run())
         } catch {
             Console.write("inconclusive: \(error)")
             exit(2)
         }
+    }
+
+    private static func tell(_ verdict: some Verdict) -> Never {
+        Console.write(verdict.summary)
+        exit(verdict.judgement.rawValue)
     }
 }
 

@@ -14,7 +14,7 @@ struct MemberKills {
     init(_ options: Options) { self.options = options }
 
     /// What came of one kind of commit.
-    struct Result {
+    struct Result: PartialResult {
         let commits: Member.Commits
         let kills: Int
         /// Kills of members that had handled something since their start.
@@ -28,6 +28,8 @@ struct MemberKills {
         /// Times that the accounts of a queue were looked at.
         var looks = 0
         var violations: [String: [String]] = [:]
+
+        var isViolated: Bool { !violations.isEmpty }
 
         /// Kills that met nothing prove nothing.
         var isConclusive: Bool {
@@ -49,23 +51,7 @@ struct MemberKills {
         }
     }
 
-    struct Verdict {
-        let results: [Result]
-        let seed: UInt64
-
-        var exitCode: Int32 {
-            if results.contains(where: { !$0.violations.isEmpty }) { return 1 }
-            return !results.isEmpty && results.allSatisfy(\.isConclusive) ? 0 : 2
-        }
-
-        var summary: String {
-            let word = exitCode == 0 ? "PASSED" : exitCode == 1 ? "FAILED" : "INCONCLUSIVE"
-            return (["member-kills: seed \(seed)"] + results.flatMap(\.summary) + [word])
-                .joined(separator: "\n")
-        }
-    }
-
-    func run() async throws -> Verdict {
+    func run() async throws -> CombinedVerdict<Result> {
         let work = "\(options.work)-\(getpid())"
         try? FileTree.remove(work)
         try FileTree.make(work)
@@ -78,7 +64,7 @@ struct MemberKills {
             results.append(try await run(commits, broker.listen, work, &random))
         }
         try broker.terminate()
-        return Verdict(results: results, seed: options.seed)
+        return CombinedVerdict(heading: "member-kills: seed \(options.seed)", parts: results)
     }
 
     private func run(

@@ -14,7 +14,7 @@ struct ReplayRun {
 
     init(_ options: Options) { self.options = options }
 
-    struct Result {
+    struct Result: PartialResult {
         let kind: String
         var chosen = 0
         var ranges = 0
@@ -25,6 +25,7 @@ struct ReplayRun {
         var seconds = 0.0
         var violations: [String: Int] = [:]
 
+        var isViolated: Bool { !violations.isEmpty }
         var isConclusive: Bool { chosen > 0 && fresh > 0 && handed >= chosen }
 
         var summary: [String] {
@@ -34,25 +35,7 @@ struct ReplayRun {
         }
     }
 
-    struct Verdict {
-        let results: [Result]
-        let kills: Int
-        let seed: UInt64
-
-        var exitCode: Int32 {
-            if results.contains(where: { !$0.violations.isEmpty }) { return 1 }
-            return !results.isEmpty && results.allSatisfy(\.isConclusive) ? 0 : 2
-        }
-
-        var summary: String {
-            let word = exitCode == 0 ? "PASSED" : exitCode == 1 ? "FAILED" : "INCONCLUSIVE"
-            return
-                (["replay: seed \(seed), \(kills) kills of the broker for each kind"]
-                + results.flatMap(\.summary) + [word]).joined(separator: "\n")
-        }
-    }
-
-    func run() async throws -> Verdict {
+    func run() async throws -> CombinedVerdict<Result> {
         let work = "\(options.work)-\(getpid())"
         try? FileTree.remove(work)
         try FileTree.make(work)
@@ -71,7 +54,10 @@ struct ReplayRun {
             return results
         }
         try broker.terminate()
-        return Verdict(results: results, kills: options.kills, seed: options.seed)
+        return CombinedVerdict(
+            heading:
+                "replay: seed \(options.seed), \(options.kills) kills of the broker for each kind",
+            parts: results)
     }
 
     private static func produce(_ count: Int, _ client: MartletClient) async throws {

@@ -77,6 +77,12 @@ extension Coordinator {
         wakeIfFull(name)
     }
 
+    /// What a change makes ready of what is parked now, in order.
+    func parked(_ name: String, _ queue: QueueID, of change: QueueChange) -> [Int64] {
+        guard case .released(let ranges) = change else { return [] }
+        return groups[name]?.state.queues[queue]?.parked(in: ranges) ?? []
+    }
+
     /// `offsets`: in order. The last first: so each comes before those that wait already.
     mutating func followReleased(_ name: String, _ queue: QueueID, _ offsets: [Int64]) {
         guard !offsets.isEmpty else { return }

@@ -121,10 +121,9 @@ package struct QueueProgress: Equatable, Sendable {
         }
     }
 
-    /// Parked records that a change makes ready, in order.
-    func released(by change: QueueChange) -> [Int64] {
-        guard case .released(let ranges) = change else { return [] }
-        return ranges.flatMap { parkedOffsets(in: $0) }.sorted()
+    /// Parked records of `ranges`, in order.
+    func parked(in ranges: [Range<Int64>]) -> [Int64] {
+        ranges.flatMap { parkedOffsets(in: $0) }.sorted()
     }
 
     /// In as many steps as the smaller of both has.

@@ -44,7 +44,8 @@ enum GroupResetCommand {
     private static func run(_ context: CommandContext) async throws {
         let name = try context.argument(0)
         let isExecuted = context.invocation.has("execute")
-        let given = try await givenPlan(context, name)
+        let given = try await GroupResetPlan.given(
+            context, for: name, insteadOf: ["to", "shift", "topic", "all-topics"])
         let plan = try await context.withClient { client in
             let group = try await client.admin.describeGroup(name)
             var plan: GroupResetPlan
@@ -70,21 +71,6 @@ enum GroupResetCommand {
             plan.lines[index].note("\(plan.lines[index].to) is not in the log any more")
             plan.lines[index].to = change.to
         }
-    }
-
-    private static func givenPlan(
-        _ context: CommandContext, _ name: String
-    ) async throws -> GroupResetPlan? {
-        guard let path = context.invocation.value("plan") else { return nil }
-        let others = ["to", "shift", "topic", "all-topics"].filter { context.invocation.has($0) }
-        guard others.isEmpty else {
-            throw context.usage("--plan says it all: --\(others[0]) does not go with it")
-        }
-        let plan = try GroupResetPlan(try await WholeInput.read(path))
-        guard plan.group == name else {
-            throw ToolError.usage("the plan is one for group '\(plan.group)', not for '\(name)'")
-        }
-        return plan
     }
 
     /// What to plan for, by the flags.

@@ -4,7 +4,7 @@ import MartletJSON
 import MartletSystem
 
 /// Where a group would go on, partition by partition.
-struct GroupResetPlan {
+struct GroupResetPlan: GroupPlan {
     struct Line {
         let partition: TopicPartition
         let from: Int64?
@@ -100,12 +100,9 @@ struct GroupResetPlan {
 
     /// A plan as `json` writes it.
     init(_ bytes: [UInt8]) throws {
-        let document = try JSONValue(parsing: bytes)
-        guard let group = document["group"]?.stringValue,
-            let entries = document["plan"]?.arrayValue
-        else { throw ToolError.usage("the plan has no 'group' or no 'plan'") }
-        self.group = group
-        lines = try entries.enumerated().map { index, entry in
+        let document = try PlanDocument(bytes)
+        group = document.group
+        lines = try document.entries.enumerated().map { index, entry in
             guard let topic = entry["topic"]?.stringValue,
                 let partition = entry["partition"]?.integerValue.flatMap({ Int32(exactly: $0) }),
                 let to = entry["to"]?.integerValue, to >= 0, let from = entry["from"],

@@ -2,7 +2,7 @@ import MartletClient
 import MartletJSON
 
 /// Which records of which partitions a group would be sent again.
-struct RecordReplayPlan {
+struct RecordReplayPlan: GroupPlan {
     struct Line {
         let partition: TopicPartition
         var ranges: [Range<Int64>] = []
@@ -22,7 +22,7 @@ struct RecordReplayPlan {
         self.group = group
     }
 
-    var records: Int64 { lines.reduce(0) { $0 + $1.records } }
+    var records: Int64 { lines.reduce(0) { $0 &+ $1.records } }
 
     var ranges: [TopicPartition: [Range<Int64>]] {
         Dictionary(
@@ -75,12 +75,9 @@ struct RecordReplayPlan {
 
     /// A plan as `json` writes it.
     init(_ bytes: [UInt8]) throws {
-        let document = try JSONValue(parsing: bytes)
-        guard let group = document["group"]?.stringValue,
-            let entries = document["plan"]?.arrayValue
-        else { throw ToolError.usage("the plan has no 'group' or no 'plan'") }
-        self.group = group
-        for (index, entry) in entries.enumerated() {
+        let document = try PlanDocument(bytes)
+        group = document.group
+        for (index, entry) in document.entries.enumerated() {
             guard let line = Line(entry), !lines.contains(where: { $0.partition == line.partition })
             else {
                 throw ToolError.usage(

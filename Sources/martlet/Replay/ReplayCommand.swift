@@ -56,7 +56,12 @@ enum ReplayCommand {
         }
         if context.invocation.has("cancel") { return try await cancel(group, context) }
         let isExecuted = context.invocation.has("execute")
-        let given = try await givenPlan(context, group)
+        let given = try await RecordReplayPlan.given(
+            context, for: group,
+            insteadOf: [
+                "topic", "partition", "from", "until", "key", "correlation-id",
+                "correlation-header",
+            ])
         let selection = try given == nil ? ReplaySelection(context) : nil
         let plan = try await Interruption.cancelling {
             try await context.withClient { client in
@@ -71,23 +76,6 @@ enum ReplayCommand {
             }
         }
         try show(plan, context)
-    }
-
-    private static func givenPlan(
-        _ context: CommandContext, _ group: String
-    ) async throws -> RecordReplayPlan? {
-        guard let path = context.invocation.value("plan") else { return nil }
-        let others = [
-            "topic", "partition", "from", "until", "key", "correlation-id", "correlation-header",
-        ].filter { context.invocation.has($0) }
-        guard others.isEmpty else {
-            throw context.usage("--plan says it all: --\(others[0]) does not go with it")
-        }
-        let plan = try RecordReplayPlan(try await WholeInput.read(path))
-        guard plan.group == group else {
-            throw ToolError.usage("the plan is one for group '\(plan.group)', not for '\(group)'")
-        }
-        return plan
     }
 
     private static func show(_ plan: RecordReplayPlan, _ context: CommandContext) throws {
@@ -135,7 +123,7 @@ enum ReplayCommand {
                     && numbers?.contains(line.partition.partition) != false && line.open > 0
             }
             guard isExecuted, !chosen.isEmpty else {
-                return chosen.reduce(Int64(0)) { $0 + $1.open }
+                return chosen.reduce(Int64(0)) { $0 &+ $1.open }
             }
             return try await client.admin.cancelReplay(of: group, chosen.map(\.partition))
         }

@@ -1,5 +1,5 @@
 /// What the histories of a run say.
-struct HistoryVerdict {
+struct HistoryVerdict: Verdict {
     var findings: Findings
     private let counts: HistoryCounts
     private let pulse: String
@@ -31,10 +31,10 @@ struct HistoryVerdict {
         self.seed = seed
     }
 
-    /// 0 all holds, 1 something does not, 2 too little happened to say so.
-    var exitCode: Int32 {
-        if !findings.violated.isEmpty { return 1 }
-        return findings.unseen.isEmpty && counts.missing(seconds: seconds).isEmpty ? 0 : 2
+    var judgement: Judgement {
+        Judgement(
+            isViolated: !findings.violated.isEmpty,
+            isConclusive: findings.unseen.isEmpty && counts.missing(seconds: seconds).isEmpty)
     }
 
     var summary: String {
@@ -45,7 +45,7 @@ struct HistoryVerdict {
             lines.append("  never looked at: \(invariant.rawValue)")
         }
         lines += counts.missing(seconds: seconds).map { "  too few: \($0)" }
-        lines.append(exitCode == 0 ? "PASSED" : exitCode == 1 ? "FAILED" : "INCONCLUSIVE")
+        lines.append(judgement.word)
         return lines.joined(separator: "\n")
     }
 }
