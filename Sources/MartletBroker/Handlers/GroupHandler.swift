@@ -305,12 +305,14 @@ extension BrokerServices {
     fileprivate func tell(_ resets: [PolicyReset], _ group: String) {
         for reset in resets {
             guard reset.reason != .uncommitted else { continue }
+            let topic = engine.topic(id: reset.partition.topic)?.name
             peerLogger.warning(
                 "GROUP_RESET_BY_POLICY",
                 "what a group was to read is not there: its members' reset policy chose where it "
                     + "goes on",
                 [
-                    ("group", LogValue(group)), ("topic", LogValue("\(reset.partition.topic)")),
+                    ("group", LogValue(group)),
+                    ("topic", LogValue(topic ?? "\(reset.partition.topic)")),
                     ("partition", LogValue(Int64(reset.partition.partition))),
                     ("reason", LogValue(reset.reason.name)),
                     ("from", LogValue(reset.from ?? -1)), ("to", LogValue(reset.to)),

@@ -24,7 +24,7 @@ public struct ReplayInfo: Sendable, Equatable {
     public let dead: Int64
 
     /// Records that are with the group now.
-    public var open: Int64 { inFlight + ready + delayed }
+    public var open: Int64 { inFlight.addingClamped(ready).addingClamped(delayed) }
 }
 
 extension AdminClient {
@@ -65,7 +65,7 @@ extension AdminClient {
             request.partitions = partitions
             // Repeated, it would send again what was handled meanwhile.
             let reply = try await port.call(request, isRepeatable: false, facts: ["group": group])
-            count += reply.records
+            count = count.addingClamped(reply.records)
         }
         return count
     }
