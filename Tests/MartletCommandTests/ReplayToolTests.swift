@@ -178,6 +178,15 @@ import Testing
             try await bench.client.admin.createGroup("h")
             _ = try bench.run(
                 ["replay", "--to", "h", "--plan", "-"], input: JSONWriter.text(other), expect: 2)
+            let absurd: [JSONValue] = (0..<2).map { partition in
+                [
+                    "topic": "t", "partition": .integer(partition), "records": .integer(.max),
+                    "ranges": [["from": 0, "to": 1]],
+                ]
+            }
+            _ = try bench.run(
+                ["replay", "--to", "g", "--plan", "-"],
+                input: JSONWriter.text(["group": "g", "plan": .array(absurd)]))
             let stale = JSONWriter.text(other).replacingEnd()
             let refused = try bench.run(
                 ["replay", "--to", "g", "--plan", "-", "--execute"], input: stale, expect: 3)
