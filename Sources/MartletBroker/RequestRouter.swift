@@ -126,6 +126,7 @@ final class RequestRouter: Sendable {
         case .resolveDeadLetters: letters.resolve(try request(ResolveDeadLettersRequest.self))
         case .editDeadLetter: letters.edit(try request(EditDeadLetterRequest.self))
         case .failRecord: letters.fail(try request(FailRecordRequest.self))
+        case .startRecord: letters.start(try request(StartRecordRequest.self))
         case .replayRecords: queueGroups.replay(try request(ReplayRecordsRequest.self))
         case .cancelReplay: queueGroups.cancel(try request(CancelReplayRequest.self))
         case .listParked: parked.list(try request(ListParkedRequest.self))

@@ -158,7 +158,8 @@ extension Coordinator {
         let owned = session.view.sorted { $0.key < $1.key }.map { key, epoch in
             MemberView.Owned(
                 partition: key, epoch: epoch,
-                committed: group.state.partitions[key]?.committed)
+                committed: group.state.partitions[key]?.committed,
+                suspectBelow: group.state.partitions[key]?.suspectBelow ?? 0)
         }
         return MemberView(revision: session.revision, owned: owned)
     }
@@ -203,6 +204,9 @@ package struct MemberView: Equatable, Sendable {
         package let epoch: Int32
         /// nil: the group has never committed anything there.
         package let committed: CommittedOffset?
+        /// Before a handler begins with what lies below, the owner says so (`start`); 0: nothing is
+        /// suspect.
+        package let suspectBelow: Int64
     }
 
     /// Changes with the partitions and their epochs, not with what is committed.

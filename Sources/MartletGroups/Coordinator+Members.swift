@@ -20,6 +20,7 @@ extension Coordinator {
         }
         try checkRoom(for: member, beside: members.filter { $0.key != id && $0.key != former })
         if members[id] == nil { fresh = MemberKey(group: name, member: id) }
+        if let former { records += suspicions(name, ofAllFrom: former) }
         records.append(.joined(group: name, id, member, replaces: former))
         return records
     }
@@ -173,6 +174,7 @@ extension Coordinator {
                     continue
                 }
                 gone.insert(id)
+                expiry.records += suspicions(name, ofAllFrom: id)
                 expiry.records.append(.left(group: name, id, at: now.wall))
                 expiry.ended.append(
                     Expiry.End(
@@ -184,11 +186,14 @@ extension Coordinator {
                     expect(deadline)
                     continue
                 }
-                expiry.records.append(.freed(group: name, key))
-                // Its owner may have been taken for dead in the same look.
-                guard let owner = group.state.partitions[key]?.owner, !gone.contains(owner) else {
-                    continue
+                let owner = group.state.partitions[key]?.owner
+                // It may have been taken for dead in the same look.
+                let isThere = owner.map { !gone.contains($0) } ?? false
+                if isThere, let suspicion = suspicion(name, key) {
+                    expiry.records.append(suspicion)
                 }
+                expiry.records.append(.freed(group: name, key))
+                guard isThere, let owner else { continue }
                 expiry.overruns.append(
                     Expiry.Overrun(
                         group: name, member: owner, partition: key, topic: topics[key.topic]?.name))

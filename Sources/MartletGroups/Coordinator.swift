@@ -54,6 +54,7 @@ package struct Coordinator: Sendable {
     package mutating func replay(_ record: GroupRecord) {
         let before = handledBefore(record)
         apply(record)
+        followGrants(record)
         count(record, before: before)
     }
 
@@ -84,7 +85,7 @@ package struct Coordinator: Sendable {
                 groups[name]?.activity.queues[.replay(key)] = nil
             }
             unsettled.insert(name)
-        case .committed:
+        case .committed, .suspected:
             makeIfLost(record)
             groups[name]?.state.apply(record)
         case .queue(_, let key, let change):
@@ -114,7 +115,7 @@ package struct Coordinator: Sendable {
     /// and nobody knows that it was not made by name.
     private mutating func makeIfLost(_ record: GroupRecord) {
         switch record {
-        case .joined, .departed, .granted, .committed, .paused, .reset, .policy:
+        case .joined, .departed, .granted, .committed, .paused, .reset, .policy, .suspected:
             if groups[record.group] == nil {
                 groups[record.group] = Group(
                     state: GroupState(createdAt: 0, kind: .stream, isNamed: true))
@@ -248,6 +249,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case mixQueueKeys
     /// A record that kills each of its handlers is handed out for ever.
     case retryForEver
+    /// Nobody takes note that the owner of a partition was lost without a word.
+    case trustLostOwners
 }
 
 /// What a broker allows its groups.
@@ -290,6 +293,9 @@ package struct GroupLimits: Sendable {
     package var delayMillisecondsMax: Int64 = 30 * 86_400_000
     /// In one partition at once.
     package var delayedRecordsMax = 100_000
+    /// Of a partition of a stream group, after its owner was lost: no more are suspect than so many
+    /// above what is committed.
+    package var suspectRecordsMax: Int64 = 100_000
     /// Of a group, neither handled nor resolved.
     package var lettersMax = 100_000
     /// Of entries that a dead letter topic does not have yet, in a group. One is taken always.
@@ -344,6 +350,9 @@ extension GroupState {
             }
             if let committed = partition.committed {
                 records.append(.committed(group: name, key, committed))
+            }
+            if partition.suspectBelow > 0 {
+                records.append(.suspected(group: name, key, below: partition.suspectBelow))
             }
         }
         for (key, queue) in queues.sorted(by: { $0.key < $1.key }) where key != letters.lane {

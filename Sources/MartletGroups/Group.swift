@@ -83,7 +83,12 @@ struct GroupState: Equatable, Sendable {
         case .committed(_, let key, let committed):
             detailBytes += committed.detailBytes - detailBytes(of: key)
             partitions[key, default: PartitionState()].committed = committed
+            partitions[key]?.clearSuspicion()
             queues[.flow(key)]?.handle(below: committed.offset)
+        case .suspected(_, let key, let below):
+            let before = partitions[key]?.suspectBelow ?? 0
+            partitions[key, default: PartitionState()].suspectBelow = max(before, below)
+            partitions[key]?.clearSuspicion()
         case .forgotten(_, let key):
             detailBytes -= detailBytes(of: key)
             partitions[key] = nil
@@ -97,6 +102,7 @@ struct GroupState: Equatable, Sendable {
         case .reset(_, let key, let committed, let epoch):
             detailBytes += committed.detailBytes - detailBytes(of: key)
             partitions[key] = PartitionState(owner: nil, epoch: epoch, committed: committed)
+            queues[.flow(key)]?.answerAll()
         case .queue(_, let key, .began(let start)):
             if key.lane == .flow, queues[key] == nil {
                 queues[key] = QueueProgress(start: start)
@@ -142,6 +148,12 @@ struct PartitionState: Equatable, Sendable {
     /// Rises with each owner. Who has an older one has lost the partition.
     var epoch: Int32 = 0
     var committed: CommittedOffset?
+    /// What is not committed below may be why an owner was lost; 0: nothing.
+    var suspectBelow: Int64 = 0
+
+    mutating func clearSuspicion() {
+        if suspectBelow <= committed?.offset ?? 0 { suspectBelow = 0 }
+    }
 }
 
 /// What is forgotten with the process: who was heard of when, and who should own what.
@@ -163,6 +175,10 @@ struct GroupActivity {
     var target: [TopicPartition: MemberID] = [:]
     /// By when what was asked for must be given up, in monotonic nanoseconds.
     var handovers: [TopicPartition: Int64] = [:]
+    /// What owners were handed of their partitions; nothing is known of one that is not here.
+    var served: [TopicPartition: Served] = [:]
+    /// Handlers that began with records that may have ended the one before.
+    var started: [TopicPartition: Starts] = [:]
     /// What of a queue is with whom.
     var queues: [QueueID: QueueLeases] = [:]
     /// Somebody got nothing of a queue because too much is out: when something is settled, they ask

@@ -17,6 +17,9 @@ package enum GroupRecord: Equatable, Sendable {
     /// The owner gave the partition up, or ran out of time to.
     case freed(group: String, TopicPartition)
     case committed(group: String, TopicPartition, CommittedOffset)
+    /// The owner of the partition was lost without a word: what is not committed below this offset
+    /// may be why.
+    case suspected(group: String, TopicPartition, below: Int64)
     /// Nothing is known about the partition any more: its topic is gone.
     case forgotten(group: String, TopicPartition)
     /// Nobody is granted a partition there until it is resumed.
@@ -46,7 +49,8 @@ package enum GroupRecord: Equatable, Sendable {
         case .letter(_, .entry(let entry)), .letter(_, .waiting(let entry)):
             1 + entry.bytes / 1_024
         case .created, .deleted, .joined, .left, .departed, .granted, .freed, .committed,
-            .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker:
+            .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker,
+            .suspected:
             1
         }
     }
@@ -58,7 +62,7 @@ package enum GroupRecord: Equatable, Sendable {
             .freed(let group, _), .committed(let group, _, _), .forgotten(let group, _),
             .paused(let group, _, _), .resumed(let group, _), .reset(let group, _, _, _),
             .queue(let group, _, _), .policy(let group, _), .letter(let group, _),
-            .breaker(let group, _):
+            .breaker(let group, _), .suspected(let group, _, _):
             group
         }
     }

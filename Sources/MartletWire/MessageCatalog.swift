@@ -52,6 +52,7 @@ package enum MessageCatalog {
         case .listParked: (ListParkedRequest.self, ListParkedReply.self)
         case .releaseParked: (ReleaseParkedRequest.self, ReleaseParkedReply.self)
         case .setBreaker: (SetBreakerRequest.self, SetBreakerReply.self)
+        case .startRecord: (StartRecordRequest.self, StartRecordReply.self)
         }
     }
 

@@ -44,6 +44,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     case listParked = 50
     case releaseParked = 51
     case setBreaker = 52
+    case startRecord = 53
 
     /// Name in Protocol.md, in logs and in metrics.
     package var name: String {
@@ -88,6 +89,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .listParked: "list-parked"
         case .releaseParked: "release-parked"
         case .setBreaker: "set-breaker"
+        case .startRecord: "start-record"
         }
     }
 
@@ -100,7 +102,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
             .pauseGroup, .resetGroup, .receive, .settle, .setFailurePolicy, .listDeadLetters,
             .replayDeadLetters, .resolveDeadLetters, .editDeadLetter, .failRecord,
-            .replayRecords, .cancelReplay, .listParked, .releaseParked, .setBreaker:
+            .replayRecords, .cancelReplay, .listParked, .releaseParked, .setBreaker, .startRecord:
             1...1
         }
     }
@@ -160,6 +162,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .listParked: OperationAccess(.describe, .group)
         case .releaseParked: OperationAccess(.alter, .group)
         case .setBreaker: OperationAccess(.alter, .group)
+        case .startRecord: OperationAccess(.read, .group)
         }
     }
 }

@@ -28,6 +28,13 @@ import Testing
         /// What the last step's member gave up.
         var released: [TopicPartition: Int32] = [:]
         var hasTimePassed = false
+        /// Who left in the last step.
+        var left: MemberID?
+        /// What owners were served up to, and under which epoch.
+        var served: [TopicPartition: (epoch: Int32, below: Int64)] = [:]
+        /// Where an owner was lost without a word: what it was served that is not committed.
+        var lost: [TopicPartition: Int64] = [:]
+        var losses = 0
         /// What those wanted who left since somebody joined last.
         var departed: Set<String> = []
         var nextMember: UInt64 = 1
@@ -54,10 +61,11 @@ import Testing
             model.check()
         }
         #expect(model.accepted > 100 && model.refused > 20 && model.crashes > 20)
-        #expect(model.pauses > 20 && model.resets > 20)
+        #expect(model.pauses > 20 && model.resets > 20 && model.losses > 0)
         print(
             "coordinator: \(model.harness.log.count) records, \(model.accepted) commits, "
-                + "\(model.refused) refused, \(model.crashes) crashes, seed \(seed)")
+                + "\(model.refused) refused, \(model.crashes) crashes, \(model.losses) losses, seed \(seed)"
+        )
     }
 }
 
@@ -65,7 +73,8 @@ extension CoordinatorModelTests.Model {
     mutating func step() {
         released = [:]
         hasTimePassed = false
-        switch random.below(23) {
+        left = nil
+        switch random.below(25) {
         case 0...1: join()
         case 2: leave()
         case 3...8: heartbeat()
@@ -76,6 +85,7 @@ extension CoordinatorModelTests.Model {
         case 17: pause()
         case 18: resume()
         case 19: reset()
+        case 20...21: serve()
         default:
             hasTimePassed = true
             harness.advance(milliseconds: Int64(random.below(2_500)))
@@ -109,6 +119,7 @@ extension CoordinatorModelTests.Model {
         let member = harness.coordinator.groups["g"]?.state.members[id]
         departed.formUnion(member?.subscription.terms ?? [])
         harness.leave(id)
+        left = id
         believers[id] = nil
     }
 
@@ -155,6 +166,21 @@ extension CoordinatorModelTests.Model {
         }
     }
 
+    /// A member is handed records of what it believes to own.
+    private mutating func serve() {
+        guard let id = someone(), let believer = believers[id], !believer.owned.isEmpty else {
+            return
+        }
+        let (key, epoch) = believer.owned.sorted { $0.key < $1.key }[
+            random.below(believer.owned.count)]
+        let from = max(commits[key] ?? 0, served[key]?.below ?? 0)
+        let range = from..<(from + Int64(1 + random.below(20)))
+        harness.coordinator.served("g", id, key, epoch: epoch, range)
+        let partition = harness.coordinator.groups["g"]?.state.partitions[key]
+        guard partition?.owner == id, partition?.epoch == epoch else { return }
+        served[key] = (epoch, range.upperBound)
+    }
+
     private mutating func staleCommit() {
         guard let id = someone(), let (key, epochs) = owners.randomElement(using: &random) else {
             return
@@ -196,7 +222,7 @@ extension CoordinatorModelTests.Model {
         let offset = Int64(random.below(1_000))
         guard harness.reset(key, offset, isForced: random.chance(1, in: 2)) == nil else { return }
         commits[key] = offset
-        held[key] = nil
+        (held[key], served[key], lost[key]) = (nil, nil, nil)
         resets += 1
     }
 
@@ -242,10 +268,29 @@ extension CoordinatorModelTests.Model {
         {
             #expect(partition.owner == before.owner, "taken from who did not give it up")
         }
+        checkSuspicion(key, partition)
         if held[key] == nil, state.isPaused(key) {
             #expect(partition.owner == nil, "granted while it stands still")
         }
         held[key] = partition.owner.map { ($0, partition.epoch) }
+    }
+
+    /// What an owner was served that went without a word is suspect until it is committed; nothing is
+    /// without that.
+    private mutating func checkSuspicion(_ key: TopicPartition, _ partition: PartitionState) {
+        if let before = held[key], before.epoch != partition.epoch || partition.owner == nil,
+            left != before.owner, released[key] != before.epoch
+        {
+            let below = served[key].flatMap { $0.epoch == before.epoch ? $0.below : nil } ?? 0
+            lost[key] = max(lost[key] ?? 0, below)
+            if below > commits[key] ?? 0 { losses += 1 }
+        }
+        guard let below = lost[key] else {
+            #expect(partition.suspectBelow == 0, "suspect without a loss")
+            return
+        }
+        #expect(
+            below <= commits[key] ?? 0 || partition.suspectBelow >= below, "a loss is forgotten")
     }
 
     /// A crash at this very moment, and one that finds a snapshot.

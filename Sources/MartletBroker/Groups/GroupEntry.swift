@@ -21,6 +21,7 @@ struct GroupEntry: WireItem {
         case resumed = 10
         case reset = 11
         case departed = 12
+        case suspected = 13
         // Of queue groups.
         case createdQueue = 30
         case queueBegan = 31
@@ -57,6 +58,7 @@ struct GroupEntry: WireItem {
     var owned = OwnedPartition()
     var position = CommittedPosition()
     var covers: Int64 = 0
+    var below: Int64 = 0
     var queue = QueueEntry()
     var letters = LetterFields()
     var breaker = BreakerFields()
@@ -108,6 +110,9 @@ struct GroupEntry: WireItem {
             try c.identifier("member", &member, "its id")
             try c.item("owned", &owned)
         case .freed, .forgotten, .resumed: try c.item("owned", &owned)
+        case .suspected:
+            try c.item("owned", &owned)
+            try c.int64("below", &below, "what is not committed below may be why it was lost")
         case .paused:
             try c.item("owned", &owned)
             try c.int64("at", &at, "milliseconds since 1970 UTC")
@@ -192,6 +197,10 @@ extension GroupEntry {
             owned = OwnedPartition(topic: key.topic, partition: key.partition, epoch: 0)
             position = CommittedPosition(committed)
             at = committed.at
+        case .suspected(_, let key, let below):
+            kind = Kind.suspected.rawValue
+            owned = OwnedPartition(topic: key.topic, partition: key.partition, epoch: 0)
+            self.below = below
         case .forgotten(_, let key):
             kind = Kind.forgotten.rawValue
             owned = OwnedPartition(topic: key.topic, partition: key.partition, epoch: 0)
@@ -229,6 +238,7 @@ extension GroupEntry {
         case .granted: return .granted(group: group, key, MemberID(member), epoch: owned.epoch)
         case .freed: return .freed(group: group, key)
         case .committed: return .committed(group: group, key, CommittedOffset(position, at: at))
+        case .suspected: return .suspected(group: group, key, below: below)
         case .forgotten: return .forgotten(group: group, key)
         case .paused: return .paused(group: group, place, at: at)
         case .resumed: return .resumed(group: group, place)

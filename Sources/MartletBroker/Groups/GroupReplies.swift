@@ -31,6 +31,7 @@ extension HeartbeatReply {
                 topic: owned.partition.topic, partition: owned.partition.partition,
                 epoch: owned.epoch)
             if let committed = owned.committed { entry.committed = CommittedPosition(committed) }
+            entry.suspectBelow = owned.suspectBelow
             return entry
         }
     }

@@ -128,6 +128,16 @@ final class GroupService: Sendable {
     }
 }
 
+extension GroupService {
+    /// The member is about to be handed so much of the partition.
+    func served(_ entry: FetchEntry, _ group: String, _ member: TopicID, below end: Int64) {
+        guard entry.offset < end else { return }
+        let key = TopicPartition(entry.topic, entry.partition)
+        shard(of: group)?.served(
+            group, MemberID(member), key, epoch: entry.epoch, entry.offset..<end)
+    }
+}
+
 // MARK: - Opening
 
 extension GroupService {

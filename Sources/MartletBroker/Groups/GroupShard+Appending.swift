@@ -40,7 +40,7 @@ extension GroupShard {
             return .refused(.shuttingDown, ErrorCode.shuttingDown.text)
         }
         do throws(WireError) {
-            for part in try GroupBatch.parts(records.map { GroupEntry($0) }) {
+            for part in try GroupBatch.parts(records.map { GroupEntry(clerk.inLog($0)) }) {
                 let appending = try append(part, &state)
                 guard case .appended = appending else { return appending }
                 effects.end = state.end
@@ -110,7 +110,7 @@ extension GroupShard {
         case .joined(let group, _, _, .some(let former)):
             gone = MemberKey(group: group, member: former)
         case .joined(_, _, _, nil), .created, .deleted, .departed, .granted, .freed, .committed,
-            .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker:
+            .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker, .suspected:
             return
         }
         // It asks again, and hears it.

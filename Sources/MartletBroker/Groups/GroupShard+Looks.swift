@@ -41,6 +41,20 @@ extension GroupShard {
         return state.withLock { $0.coordinator.isDying(group, failed, at: now) }
     }
 
+    /// Whether it would by a start that used up its attempts.
+    func isDying(_ group: String, _ started: Coordinator.StartedRecord) -> Bool {
+        let now = now
+        return state.withLock { $0.coordinator.isDying(group, started, at: now) }
+    }
+
+    /// A member is about to be handed records of a partition that it owns.
+    func served(
+        _ group: String, _ member: MemberID, _ key: TopicPartition, epoch: Int32,
+        _ range: Range<Int64>
+    ) {
+        state.withLock { $0.coordinator.served(group, member, key, epoch: epoch, range) }
+    }
+
     /// Records that members had of what lies below, and that are not settled.
     func endangered(
         _ key: TopicPartition, below offset: Int64, max: Int, besides: Set<String>

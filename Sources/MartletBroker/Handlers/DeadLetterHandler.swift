@@ -119,14 +119,19 @@ struct DeadLetterHandler: Sendable {
             failure: HandlerFailure(
                 severity, kind: message.failure, text: message.text,
                 at: services.clock.wallMilliseconds()))
-        guard shard.isDying(message.group, failed) else {
-            return fail(request, shard, failed, nil)
+        withContent(of: failed.partition, failed.offset, if: shard.isDying(message.group, failed)) {
+            fail(request, shard, failed, $0)
         }
+    }
+
+    /// Reads a record that becomes a dead letter before it does.
+    private func withContent(
+        of partition: TopicPartition, _ offset: Int64, if isDying: Bool,
+        _ body: @escaping @Sendable (Coordinator.DeadContent?) -> Void
+    ) {
+        guard isDying else { return body(nil) }
         let clerk = services.groups.clerk
-        clerk.execute {
-            let place = RecordPlace(.flow(failed.partition), failed.offset)
-            fail(request, shard, failed, clerk.content(of: place))
-        }
+        clerk.execute { body(clerk.content(of: RecordPlace(.flow(partition), offset))) }
     }
 
     private func fail(
@@ -136,9 +141,7 @@ struct DeadLetterHandler: Sendable {
         let message = request.message
         let answer = Carried(Coordinator.FailureAnswer.dead)
         let stops = Carried<[GroupRecord]>([])
-        var bytes = 0
-        if case .record(let body, _) = content { bytes = body.count }
-        shard.run(request, heldBytes: bytes) { coordinator, now throws(GroupRefusal) in
+        shard.run(request, heldBytes: content.bytes) { coordinator, now throws(GroupRefusal) in
             let outcome = try coordinator.fail(
                 message.group, MemberID(message.member), failed, content, at: now)
             answer.value = outcome.answer
@@ -151,6 +154,49 @@ struct DeadLetterHandler: Sendable {
             case .again(let milliseconds): reply.milliseconds = milliseconds
             case .dead: reply.answer = 1
             case .paused: reply.answer = 2
+            }
+            return reply
+        }
+    }
+
+    /// Of a stream group, where an owner was lost.
+    func start(_ request: Request<StartRecordRequest>) {
+        let message = request.message
+        guard let shard = services.groups.shard(of: message.group) else {
+            return request.reply(.unknownGroup)
+        }
+        let started = Coordinator.StartedRecord(
+            partition: TopicPartition(message.owned.topic, message.owned.partition),
+            epoch: message.owned.epoch, offset: message.offset, number: message.number,
+            isAlone: message.isAlone)
+        let isDying = shard.isDying(message.group, started)
+        withContent(of: started.partition, started.offset, if: isDying) {
+            start(request, shard, started, $0)
+        }
+    }
+
+    private func start(
+        _ request: Request<StartRecordRequest>, _ shard: GroupShard,
+        _ started: Coordinator.StartedRecord, _ content: Coordinator.DeadContent?
+    ) {
+        let (group, member) = (request.message.group, MemberID(request.message.member))
+        let answer = Carried(Coordinator.StartAnswer.passed)
+        let stops = Carried<[GroupRecord]>([])
+        shard.run(request, heldBytes: content.bytes) { coordinator, now throws(GroupRefusal) in
+            let outcome = try coordinator.start(group, member, started, content, at: now)
+            answer.value = outcome.answer
+            stops.value = outcome.records
+            return outcome.records
+        } _: { state, _ in
+            shard.tellStops(stops.value)
+            if answer.value == .go { state.coordinator.began(group, member, started) }
+            var reply = StartRecordReply()
+            switch answer.value {
+            case .go: reply.answer = 0
+            case .passed: reply.answer = 1
+            case .paused: reply.answer = 2
+            case .later(let milliseconds): (reply.answer, reply.milliseconds) = (3, milliseconds)
+            case .alone: reply.answer = 4
             }
             return reply
         }
@@ -178,6 +224,14 @@ struct DeadLetterHandler: Sendable {
         } _: { _, _ in
             EditDeadLetterReply()
         }
+    }
+}
+
+extension Coordinator.DeadContent? {
+    /// Held in memory.
+    fileprivate var bytes: Int {
+        if case .record(let body, _) = self { return body.count }
+        return 0
     }
 }
 

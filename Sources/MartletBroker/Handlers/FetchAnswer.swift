@@ -15,6 +15,8 @@ struct FetchAnswer: Sendable {
     private(set) var waiting: [(log: PartitionLog, above: Int64)] = []
     /// Why there is no answer yet: no memory for so many bytes of a partition.
     private(set) var lack: (index: Int, bytes: Int)?
+    /// Up to where each partition with data is handed out, by its place in the request.
+    private(set) var ends: [(index: Int, end: Int64)] = []
     /// Partitions with nothing to say; named only when no partition has anything.
     private var quiet: [FetchResult] = []
     private var bytesMin: Int
@@ -43,6 +45,7 @@ struct FetchAnswer: Sendable {
         result.recordsLength = UInt32(clamping: plan.length)
         reply.partitions.append(result)
         parts.append(part)
+        ends.append((index, plan.nextOffset))
         bytes += plan.length
         bytesLeft -= plan.length
         waiting.append((log, plan.view.highWatermark))

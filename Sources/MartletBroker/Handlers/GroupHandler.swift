@@ -96,10 +96,23 @@ struct GroupHandler: Sendable {
 
     func leave(_ request: Request<LeaveGroupRequest>) {
         let message = request.message
+        guard !message.stays else { return rest(request) }
         run(request, message.group) { coordinator, now throws(GroupRefusal) in
             try coordinator.leave(message.group, MemberID(message.member), at: now)
         } _: {
             LeaveGroupReply()
+        }
+    }
+
+    /// It goes without leaving.
+    private func rest(_ request: Request<LeaveGroupRequest>) {
+        let message = request.message
+        guard let shard = shard(of: message.group) else { return request.reply(.unknownGroup) }
+        shard.run(request) { _, _ in
+            []
+        } _: { state, _ in
+            state.coordinator.rest(message.group, MemberID(message.member))
+            return LeaveGroupReply()
         }
     }
 

@@ -15,16 +15,24 @@ struct OwnedKey: Hashable, Sendable {
 final class Delivery: Sendable {
     let key: OwnedKey
     let from: Int64
+    /// What lies below may have ended an earlier owner: the broker is asked before its handler begins.
+    let suspectBelow: Int64
     private let handed: Atomic<Int64>
     private let done: Atomic<Int64>
     private let cut = Atomic(false)
     private let damaged = Atomic(false)
 
-    init(_ key: OwnedKey, from: Int64) {
+    init(_ key: OwnedKey, from: Int64, suspectBelow: Int64 = 0) {
         self.key = key
         self.from = from
+        self.suspectBelow = suspectBelow
         handed = Atomic(from)
         done = Atomic(from)
+    }
+
+    /// The same behind what was handed out.
+    func rest(from offset: Int64) -> Delivery {
+        Delivery(key, from: offset, suspectBelow: suspectBelow)
     }
 
     /// Records below this offset were handed out.

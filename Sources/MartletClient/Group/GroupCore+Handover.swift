@@ -8,13 +8,13 @@ extension GroupCore {
     func apply(_ reply: HeartbeatReply) {
         let names = Dictionary(
             reply.topics.map { ($0.topic, $0.name) }, uniquingKeysWith: { first, _ in first })
-        var wanted: [OwnedKey: CommittedPosition] = [:]
+        var wanted: [OwnedKey: AssignedPartition] = [:]
         for entry in reply.partitions {
             guard let name = names[entry.owned.topic] else { continue }
             let key = OwnedKey(
                 name: TopicPartition(name, entry.owned.partition), topic: entry.owned.topic,
                 epoch: entry.owned.epoch)
-            wanted[key] = entry.committed
+            wanted[key] = entry
         }
         let again = Set(wanted.keys.map(\.name))
         var isReleased = false
@@ -34,8 +34,10 @@ extension GroupCore {
         }
         // What is being given up is given up, also when it is the member's again: it comes back.
         let new = wanted.filter { held[$0.key] == nil }
-        for (key, committed) in new {
-            held[key] = Held(key, committed)
+        for (key, assigned) in new {
+            let partition = Held(key, assigned)
+            held[key] = partition
+            let committed = partition.committed
             trace(
                 .assigned(
                     member: member.description, key.part, offset: committed.offset,
@@ -154,7 +156,9 @@ extension GroupCore {
                 // Where there is nowhere to begin there is nothing to commit either.
                 committed = cursor.isStopped ? GroupLedger.Position(offset: cursor.position) : nil
             }
-            ledger.open(key, at: cursor.position, committed: committed)
+            ledger.open(
+                key, at: cursor.position, committed: committed,
+                suspectBelow: partition.suspectBelow)
             begun.append(cursor)
         }
         if begun.isEmpty { return }
@@ -339,7 +343,7 @@ extension GroupCore {
         if !names.isEmpty { await hooks.revoke(names, false) }
         if await onQueue({ $0.phase == .leaving && !$0.isFailed }) {
             await commitLast(keys)
-            if configuration.instance == nil { await sayGoodbye() }
+            await sayGoodbye()
             if !names.isEmpty { events.post(.revoked(names)) }
         }
         await onQueue { $0.end() }
@@ -361,17 +365,22 @@ extension GroupCore {
         return known
     }
 
+    /// A member with an instance stays, and says that nothing of what it had is why it is gone.
     private func sayGoodbye() async {
         let done = Promise<Void>()
         await onQueue { core in
-            guard let connection = core.link.connection, core.phase == .leaving else {
+            let stays = core.configuration.instance != nil
+            guard let connection = core.link.connection, core.phase == .leaving,
+                !stays || !core.ledger.isBusy
+            else {
                 done.succeed(())
                 return
             }
             var request = LeaveGroupRequest()
             request.group = core.configuration.group
             request.member = core.member
-            core.trace(.leaving(member: core.member.description))
+            request.stays = stays
+            if !stays { core.trace(.leaving(member: core.member.description)) }
             connection.send(request, timeout: core.context.configuration.requestTimeout) { _ in
                 done.succeed(())
             }

@@ -25,6 +25,8 @@ final class GroupCore: @unchecked Sendable {
 
         let key: OwnedKey
         let committed: CommittedPosition
+        /// What lies below may have ended an earlier owner.
+        let suspectBelow: Int64
         var phase = Phase.waiting
         var cursor: PartitionCursor?
         /// The application knows of it and has to be told of its end.
@@ -32,9 +34,10 @@ final class GroupCore: @unchecked Sendable {
         /// It is known where reading begins.
         var hasStart = true
 
-        init(_ key: OwnedKey, _ committed: CommittedPosition) {
+        init(_ key: OwnedKey, _ assigned: AssignedPartition) {
             self.key = key
-            self.committed = committed
+            committed = assigned.committed
+            suspectBelow = assigned.suspectBelow
         }
     }
 

@@ -1,5 +1,6 @@
 import MartletSystem
 import MartletWire
+import Synchronization
 
 /// What becomes of a record of a stream group whose handler throws.
 public enum GroupFailureHandling: Sendable, Equatable {
@@ -9,13 +10,15 @@ public enum GroupFailureHandling: Sendable, Equatable {
     /// called again after a pause, and nothing that must come behind the record is handled
     /// meanwhile; when the policy has enough, the record becomes a dead letter and the group goes
     /// on behind it, or the group stands still in the partition until somebody resumes it. After a
-    /// `PermanentFailure` no attempt follows. Not with `CommitPolicy.beforeProcessing`, which never
-    /// calls a handler twice.
+    /// `PermanentFailure` no attempt follows. A record that ends the process of its handler, or hangs
+    /// it for `progressTimeout`, is held to the same: where a member was lost without a word, the next
+    /// one tells the broker before a handler begins with what may be why. Not with
+    /// `CommitPolicy.beforeProcessing`, which never calls a handler twice.
     case byPolicy
 }
 
-/// Says to the broker that handlers failed, on a connection of its own.
-struct GroupFailures: Sendable {
+/// Says to the broker that handlers failed, or begin with a suspect record, on a connection of its own.
+final class GroupFailures: Sendable {
     enum Answer: Equatable {
         case again(after: Duration)
         /// It is a dead letter.
@@ -26,7 +29,18 @@ struct GroupFailures: Sendable {
         case elsewhere
     }
 
+    /// Whether a handler may begin.
+    enum Permission: Equatable {
+        case go
+        /// Once no other suspect record is with a handler.
+        case alone
+        case later(after: Duration)
+        case not(Answer)
+    }
+
     private let core: GroupCore
+    /// Each start has a number of its own, so that one that is said twice counts once.
+    private let starts = Atomic<UInt64>(0)
     private let port: RequestPort
 
     init(_ core: GroupCore) {
@@ -57,6 +71,33 @@ struct GroupFailures: Sendable {
             where error.code == .staleMemberEpoch || error.code == .fencedMember
         {
             return .elsewhere
+        }
+    }
+
+    func start(_ offset: Int64, _ key: OwnedKey, isAlone: Bool) async throws -> Permission {
+        var request = StartRecordRequest()
+        request.group = core.configuration.group
+        request.member = await core.onQueue { $0.member }
+        request.owned = OwnedPartition(
+            topic: key.topic, partition: key.name.partition, epoch: key.epoch)
+        request.offset = offset
+        request.number = starts.add(1, ordering: .relaxed).newValue
+        request.isAlone = isAlone
+        do {
+            let reply = try await port.call(request, isRepeatable: true)
+            switch reply.answer {
+            case 0: return .go
+            case 1: return .not(.passed)
+            case 2: return .not(.standsStill)
+            case 3: return .later(after: .milliseconds(reply.milliseconds))
+            case 4: return .alone
+            case let other:
+                throw MartletError.protocolError("The answer \(other) to a start is unknown.")
+            }
+        } catch let error as MartletError
+            where error.code == .staleMemberEpoch || error.code == .fencedMember
+        {
+            return .not(.elsewhere)
         }
     }
 

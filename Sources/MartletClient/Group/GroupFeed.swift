@@ -76,6 +76,19 @@ final class GroupFeed: Sendable {
         return try await done.value()
     }
 
+    /// Says what is done of the partition, if that is new, as far as it can be said: before a record
+    /// that may end the process, so that nothing that was done is taken for why it ended.
+    func commitDone(_ key: OwnedKey) async {
+        let done = Promise<Void>()
+        let core = core
+        core.context.loop.execute {
+            core.commit([key], deadline: core.now.addingClamped(core.patience)) { _ in
+                done.succeed(())
+            }
+        }
+        await done.settled()
+    }
+
     // MARK: - Readers that go
 
     /// A reader of records is gone; what it was not handed is handed out again.

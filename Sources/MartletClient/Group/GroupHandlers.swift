@@ -21,6 +21,7 @@ final class GroupHandlers: Sendable {
     private let failures: GroupFailures?
     /// Shared with what is sent to the group again.
     private let slots: HandlerSlots
+    private let gate = SuspectGate()
     let end = HandlersEnd()
 
     init(
@@ -135,21 +136,70 @@ final class GroupHandlers: Sendable {
     /// this member has no more to do with it.
     private func handle(_ record: ConsumedRecord, _ delivery: Delivery) async throws -> Bool {
         while true {
+            let place: SuspectGate.Place?
+            switch try await permission(record.offset, delivery) {
+            case .go(let found): place = found
+            case .not(let answer):
+                if let isDone = await isOver(answer, delivery) { return isDone }
+                continue
+            }
             do {
+                defer { if let place { gate.leave(place) } }
                 try await call(record)
                 return true
             } catch {
                 guard let failures, !Task.isCancelled else { throw error }
-                switch try await failures.tell(error, record.offset, delivery.key) {
-                case .passed: return true
-                case .again(let pause):
-                    let until = feed.now.addingClamped(pause.nanosecondsClamped)
-                    guard await mayGoOn(delivery, at: until) else { return false }
-                case .standsStill, .elsewhere:
-                    // Until the partition is gone: what waits behind the record must not begin.
-                    _ = await mayGoOn(delivery, at: .max)
-                    return false
-                }
+                let answer = try await failures.tell(error, record.offset, delivery.key)
+                if let isDone = await isOver(answer, delivery) { return isDone }
+            }
+        }
+    }
+
+    /// Whether the record is done; nil: after a pause, which is over, it is to be handled again.
+    private func isOver(_ answer: GroupFailures.Answer, _ delivery: Delivery) async -> Bool? {
+        switch answer {
+        case .passed: return true
+        case .again(let pause):
+            let until = feed.now.addingClamped(pause.nanosecondsClamped)
+            return await mayGoOn(delivery, at: until) ? nil : false
+        case .standsStill, .elsewhere:
+            // Until the partition is gone: what waits behind the record must not begin.
+            _ = await mayGoOn(delivery, at: .max)
+            return false
+        }
+    }
+
+    private enum Permission {
+        /// With a place to be left when the handler has ended.
+        case go(SuspectGate.Place?)
+        case not(GroupFailures.Answer)
+    }
+
+    /// Asks the broker where the record may have ended an earlier owner's process: the start is
+    /// counted before it happens.
+    private func permission(_ offset: Int64, _ delivery: Delivery) async throws -> Permission {
+        guard let failures, offset < delivery.suspectBelow else { return .go(nil) }
+        var isAlone = handling == .serial
+        while true {
+            let end = end
+            let place = await gate.enter(delivery, isAlone: isAlone) {
+                !delivery.isCut && !end.hasCome
+            }
+            guard let place else { return .not(.elsewhere) }
+            await feed.commitDone(delivery.key)
+            let answer: GroupFailures.Permission
+            do {
+                answer = try await failures.start(offset, delivery.key, isAlone: isAlone)
+            } catch {
+                gate.leave(place)
+                throw error
+            }
+            if answer == .go { return .go(place) }
+            gate.leave(place)
+            switch answer {
+            case .go, .alone: isAlone = true
+            case .later(let pause): return .not(.again(after: pause))
+            case .not(let answer): return .not(answer)
             }
         }
     }

@@ -34,16 +34,25 @@ final class GroupLedger: Sendable {
 
     /// A partition is read from now on.
     ///
-    /// - Parameter committed: what the broker has; nil: nothing.
-    func open(_ key: OwnedKey, at offset: Int64, committed: Position?) {
-        state.withLock { $0.pages[key] = LedgerPage(at: offset, committed: committed) }
+    /// - Parameters:
+    ///   - committed: what the broker has; nil: nothing.
+    ///   - suspectBelow: what lies below may have ended an earlier owner.
+    func open(
+        _ key: OwnedKey, at offset: Int64, committed: Position?, suspectBelow: Int64 = 0
+    ) {
+        state.withLock { state in
+            let page = LedgerPage(at: offset, committed: committed)
+            page.suspectBelow = suspectBelow
+            state.pages[key] = page
+        }
     }
 
     /// Records that came; nil when the partition is not read any more.
     func shelve(_ key: OwnedKey, _ range: Range<Int64>) -> Delivery? {
         state.withLock { state in
             guard let page = state.pages[key], !page.isDraining else { return nil }
-            let delivery = Delivery(key, from: range.lowerBound)
+            let delivery = Delivery(
+                key, from: range.lowerBound, suspectBelow: page.suspectBelow)
             page.shelve(range, delivery)
             return delivery
         }

@@ -54,6 +54,8 @@ final class LedgerPage {
     /// In hand since before the partition went back to a lower offset, and in how many hands: nothing
     /// that is done of them counts.
     private var stale: [ObjectIdentifier: Int] = [:]
+    /// What lies below may have ended an earlier owner.
+    var suspectBelow: Int64 = 0
     /// What the broker has; nil: not known, or nothing.
     var committed: GroupLedger.Position?
     /// Up to where the application committed by itself.
@@ -201,7 +203,7 @@ final class LedgerPage {
         }
         let (handed, upper) = (delivery.handedBelow, entries[index].upper)
         guard handed < upper else { return nil }
-        let rest = Entry(delivery: Delivery(delivery.key, from: handed), upper: upper)
+        let rest = Entry(delivery: delivery.rest(from: handed), upper: upper)
         entries[index].upper = handed
         entries.insert(rest, at: index + 1)
         return rest.delivery

@@ -61,7 +61,7 @@ extension Coordinator {
             count(name, passed &- dead, isFailure: false)
         case .created, .deleted, .joined, .left, .departed, .granted, .freed, .forgotten, .paused,
             .resumed,
-            .reset, .queue, .policy, .letter, .breaker:
+            .reset, .queue, .policy, .letter, .breaker, .suspected:
             break
         }
     }
@@ -73,7 +73,7 @@ extension Coordinator {
         case .committed(let name, let key, _): groups[name]?.state.handled(key)
         case .created, .deleted, .joined, .left, .departed, .granted, .freed, .forgotten, .paused,
             .resumed,
-            .reset, .queue, .policy, .letter, .breaker:
+            .reset, .queue, .policy, .letter, .breaker, .suspected:
             nil
         }
     }
@@ -97,9 +97,13 @@ extension Coordinator {
         if verdict(name) != nil { unsettled.insert(name) }
     }
 
-    /// What was counted while a start read what there was: handlers of that time say nothing of now.
+    /// What was seen while a start read what there was: handlers of that time say nothing of now,
+    /// and what members have of their partitions was not seen.
     package mutating func forgetOutcomes() {
-        for name in groups.keys { groups[name]?.activity.breaker = BreakerActivity() }
+        for name in groups.keys {
+            groups[name]?.activity.breaker = BreakerActivity()
+            groups[name]?.activity.served = [:]
+        }
     }
 
     // MARK: - What follows

@@ -40,9 +40,17 @@ extension Coordinator {
         return true
     }
 
+    /// Handlers that began with the record, with the one that failed: its start may be counted.
     private func attempts(_ progress: QueueProgress?, _ offset: Int64) -> UInt16 {
         let before = progress?.attempts[offset] ?? 0
+        if progress?.unanswered.contains(offset) == true { return max(before, 1) }
         return before == .max ? .max : before + 1
+    }
+
+    func checkOffset(_ offset: Int64) throws(GroupRefusal) {
+        guard (0..<Int64.max).contains(offset) else {
+            throw .invalid(field: "offset", reason: "\(offset) is no offset")
+        }
     }
 
     package func fail(
@@ -52,9 +60,7 @@ extension Coordinator {
         let state = try group(name).state
         try state.kind.check(.stream)
         try checkOwner(name, id, failed.partition, epoch: failed.epoch)
-        guard (0..<Int64.max).contains(failed.offset) else {
-            throw .invalid(field: "offset", reason: "\(failed.offset) is no offset")
-        }
+        try checkOffset(failed.offset)
         let (key, offset) = (failed.partition, failed.offset)
         let progress = state.queues[.flow(key)]
         // Asked for twice, or by the next owner.
@@ -62,15 +68,30 @@ extension Coordinator {
         guard (progress?.failures.count ?? 0) < limits.delayedRecordsMax else {
             throw .limitReached("\(limits.delayedRecordsMax) records of the partition fail")
         }
-        let count = attempts(progress, offset)
-        let trail = FailureTrail(
-            first: progress?.failures[offset]?.first ?? failed.failure, last: failed.failure)
-        var counted: [GroupRecord] = [.queue(group: name, .flow(key), .failed(offset, trail))]
-        if takesAttempts(name) {
+        var starts: [GroupRecord] = []
+        if takesAttempts(name), progress?.unanswered.contains(offset) != true {
             let attempted = QueueChange.attempted([offset..<(offset + 1)], times: 1)
-            counted.insert(.queue(group: name, .flow(key), attempted), at: 0)
+            starts = [.queue(group: name, .flow(key), attempted)]
         }
-        switch decide(name, failed.place, failed.failure, count, at: now) {
+        let outcome = giveUp(
+            name, id, failed, attempts(progress, offset), content, isAbandoned: false, at: now)
+        return (outcome.records.isEmpty ? [] : starts + outcome.records, outcome.answer)
+    }
+
+    /// What follows when a handler failed with a record, or never said how it went. `holder`: whose.
+    func giveUp(
+        _ name: String, _ holder: MemberID?, _ failed: FailedRecord, _ count: UInt16,
+        _ content: DeadContent?, isAbandoned: Bool, at now: Now
+    ) -> (records: [GroupRecord], answer: FailureAnswer) {
+        guard let state = groups[name]?.state else { return ([], .dead) }
+        let (key, offset) = (failed.partition, failed.offset)
+        let trail = FailureTrail(
+            first: state.queues[.flow(key)]?.failures[offset]?.first ?? failed.failure,
+            last: failed.failure)
+        let counted: [GroupRecord] = [.queue(group: name, .flow(key), .failed(offset, trail))]
+        let decision = decide(
+            name, failed.place, failed.failure, count, isAbandoned: isAbandoned, at: now)
+        switch decision {
         case .again(let milliseconds): return (counted, .again(milliseconds: milliseconds))
         case .pause:
             if state.isPaused(key) { return (counted, .paused) }
@@ -86,7 +107,9 @@ extension Coordinator {
                     letter: state.letters.lastNumber + 1, origin: failed.place, trail: trail,
                     at: now.wall)
                 entry.topicName = topics[key.topic]?.name ?? ""
-                (entry.member, entry.client) = (id, state.members[id]?.client ?? "")
+                if let holder {
+                    (entry.member, entry.client) = (holder, state.members[holder]?.client ?? "")
+                }
                 (entry.attempts, entry.deaths, entry.reason) = (UInt32(count), 1, reason)
                 entry.body = body
                 // Without the account of the partition nobody would know that it is dead.
@@ -100,7 +123,7 @@ extension Coordinator {
 }
 
 extension QueueProgress {
-    fileprivate func isSettled(at offset: Int64) -> Bool {
+    func isSettled(at offset: Int64) -> Bool {
         offset >= 0 && offset < .max && isSettled(offset..<(offset + 1))
     }
 }

@@ -184,6 +184,9 @@ package struct QueueProgress: Equatable, Sendable {
         for failed in failures.keys where failed < offset { forgetFailure(of: failed) }
     }
 
+    /// Nobody waits any more for what became of handlers.
+    mutating func answerAll() { unanswered = RangeSet() }
+
     /// Owed again. What is so already is not owed twice.
     mutating func reopen(_ range: Range<Int64>) {
         sent &+= settledCount(in: range)

@@ -73,15 +73,19 @@ package struct CommittedPosition: WireItem {
 }
 
 package struct AssignedPartition: WireItem {
-    package static let bytesMin = OwnedPartition.bytesMin + CommittedPosition.bytesMin
+    package static let bytesMin = OwnedPartition.bytesMin + CommittedPosition.bytesMin + 8
     package var owned = OwnedPartition()
     package var committed = CommittedPosition()
+    package var suspectBelow: Int64 = 0
 
     package init() {}
 
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.item("owned", &owned)
         try c.item("committed", &committed)
+        try c.int64(
+            "suspectBelow", &suspectBelow,
+            "handlers begin below it with start-record: the last owner was lost there; 0: nowhere")
     }
 }
 
@@ -188,12 +192,16 @@ package struct LeaveGroupRequest: WireRequest {
 
     package var group = ""
     package var member = TopicID.zero
+    package var stays = false
 
     package init() {}
 
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.group(&group)
         try c.member(&member)
+        try c.bool(
+            "stays", &stays,
+            "it only ends, and has nothing in hand: what it owns waits for its instance")
     }
 }
 

@@ -17,6 +17,7 @@ enum DeadLetterExamples {
         case .replayRecords: (ExampleFrame(replayRecords), ExampleFrame(replayRecordsReply))
         case .cancelReplay: (ExampleFrame(cancel), ExampleFrame(cancelReply))
         case .setBreaker: (ExampleFrame(breaker), ExampleFrame(SetBreakerReply()))
+        case .startRecord: (ExampleFrame(start), ExampleFrame(StartRecordReply()))
         case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
@@ -52,6 +53,13 @@ enum DeadLetterExamples {
         message.offset = 1_042
         message.failure = "Timeout"
         message.text = "no answer after 3 s"
+        return message
+    }
+
+    private static var start: StartRecordRequest {
+        var message = StartRecordRequest()
+        (message.group, message.member, message.owned) = (fail.group, fail.member, fail.owned)
+        (message.offset, message.number, message.isAlone) = (1_043, 12, true)
         return message
     }
 

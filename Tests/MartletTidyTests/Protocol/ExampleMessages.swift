@@ -48,7 +48,7 @@ enum ExampleMessages {
             .leaveGroup, .commitOffsets, .pauseGroup, .resetGroup, .receive, .settle,
             .setFailurePolicy, .listDeadLetters, .replayDeadLetters, .resolveDeadLetters,
             .editDeadLetter, .failRecord, .replayRecords, .cancelReplay, .listParked,
-            .releaseParked, .setBreaker:
+            .releaseParked, .setBreaker, .startRecord:
             GroupExamples.frames(of: operation)
         }
     }

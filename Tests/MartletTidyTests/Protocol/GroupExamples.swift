@@ -28,7 +28,7 @@ enum GroupExamples {
             .deleteRecords, .initProducer, .skipDamage, .doctor, .setFailurePolicy,
             .listDeadLetters, .replayDeadLetters, .resolveDeadLetters, .editDeadLetter,
             .failRecord, .replayRecords, .cancelReplay, .listParked, .releaseParked,
-            .setBreaker:
+            .setBreaker, .startRecord:
             other(operation)
         }
     }
@@ -96,6 +96,7 @@ enum GroupExamples {
         var entry = AssignedPartition()
         entry.owned = OwnedPartition(topic: ExampleMessages.flights, partition: 2, epoch: 5)
         entry.committed = position
+        entry.suspectBelow = 6_640
         message.partitions = [entry]
         return message
     }

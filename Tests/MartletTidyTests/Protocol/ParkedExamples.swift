@@ -15,7 +15,7 @@ enum ParkedExamples {
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
             .pauseGroup, .resetGroup, .receive, .settle, .setFailurePolicy, .listDeadLetters,
             .replayDeadLetters, .resolveDeadLetters, .editDeadLetter, .failRecord,
-            .replayRecords, .cancelReplay, .setBreaker:
+            .replayRecords, .cancelReplay, .setBreaker, .startRecord:
             nil
         }
     }

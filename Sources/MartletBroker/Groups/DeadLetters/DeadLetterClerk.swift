@@ -40,6 +40,15 @@ final class DeadLetterClerk: Sendable {
 
     func stop() { state.withLock { $0.isStopped = true } }
 
+    /// Nobody was handed what the log does not have: no more is suspect, whatever is known of the
+    /// owner that was lost.
+    func inLog(_ record: GroupRecord) -> GroupRecord {
+        guard case .suspected(let group, let key, let below) = record,
+            let end = engine.topic(id: key.topic)?.partition(key.partition)?.view.logEnd
+        else { return record }
+        return .suspected(group: group, key, below: min(below, end))
+    }
+
     /// Runs what waits for the disk, in its turn.
     func execute(_ job: @escaping @Sendable () -> Void) { disk.execute(job) }
 

@@ -74,7 +74,7 @@ struct LetterFields: Equatable {
             .forgotten,
             .paused, .resumed, .reset, .createdQueue, .queueBegan, .acked, .delayed, .attempted,
             .expired, .restored, .failed, .reopened, .takenBack, .parked, .released, .policy,
-            .breaker, .snapshotBegins, .snapshotEnds:
+            .breaker, .suspected, .snapshotBegins, .snapshotEnds:
             nil
         }
     }

@@ -1,0 +1,156 @@
+/// Handlers of stream groups that are about to begin with a record that may have ended the one
+/// before. Each start is counted before it happens; when it was the last that the policy allows, and
+/// nobody ever said how it went, the policy decides as if a handler had failed.
+extension Coordinator {
+    package struct StartedRecord: Sendable {
+        package let partition: TopicPartition
+        /// Under which the member owns it.
+        package let epoch: Int32
+        package let offset: Int64
+        /// Of this start alone, so that asking twice is starting once; 0: none.
+        package let number: UInt64
+        /// No other suspect record is with a handler of the member.
+        package let isAlone: Bool
+
+        package init(
+            partition: TopicPartition, epoch: Int32, offset: Int64, number: UInt64, isAlone: Bool
+        ) {
+            self.partition = partition
+            self.epoch = epoch
+            self.offset = offset
+            self.number = number
+            self.isAlone = isAlone
+        }
+
+        var place: RecordPlace { RecordPlace(.flow(partition), offset) }
+    }
+
+    /// What the owner does now.
+    package enum StartAnswer: Equatable, Sendable {
+        case go
+        /// Asks again once no other suspect record is with a handler: this one began before, and
+        /// what begins beside it would be taken for why it never ended.
+        case alone
+        /// Asks again after so long.
+        case later(milliseconds: Int64)
+        /// Goes on behind it: the record is a dead letter, or was done with before.
+        case passed
+        /// Gives the partition up: the group stands still there.
+        case paused
+    }
+
+    /// Whether the record would become a dead letter: then it has to be read first.
+    package func isDying(_ name: String, _ started: StartedRecord, at now: Now) -> Bool {
+        guard isSpent(name, started) else { return false }
+        let failed = abandonment(name, started, at: now)
+        let count = groups[name]?.state.queues[.flow(started.partition)]?.attempts[started.offset]
+        let decision = decide(
+            name, started.place, failed.failure, count ?? 0, isAbandoned: true, at: now)
+        guard case .dead = decision else { return false }
+        return true
+    }
+
+    package func start(
+        _ name: String, _ id: MemberID, _ started: StartedRecord, _ content: DeadContent?,
+        at now: Now
+    ) throws(GroupRefusal) -> (records: [GroupRecord], answer: StartAnswer) {
+        let state = try group(name).state
+        try state.kind.check(.stream)
+        try checkOwner(name, id, started.partition, epoch: started.epoch)
+        try checkOffset(started.offset)
+        let (key, offset) = (started.partition, started.offset)
+        let progress = state.queues[.flow(key)]
+        if progress?.isSettled(at: offset) == true { return ([], .passed) }
+        if isCounted(name, started) { return ([], .go) }
+        if isSpent(name, started) {
+            let begun = groups[name]?.activity.started[key]
+            let holder = begun?.numbers[offset] == nil ? nil : begun?.member
+            let outcome = giveUp(
+                name, holder, abandonment(name, started, at: now),
+                progress?.attempts[offset] ?? 0, content, isAbandoned: true, at: now)
+            return (outcome.records, StartAnswer(outcome.answer))
+        }
+        if progress?.unanswered.contains(offset) == true, !started.isAlone { return ([], .alone) }
+        // Beyond that it is only tried more often.
+        let hasRoom = progress?.attempts.count ?? 0 < limits.delayedRecordsMax
+        guard takesAttempts(name), hasRoom else { return ([], .go) }
+        let attempted = QueueChange.attempted([offset..<(offset + 1)], times: 1)
+        return ([.queue(group: name, .flow(key), attempted)], .go)
+    }
+
+    /// What follows, in memory, once a handler may begin. Nothing of a start that is not counted.
+    package mutating func began(_ name: String, _ id: MemberID, _ started: StartedRecord) {
+        let (key, epoch) = (started.partition, started.epoch)
+        guard let open = groups[name]?.state.queues[.flow(key)]?.unanswered,
+            open.contains(started.offset)
+        else { return }
+        var starts = groups[name]?.activity.started[key] ?? Starts(epoch: epoch, member: id)
+        if starts.epoch != epoch { starts = Starts(epoch: epoch, member: id) }
+        groups[name]?.activity.started[key] = nil
+        starts.keep(open)
+        starts.numbers[started.offset] = started.number
+        groups[name]?.activity.started[key] = starts
+    }
+
+    /// Its answer was lost, and the same start is asked for again.
+    private func isCounted(_ name: String, _ started: StartedRecord) -> Bool {
+        guard started.number > 0, let starts = groups[name]?.activity.started[started.partition]
+        else { return false }
+        return starts.epoch == started.epoch && starts.numbers[started.offset] == started.number
+    }
+
+    private func isSpent(_ name: String, _ started: StartedRecord) -> Bool {
+        guard limits.plantedBug != .retryForEver, let state = groups[name]?.state else {
+            return false
+        }
+        return !isCounted(name, started)
+            && state.queues[.flow(started.partition)]?
+                .isSpent(started.offset, state.policy.attemptsMax) == true
+    }
+
+    /// What is said in place of the handler that never did.
+    private func abandonment(
+        _ name: String, _ started: StartedRecord, at now: Now
+    ) -> FailedRecord {
+        let isKnown =
+            groups[name]?.activity.started[started.partition]?.numbers[started.offset] != nil
+        let (kind, text) =
+            isKnown
+            ? ("MemberGone", "its handler began, and its member lost the partition without a word")
+            : ("NoOutcome", "its handler began, and nobody said what became of it")
+        return FailedRecord(
+            partition: started.partition, epoch: started.epoch, offset: started.offset,
+            failure: HandlerFailure(.transient, kind: kind, text: text, at: now.wall))
+    }
+}
+
+/// Whose handlers began with what of a partition, and under which numbers.
+struct Starts: Equatable, Sendable {
+    let epoch: Int32
+    let member: MemberID
+    var numbers: [Int64: UInt64] = [:]
+
+    init(epoch: Int32, member: MemberID) {
+        self.epoch = epoch
+        self.member = member
+    }
+
+    /// More are worth a look at what was answered since.
+    private var numbersMax = 1_024
+
+    mutating func keep(_ open: RangeSet<Int64>) {
+        guard numbers.count >= numbersMax else { return }
+        numbers = numbers.filter { open.contains($0.key) }
+        numbersMax = max(1_024, 2 * numbers.count)
+    }
+}
+
+extension Coordinator.StartAnswer {
+    fileprivate init(_ answer: Coordinator.FailureAnswer) {
+        switch answer {
+        case .again(let milliseconds): self = .later(milliseconds: milliseconds)
+        case .dead: self = .passed
+        case .paused: self = .paused
+        }
+    }
+}
