@@ -24,6 +24,8 @@ package struct Coordinator: Sendable {
     var keyWants: [KeyWant] = []
     /// What the broker is to decide in place of handlers, in order.
     var abandoned: [Abandoned] = []
+    /// What retention takes right now: all below.
+    var leaving: [TopicPartition: Int64] = [:]
     /// No more keys than so many are known of all queues, and soon will be.
     var keysPromised = 0
     /// The number of the last delivery of any queue. As those of views, none of an earlier start
@@ -243,6 +245,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case replayInFlow
     /// Retention takes what members had begun with, without a copy.
     case forgetRescue
+    /// Handlers may begin with what retention is taking.
+    case beginWhatGoes
     /// A breaker never opens.
     case deafBreaker
     /// A queue in order takes its records for ones without a key.

@@ -31,12 +31,12 @@ extension PartitionLog {
 
     /// What is still needed of it is copied first; until then it stays, and the next round asks.
     private func take(_ taking: Taking) throws(StorageError) {
-        guard let target = context.consumed.release(self, below: taking.target),
-            target > taking.start
-        else { return }
+        guard let target = context.consumed.release(self, below: taking.target) else { return }
+        // Who let it go hears of it however it ends.
+        defer { context.consumed.released(self, below: state.withLock { $0.logStart }) }
+        guard target > taking.start else { return }
         if let consumed = taking.consumed { tellOvertaken(consumed, taking.start, target) }
         try moveLogStart(to: target)
-        context.consumed.released(self, below: target)
     }
 
     /// What age, size and groups ask for.

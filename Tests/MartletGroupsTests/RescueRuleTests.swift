@@ -62,6 +62,62 @@ import Testing
         checkReplay(harness)
     }
 
+    @Test func `while retention takes records, no handler begins with one that has no copy`() throws
+    {
+        var harness = try harness()
+        #expect(!letGo(&harness))
+        let bodies = [0, 1, 2].map { (offset: Int64($0), body: [UInt8(7)]) }
+        harness.take(harness.coordinator.rescue("g", key, bodies, at: harness.now).records)
+        // 4 to 9 have no copy, and need none: nobody began with them.
+        #expect(letGo(&harness))
+        let delivery = try #require(try lease(&harness).last)
+        let failure = HandlerFailure(.transient, kind: "Down", text: "no answer", at: 1)
+        let begins: [Coordinator.Settlement.Verb] = [
+            .begin, .nack(delayMilliseconds: 0), .nack(delayMilliseconds: 9), .fail(failure),
+        ]
+        for verb in begins {
+            #expect(try say(&harness, 4, number, verb) == .leaseLost)
+            // What stays is as ever, and so is what was decided before.
+            #expect(try say(&harness, 2, number, verb) == nil)
+        }
+        #expect(try say(&harness, 6, delivery.number, .begin) == nil)
+        #expect(harness.coordinator.endangered(key, below: 5, max: 10).isEmpty)
+        // Retention could not take them after all.
+        harness.coordinator.keep(key)
+        #expect(try say(&harness, 4, number, .begin) == nil)
+        #expect(harness.coordinator.endangered(key, below: 5, max: 10).first?.offsets == [4])
+        #expect(!letGo(&harness))
+        #expect(letGo(&harness, lost: [4]))
+        // Who has begun may say how it ended, and an ack is taken always.
+        #expect(try say(&harness, 4, number, .ack) == nil)
+    }
+
+    private func letGo(_ harness: inout GroupHarness, lost: Set<Int64> = []) -> Bool {
+        harness.coordinator.letGo(key, below: 5, max: 10) { lost.contains($0) }
+    }
+
+    /// Of what `harness` handed out.
+    private let number: UInt64 = 1 << 32 | 1
+
+    private func lease(_ harness: inout GroupHarness) throws -> [QueueGrant] {
+        let wanted = Coordinator.Wanted(records: 5, leaseMilliseconds: 60_000)
+        return try harness.coordinator.lease(
+            "g", id, wanted, bounds: { _ in 0..<10 }, at: harness.now)
+    }
+
+    /// nil: it was taken.
+    private func say(
+        _ harness: inout GroupHarness, _ offset: Int64, _ number: UInt64,
+        _ verb: Coordinator.Settlement.Verb
+    ) throws -> GroupRefusal? {
+        let word = Coordinator.Settlement(
+            queue: .flow(key), range: offset..<(offset + 1), number: number, verb: verb)
+        let outcome = try harness.coordinator.settle("g", [word], at: harness.now)
+        harness.take(outcome.records)
+        if outcome.refusals.isEmpty { harness.coordinator.follow("g", [word], at: harness.now) }
+        return outcome.refusals[0]
+    }
+
     @Test func `what is lost is counted, for each group that owes it`() throws {
         var harness = try harness()
         #expect(harness.coordinator.isOwed(key, below: 1))

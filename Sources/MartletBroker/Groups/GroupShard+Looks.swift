@@ -64,6 +64,18 @@ extension GroupShard {
         }
     }
 
+    /// Whether retention may take what lies below. Ends with `keep`.
+    func letGo(
+        _ key: TopicPartition, below offset: Int64, max: Int, besides: Set<String>,
+        isLost: (Int64) -> Bool
+    ) -> Bool {
+        state.withLock {
+            $0.coordinator.letGo(key, below: offset, max: max, besides: besides, isLost: isLost)
+        }
+    }
+
+    func keep(_ key: TopicPartition) { state.withLock { $0.coordinator.keep(key) } }
+
     func isOwed(_ key: TopicPartition, below offset: Int64) -> Bool {
         state.withLock { state in
             // What is not on the disk yet may be owed again after a crash.

@@ -22,6 +22,31 @@ extension Coordinator {
         }
     }
 
+    /// Whether retention may take what lies below: nothing is endangered but what `isLost` says true
+    /// of. From then on no handler may begin there, until `keep`: what somebody began with while it
+    /// goes would have no copy.
+    package mutating func letGo(
+        _ key: TopicPartition, below offset: Int64, max: Int, besides: Set<String> = [],
+        isLost: (Int64) -> Bool = { _ in false }
+    ) -> Bool {
+        let endangered = endangered(key, below: offset, max: max, besides: besides)
+        guard endangered.allSatisfy({ $0.offsets.allSatisfy(isLost) }) else { return false }
+        leaving[key] = offset
+        return true
+    }
+
+    /// Retention has taken what it was to take, or nothing.
+    package mutating func keep(_ key: TopicPartition) { leaving[key] = nil }
+
+    /// Whether some of it is about to go, and no handler has begun with it.
+    func isLeaving(_ name: String, _ queue: QueueID, _ range: Range<Int64>) -> Bool {
+        guard queue.lane == .flow, let offset = leaving[queue.partition],
+            range.lowerBound < offset, limits.plantedBug != .beginWhatGoes
+        else { return false }
+        let new = groups[name]?.activity.queues[queue]?.notBegun(range) ?? RangeSet()
+        return !new.isDisjoint(RangeSet(range.lowerBound..<min(range.upperBound, offset)))
+    }
+
     /// Whether a queue has anything to do with what lies below.
     package func isOwed(_ key: TopicPartition, below offset: Int64) -> Bool {
         groups.values.contains { group in

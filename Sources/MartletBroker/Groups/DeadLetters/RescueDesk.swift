@@ -106,17 +106,17 @@ final class RescueDesk: Sendable {
         }
     }
 
+    /// With yes, no handler begins with what lies below until `tell`.
     private func isSafe(
         _ key: TopicPartition, _ target: Int64, _ watch: Watch, _ shards: [GroupShard]
     ) -> Bool {
-        shards.allSatisfy { shard in
-            shard.endangered(key, below: target, max: Self.unreadableMax + 1, besides: watch.full)
-                .allSatisfy { group in
-                    group.offsets.allSatisfy {
-                        watch.unreadable.contains(RecordPlace(.flow(key), $0))
-                    }
-                }
+        let isSafe = shards.allSatisfy { shard in
+            shard.letGo(key, below: target, max: Self.unreadableMax + 1, besides: watch.full) {
+                watch.unreadable.contains(RecordPlace(.flow(key), $0))
+            }
         }
+        if !isSafe { shards.forEach { $0.keep(key) } }
+        return isSafe
     }
 
     // MARK: - Copying
@@ -221,14 +221,21 @@ final class RescueDesk: Sendable {
 
     // MARK: - Afterwards
 
-    /// Retention has taken what lies below: queues are told what they have lost.
+    /// Retention has taken what lies below, or could not: queues are told what they have lost.
     func tell(_ key: TopicPartition, below offset: Int64, _ shards: [GroupShard]) {
-        for shard in shards where shard.isOwed(key, below: offset) {
+        for shard in shards {
+            // Once what is gone counts as expired: until then nobody may begin with it.
+            guard shard.isOwed(key, below: offset) else {
+                shard.keep(key)
+                continue
+            }
             let lost = Carried<[(group: String, count: Int64)]>([])
             shard.record { coordinator in
                 let expiring = coordinator.expiring(key, below: offset)
                 lost.value = expiring.map { ($0.group, $0.count) }
                 return expiring.map(\.record)
+            } following: { coordinator, _ in
+                coordinator.keep(key)
             } _: { [self] in
                 for (group, count) in lost.value {
                     logger.error(
