@@ -132,6 +132,8 @@ final class RequestRouter: Sendable {
         case .listParked: parked.list(try request(ListParkedRequest.self))
         case .releaseParked: parked.release(try request(ReleaseParkedRequest.self))
         case .setBreaker: groups.setBreaker(try request(SetBreakerRequest.self))
+        case .listQueueRecords:
+            queueGroups.list(try request(ListQueueRecordsRequest.self))
         }
         return .taken
     }

@@ -53,6 +53,8 @@ package enum MessageCatalog {
         case .releaseParked: (ReleaseParkedRequest.self, ReleaseParkedReply.self)
         case .setBreaker: (SetBreakerRequest.self, SetBreakerReply.self)
         case .startRecord: (StartRecordRequest.self, StartRecordReply.self)
+        case .listQueueRecords:
+            (ListQueueRecordsRequest.self, ListQueueRecordsReply.self)
         }
     }
 

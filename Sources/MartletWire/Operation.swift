@@ -45,6 +45,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     case releaseParked = 51
     case setBreaker = 52
     case startRecord = 53
+    case listQueueRecords = 54
 
     /// Name in Protocol.md, in logs and in metrics.
     package var name: String {
@@ -90,6 +91,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .releaseParked: "release-parked"
         case .setBreaker: "set-breaker"
         case .startRecord: "start-record"
+        case .listQueueRecords: "list-queue-records"
         }
     }
 
@@ -102,7 +104,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
             .pauseGroup, .resetGroup, .receive, .settle, .setFailurePolicy, .listDeadLetters,
             .replayDeadLetters, .resolveDeadLetters, .editDeadLetter, .failRecord,
-            .replayRecords, .cancelReplay, .listParked, .releaseParked, .setBreaker, .startRecord:
+            .replayRecords, .cancelReplay, .listParked, .releaseParked, .setBreaker, .startRecord,
+            .listQueueRecords:
             1...1
         }
     }
@@ -163,6 +166,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .releaseParked: OperationAccess(.alter, .group)
         case .setBreaker: OperationAccess(.alter, .group)
         case .startRecord: OperationAccess(.read, .group)
+        case .listQueueRecords: OperationAccess(.describe, .group)
         }
     }
 }

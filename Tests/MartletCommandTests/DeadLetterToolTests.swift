@@ -148,12 +148,66 @@ import Testing
                 #expect(parked?.first?["text"]?.stringValue?.contains("tail number") == true)
                 #expect(
                     try bench.run("group", "parked", "notify", "-o", "name").output == "t:0:0\n")
+                // Behind its key one waits, and what is done is in no list.
+                let records = try bench.json("group records notify").arrayValue ?? []
+                #expect(records.map { $0["state"]?.stringValue } == ["parked", "ready"])
+                #expect(records.map { $0["from"]?.integerValue } == [0, 1])
+                #expect(records.first?["text"]?.stringValue?.contains("tail number") == true)
                 try bench.run("group", "release", "notify", expect: 2)
                 try bench.run("group", "release", "notify", "t:0", expect: 2)
                 try bench.run("group", "release", "notify", "t:0:1", expect: 3)
                 let said = try bench.run("group", "release", "notify", "--all").errors
                 #expect(said.contains("released 1 record"))
                 #expect(try bench.json("group parked notify").arrayValue?.isEmpty == true)
+            }
+        }
+    }
+
+    @Test func `where each record is that is not handled is listed`() async throws {
+        try await MartletTestBroker.run(topics: ["t": 1]) { broker in
+            try await Martlet.withClient(broker.configuration) { client in
+                let bench = Bench(client: client)
+                try bench.run("group", "create", "work", "--queue", "earliest")
+                try await client.withProducer { producer in
+                    for value in 0..<6 {
+                        let record = ProducerRecord(topic: "t", value: "\(value)")
+                        _ = try await producer.send(record)
+                    }
+                }
+                let (hang, end) = AsyncStream<Void>.makeStream()
+                let member = Task {
+                    var queue = QueueConfiguration("work", topics: ["t"])
+                    queue.concurrency = 6
+                    try await client.consumeQueue(queue) { delivery in
+                        switch delivery.record.offset {
+                        case 1: for await _ in hang {}
+                        case 3, 4: return .again(after: .seconds(600))
+                        default: break
+                        }
+                        return .done
+                    }
+                }
+                while try await client.admin.describeGroup("work").queues.first.map({
+                    ($0.acked, $0.delayed, $0.inFlight) == (3, 2, 1)
+                }) != true { await Task.yield() }
+                let held = try bench.json("group records work --state in-flight").arrayValue ?? []
+                #expect(held.map { $0["from"]?.integerValue } == [1])
+                #expect(held.first?["to"]?.integerValue == 2)
+                #expect(held.first?["attempts"]?.integerValue == 1)
+                let id = try await client.admin.describeGroup("work").members.first?.id
+                #expect(held.first?["member"]?.stringValue == id)
+                let delayed = try await client.admin.queueRecords(of: "work", states: [.delayed])
+                #expect(delayed.flatMap { Array($0.offsets) } == [3, 4])
+                #expect(delayed.allSatisfy { ($0.at ?? 0) > 0 && $0.attempts == 1 })
+                let first = try await client.admin.queueRecords(of: "work", limit: 1)
+                #expect(first.map(\.state) == [.inFlight])
+                let table = try bench.run("group", "records", "work", "--topic", "t").output
+                #expect(table.contains("in-flight") && table.contains("delayed"))
+                try bench.run("group", "records", "work", "--state", "lost", expect: 2)
+                try bench.run("group", "records", "nobody", expect: 3)
+                end.finish()
+                member.cancel()
+                await #expect(throws: CancellationError.self) { try await member.value }
             }
         }
     }

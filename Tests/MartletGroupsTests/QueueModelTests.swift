@@ -28,6 +28,7 @@ import Testing
         for number in 0..<1_300 where !model.isBroken {
             model.step()
             model.check()
+            if number % 25 == 0 { model.checkRecords() }
             if number % 50 == 0 { model.checkReplay() }
         }
         guard !model.isBroken else { return model }

@@ -274,6 +274,16 @@ struct QueueLeases: Sendable {
         return isOut
     }
 
+    /// The first lease of `range` that a member has now.
+    func firstOut(in range: Range<Int64>) -> QueueLease? {
+        var out: QueueLease?
+        leases.visit(range) { lease in
+            if !lease.hasLapsed { out = lease }
+            return out == nil
+        }
+        return out
+    }
+
     /// Who `range` was handed to last, of what is not settled.
     func holders(of range: Range<Int64>) -> Set<MemberID> {
         var holders: Set<MemberID> = []

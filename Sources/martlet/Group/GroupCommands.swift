@@ -13,7 +13,8 @@ enum GroupCommands {
         commands: [
             create, list, GroupDescribeCommand.command, GroupPauseCommands.pause,
             GroupPauseCommands.resume, GroupResetCommand.command, GroupPolicyCommand.command,
-            GroupBreakerCommand.command, GroupParkedCommands.parked, GroupParkedCommands.release,
+            GroupBreakerCommand.command, GroupRecordsCommand.command, GroupParkedCommands.parked,
+            GroupParkedCommands.release,
             delete,
         ])
 

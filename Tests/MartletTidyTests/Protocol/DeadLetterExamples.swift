@@ -22,7 +22,8 @@ enum DeadLetterExamples {
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
-            .pauseGroup, .resetGroup, .receive, .settle, .listParked, .releaseParked:
+            .pauseGroup, .resetGroup, .receive, .settle, .listParked, .releaseParked,
+            .listQueueRecords:
             nil
         }
     }

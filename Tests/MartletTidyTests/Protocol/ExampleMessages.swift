@@ -48,7 +48,8 @@ enum ExampleMessages {
             .leaveGroup, .commitOffsets, .pauseGroup, .resetGroup, .receive, .settle,
             .setFailurePolicy, .listDeadLetters, .replayDeadLetters, .resolveDeadLetters,
             .editDeadLetter, .failRecord, .replayRecords, .cancelReplay, .listParked,
-            .releaseParked, .setBreaker, .startRecord:
+            .releaseParked, .setBreaker, .startRecord,
+            .listQueueRecords:
             GroupExamples.frames(of: operation)
         }
     }

@@ -28,7 +28,8 @@ enum GroupExamples {
             .deleteRecords, .initProducer, .skipDamage, .doctor, .setFailurePolicy,
             .listDeadLetters, .replayDeadLetters, .resolveDeadLetters, .editDeadLetter,
             .failRecord, .replayRecords, .cancelReplay, .listParked, .releaseParked,
-            .setBreaker, .startRecord:
+            .setBreaker, .startRecord,
+            .listQueueRecords:
             other(operation)
         }
     }

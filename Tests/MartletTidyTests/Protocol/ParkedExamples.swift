@@ -1,7 +1,8 @@
 import MartletFormat
 import MartletWire
 
-/// The examples of the operations on parked records: those of the group `notify`.
+/// The examples of the operations on records of queues and on parked ones: those of the group
+/// `notify`.
 enum ParkedExamples {
     private static let group = "notify"
 
@@ -9,6 +10,7 @@ enum ParkedExamples {
         switch operation {
         case .listParked: (ExampleFrame(list), ExampleFrame(listReply))
         case .releaseParked: (ExampleFrame(release), ExampleFrame(releaseReply))
+        case .listQueueRecords: (ExampleFrame(records), ExampleFrame(recordsReply))
         case .hello, .ping, .status, .metadata, .createTopic, .deleteTopic, .listTopics,
             .describeTopic, .alterTopic, .addPartitions, .produce, .fetch, .listOffsets,
             .deleteRecords, .initProducer, .skipDamage, .doctor, .createGroup, .deleteGroup,
@@ -37,6 +39,27 @@ enum ParkedExamples {
         line.failure = "Timeout"
         line.text = "no answer after 3 s"
         var reply = ListParkedReply()
+        reply.records = [line]
+        return reply
+    }
+
+    private static var records: ListQueueRecordsRequest {
+        var message = ListQueueRecordsRequest()
+        message.group = group
+        message.states = 2
+        return message
+    }
+
+    private static var recordsReply: ListQueueRecordsReply {
+        var line = QueueRecordLine()
+        line.topic = ExampleMessages.flights
+        line.partition = 2
+        (line.from, line.to) = (1_040, 1_060)
+        line.state = 1
+        line.attempts = 1
+        line.member = TopicID(high: 0x3D2A_0F6B_7C81_4E95, low: 0x9B04_D8E2_5A17_C3F6)
+        line.at = 1_784_000_030_000
+        var reply = ListQueueRecordsReply()
         reply.records = [line]
         return reply
     }
