@@ -21,7 +21,8 @@ extension Coordinator {
             let isFree =
                 partition.owner == nil
                 || (limits.plantedBug == .grantBeforeRelease && partition.owner != id)
-            if !isFree, partition.owner != id, group.isUntold(key, partition) {
+            let isToGo = partition.owner != id || partition.isReturning
+            if !isFree, isToGo, group.isUntold(key, partition) {
                 // It was the owner's for a moment, and the owner never knew.
                 records.append(.freed(group: name, key))
             }
@@ -80,7 +81,9 @@ extension Coordinator {
         for (key, partition) in state.partitions {
             guard let owner = partition.owner else { continue }
             // An owner who may not know of it cannot give it up: he hears all that he has first.
-            if activity.target[key] == owner || activity.told[owner] == nil {
+            let isReturning = partition.isReturning && limits.plantedBug != .keepReleased
+            let stays = activity.target[key] == owner && !isReturning
+            if stays || activity.told[owner] == nil {
                 views[owner, default: [:]][key] = partition.epoch
             } else {
                 let drain = state.members[owner]?.drainMilliseconds ?? 0
@@ -159,7 +162,8 @@ extension Coordinator {
             MemberView.Owned(
                 partition: key, epoch: epoch,
                 committed: group.state.partitions[key]?.committed,
-                suspectBelow: group.state.partitions[key]?.suspectBelow ?? 0)
+                suspectBelow: group.state.partitions[key]?.suspectBelow ?? 0,
+                parked: group.state.queues[.flow(key)]?.parkedPlaces ?? [])
         }
         return MemberView(revision: session.revision, owned: owned)
     }
@@ -207,9 +211,25 @@ package struct MemberView: Equatable, Sendable {
         /// Before a handler begins with what lies below, the owner says so (`start`); 0: nothing is
         /// suspect.
         package let suspectBelow: Int64
+        /// Records that are set aside, in order: nobody handles them now.
+        package let parked: [ParkedPlace]
+    }
+
+    package struct ParkedPlace: Equatable, Sendable {
+        package let offset: Int64
+        /// Nor later ones of its key.
+        package let isKey: Bool
     }
 
     /// Changes with the partitions and their epochs, not with what is committed.
     package let revision: UInt64
     package let owned: [Owned]
+}
+
+extension QueueProgress {
+    fileprivate var parkedPlaces: [MemberView.ParkedPlace] {
+        parked.sorted { $0.key < $1.key }.map { offset, record in
+            MemberView.ParkedPlace(offset: offset, isKey: record.isKey)
+        }
+    }
 }

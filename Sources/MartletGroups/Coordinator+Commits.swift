@@ -42,6 +42,16 @@ extension Coordinator {
         return .committed(group: name, commit.partition, commit.committed)
     }
 
+    /// The owner takes no more of a partition: it passes over so many records that wait behind parked
+    /// ones, that a commit could not say more. The group stands still there.
+    package func stop(
+        _ name: String, _ key: TopicPartition, at now: Now
+    ) throws(GroupRefusal) -> [GroupRecord] {
+        let state = try group(name).state
+        guard !state.isPaused(key), state.paused.count < limits.pausesMax else { return [] }
+        return [.paused(group: name, PausePlace(key), at: now.wall)]
+    }
+
     /// A member's commits count in the order of their numbers: one that was on its way on a
     /// connection that broke must not undo what the member said later on another. 0 is not held
     /// against anything; the same number may come again.

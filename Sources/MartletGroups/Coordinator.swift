@@ -92,6 +92,9 @@ package struct Coordinator: Sendable {
             groups[name]?.state.apply(record)
         case .queue(_, let key, let change):
             makeIfLost(record)
+            if case .released = change, groups[name]?.state.kind == .stream {
+                unsettled.insert(name)
+            }
             let released = parked(name, key, of: change)
             groups[name]?.state.apply(record)
             follow(name, key, change)
@@ -255,6 +258,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case retryForEver
     /// Nobody takes note that the owner of a partition was lost without a word.
     case trustLostOwners
+    /// The owner of a stream's partition keeps it when a parked record is released.
+    case keepReleased
 }
 
 /// What a broker allows its groups.
@@ -264,7 +269,7 @@ package struct GroupLimits: Sendable {
     package var sessionMilliseconds: ClosedRange<Int32> = 1_000...300_000
     package var drainMillisecondsMax: Int32 = 3_600_000
     package var metadataBytesMax = 4_096
-    package var finishedRangesMax = 1_000
+    package var finishedRangesMax = 4_000
     package var termsMax = 1_000
     package var patternsMax = 100
     /// Topics and patterns that a group is made with.
@@ -291,6 +296,11 @@ package struct GroupLimits: Sendable {
     package var keysMax = 65_536
     /// Set aside in one partition: beyond, the group stands still there.
     package var parkedRecordsMax = 10_000
+    /// The same for a stream group, whose owner is told of all of them. Each is a hole in what is
+    /// finished, and so is what waits behind it: a commit has room for more of them.
+    package var streamParkedMax = 1_000
+    /// Of all partitions of a stream group.
+    package var groupParkedMax = 100_000
     package var leaseMilliseconds: ClosedRange<Int32> = 100...3_600_000
     /// Runs of records in one answer.
     package var grantsMax = 1_000
@@ -361,6 +371,9 @@ extension GroupState {
         }
         for (key, queue) in queues.sorted(by: { $0.key < $1.key }) where key != letters.lane {
             records += queue.changes.map { .queue(group: name, key, $0) }
+        }
+        records += partitions.filter(\.value.isReturning).keys.sorted().map {
+            .queue(group: name, .flow($0), .released([]))
         }
         records += letters.changes.map { .letter(group: name, $0) }
         if let lane = letters.lane, let queue = queues[lane] {

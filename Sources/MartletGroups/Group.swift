@@ -69,22 +69,20 @@ struct GroupState: Equatable, Sendable {
         case .left(_, let id, let at):
             if let gone = members.removeValue(forKey: id) { departed.add(gone.subscription) }
             if members.isEmpty { emptySince = at }
-            for (key, partition) in partitions where partition.owner == id {
-                partitions[key]?.owner = nil
-            }
+            for (key, partition) in partitions where partition.owner == id { free(key) }
         case .departed(_, let wanted, let since):
             departed.add(wanted)
             emptySince = since ?? emptySince
         case .granted(_, let key, let id, let epoch):
             partitions[key, default: PartitionState()].owner = id
             partitions[key]?.epoch = epoch
-        case .freed(_, let key):
-            partitions[key]?.owner = nil
+            partitions[key]?.isReturning = false
+        case .freed(_, let key): free(key)
         case .committed(_, let key, let committed):
             detailBytes += committed.detailBytes - detailBytes(of: key)
             partitions[key, default: PartitionState()].committed = committed
             partitions[key]?.clearSuspicion()
-            queues[.flow(key)]?.handle(below: committed.offset)
+            queues[.flow(key)]?.handle(committed)
         case .suspected(_, let key, let below):
             let before = partitions[key]?.suspectBelow ?? 0
             partitions[key, default: PartitionState()].suspectBelow = max(before, below)
@@ -103,11 +101,13 @@ struct GroupState: Equatable, Sendable {
             detailBytes += committed.detailBytes - detailBytes(of: key)
             partitions[key] = PartitionState(owner: nil, epoch: epoch, committed: committed)
             queues[.flow(key)]?.answerAll()
+            queues[.flow(key)]?.releaseAll()
         case .queue(_, let key, .began(let start)):
             if key.lane == .flow, queues[key] == nil {
                 queues[key] = QueueProgress(start: start)
             }
         case .queue(_, let key, let change):
+            if kind == .stream, key.lane == .flow, applyToStream(change, key.partition) { break }
             // Damage may have taken where it began; nothing of it is skipped then.
             if key == letters.lane { endOnLane(change) }
             queues[key, default: .unknown(key.lane)].apply(change)
@@ -138,6 +138,28 @@ struct GroupState: Equatable, Sendable {
         for (key, partition) in partitions where partition.owner == former {
             partitions[key]?.owner = id
             partitions[key]?.epoch = partition.epoch + 1
+            partitions[key]?.isReturning = false
+        }
+    }
+
+    private mutating func free(_ key: TopicPartition) {
+        partitions[key]?.owner = nil
+        partitions[key]?.isReturning = false
+    }
+
+    /// Of the flow of a stream only what failed is known. False: it is as with a queue.
+    private mutating func applyToStream(_ change: QueueChange, _ key: TopicPartition) -> Bool {
+        switch change {
+        case .expired(let below):
+            queues[.flow(key)]?.expireParked(below: below)
+            return true
+        case .released(let ranges):
+            // The owner has passed them: it comes by them again when it gets the partition anew.
+            if partitions[key]?.owner != nil { partitions[key]?.isReturning = true }
+            return ranges.isEmpty
+        case .began, .acked, .delayed, .attempted, .failed, .parked, .reopened, .takenBack,
+            .restored:
+            return false
         }
     }
 }
@@ -154,6 +176,9 @@ struct PartitionState: Equatable, Sendable {
     mutating func clearSuspicion() {
         if suspectBelow <= committed?.offset ?? 0 { suspectBelow = 0 }
     }
+    /// Something that its owner has passed is to be read again: it gives the partition up, and gets
+    /// it again under a new epoch.
+    var isReturning = false
 }
 
 /// What is forgotten with the process: who was heard of when, and who should own what.

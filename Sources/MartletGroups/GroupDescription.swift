@@ -19,8 +19,11 @@ package struct GroupDescription: Equatable, Sendable {
         package let isPaused: Bool
         /// A queue that begins with what comes after its first look, and has not looked yet.
         package let beginsAtEnd: Bool
-        /// Of a stream: records that a handler failed with, and that no commit has passed since.
+        /// Of a stream: records that a handler failed with, and that no commit has passed since; but
+        /// for those that are set aside.
         package var failing: Int64 = 0
+        /// Of a stream: records that are set aside until somebody releases them.
+        package var parked: Int64 = 0
     }
 
     /// What stands still, and since when.
@@ -78,7 +81,8 @@ extension Coordinator {
                 partition: key, owner: partition.owner, epoch: partition.epoch,
                 committed: partition.committed, isLeaving: group.activity.handovers[key] != nil,
                 isPaused: group.state.isPaused(key), beginsAtEnd: false,
-                failing: group.state.queues[.flow(key)]?.failing(partition.committed) ?? 0)
+                failing: group.state.queues[.flow(key)]?.failing(partition.committed) ?? 0,
+                parked: Int64(group.state.queues[.flow(key)]?.parked.count ?? 0))
         }
         let pauses = group.state.paused.sorted { $0.key < $1.key }
             .map { GroupDescription.PauseLine(place: $0, at: $1) }
@@ -159,6 +163,7 @@ extension QueueProgress {
     fileprivate func failing(_ committed: CommittedOffset?) -> Int64 {
         let finished = committed?.finished ?? []
         let open = failures.keys.count { offset in
+            if parked[offset] != nil { return false }
             let index = finished.firstIndex(above: offset)
             return index == finished.count || !finished[index].contains(offset)
         }

@@ -117,6 +117,13 @@ package struct CommittedOffset: Hashable, Sendable {
     /// When it was committed, in milliseconds since 1970 UTC.
     package var at: Int64
 
+    /// Whether the record at `place` is done.
+    func covers(_ place: Int64) -> Bool {
+        if place < offset { return true }
+        let index = finished.firstIndex(above: place)
+        return index < finished.count && finished[index].contains(place)
+    }
+
     /// What it says beside the offset.
     var detailBytes: Int { metadata.utf8.count + finished.count * MemoryLayout<Range<Int64>>.size }
 

@@ -113,7 +113,7 @@ import Testing
         _ = try queue.waitForStored()
         let letters = try queue.letters()
         #expect(letters.map(\.offset) == [0, 1, 2])
-        #expect(letters.allSatisfy { $0.reason == 5 && $0.attempts == 1 })
+        #expect(letters.allSatisfy { $0.reason == 4 && $0.attempts == 1 })
         #expect(try queue.letterRecord(letters[0]).value?.count ?? 0 > 50_000)
         // The member that was still at work may say so, and nobody is told a lie.
         #expect(try queue.settle(delivered[0], 2..<3) == .none)

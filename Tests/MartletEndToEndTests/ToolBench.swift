@@ -12,6 +12,12 @@ struct ToolBench {
         broker = try RunningBroker(in: folder)
     }
 
+    /// Another broker on the folder of one that was ended.
+    init(_ ended: ToolBench) throws {
+        folder = ended.folder
+        broker = try RunningBroker(in: folder)
+    }
+
     func start(_ words: [String], program: String = Programs.tool) throws -> ChildProcess {
         var environment = Programs.environment
         environment["MARTLET_SERVER"] = broker.listen.description

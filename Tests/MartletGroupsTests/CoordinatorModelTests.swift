@@ -21,6 +21,10 @@ import Testing
         /// Who was first seen to own a partition under an epoch.
         var owners: [TopicPartition: [Int32: MemberID]] = [:]
         var commits: [TopicPartition: Int64] = [:]
+        var parked: [TopicPartition: Set<Int64>] = [:]
+        /// Epochs under which something was released that its owner had passed.
+        var outdated: [TopicPartition: Int32] = [:]
+        var releases = 0
         /// The owner that the last check saw, with its epoch.
         var held: [TopicPartition: (owner: MemberID, epoch: Int32)] = [:]
         /// What members have heard is theirs, ever.
@@ -62,6 +66,7 @@ import Testing
         }
         #expect(model.accepted > 100 && model.refused > 20 && model.crashes > 20)
         #expect(model.pauses > 20 && model.resets > 20 && model.losses > 0)
+        #expect(model.releases > 20)
         print(
             "coordinator: \(model.harness.log.count) records, \(model.accepted) commits, "
                 + "\(model.refused) refused, \(model.crashes) crashes, \(model.losses) losses, seed \(seed)"
@@ -74,7 +79,7 @@ extension CoordinatorModelTests.Model {
         released = [:]
         hasTimePassed = false
         left = nil
-        switch random.below(25) {
+        switch random.below(28) {
         case 0...1: join()
         case 2: leave()
         case 3...8: heartbeat()
@@ -86,6 +91,8 @@ extension CoordinatorModelTests.Model {
         case 18: resume()
         case 19: reset()
         case 20...21: serve()
+        case 22...23: park()
+        case 24: release()
         default:
             hasTimePassed = true
             harness.advance(milliseconds: Int64(random.below(2_500)))
@@ -159,6 +166,7 @@ extension CoordinatorModelTests.Model {
         if refusal == nil {
             accepted += 1
             commits[key] = nextOffset
+            parked[key] = parked[key]?.filter { $0 >= nextOffset }
             #expect(owners[key]?[epoch] == id)
             #expect(owners[key]?.keys.max() == epoch)
         } else {
@@ -179,6 +187,52 @@ extension CoordinatorModelTests.Model {
         let partition = harness.coordinator.groups["g"]?.state.partitions[key]
         guard partition?.owner == id, partition?.epoch == epoch else { return }
         served[key] = (epoch, range.upperBound)
+    }
+
+    private mutating func park() {
+        guard let id = someone(), let owned = believers[id]?.owned, !owned.isEmpty else { return }
+        let (key, epoch) = owned.sorted { $0.key < $1.key }[random.below(owned.count)]
+        let offset = (commits[key] ?? 0) + Int64(random.below(20))
+        var policy = FailurePolicy()
+        (policy.last, policy.breaker.sharePercent) = (.parkKey, 0)
+        let failed = Coordinator.FailedRecord(
+            partition: key, epoch: epoch, offset: offset, hasKey: true,
+            failure: HandlerFailure(.permanent, kind: "", text: "", at: 0))
+        do throws(GroupRefusal) {
+            harness.take(try harness.coordinator.setPolicy("g", policy))
+            let outcome = try harness.coordinator.fail("g", id, failed, nil, at: harness.now)
+            harness.take(outcome.records)
+            #expect(outcome.answer == .parked(isKey: true))
+            parked[key, default: []].insert(offset)
+        } catch {
+            refused += 1
+        }
+    }
+
+    private mutating func release() {
+        let places = parked.flatMap { key, offsets in
+            offsets.map { RecordPlace(.flow(key), $0) }
+        }.sorted()
+        guard !places.isEmpty else { return }
+        let place = places[random.below(places.count)]
+        guard let outcome = try? harness.coordinator.release("g", [place]) else { return }
+        #expect(outcome.refusals.isEmpty)
+        let epoch = harness.coordinator.groups["g"]?.state.partitions[place.partition]?.epoch
+        outdated[place.partition] = epoch
+        harness.take(outcome.records)
+        parked[place.partition]?.remove(place.offset)
+        releases += 1
+    }
+
+    /// Whoever passed what was released is told to give it up, once he knows that he has it.
+    private func checkReleased(_ key: TopicPartition, _ partition: PartitionState) {
+        let offsets = harness.coordinator.groups["g"]?.state.queues[.flow(key)]?.parked.keys
+        #expect(Set(offsets.map { Array($0) } ?? []) == parked[key] ?? [])
+        guard let owner = partition.owner, outdated[key] == partition.epoch,
+            !harness.coordinator.unsettled.contains("g"),
+            let group = harness.coordinator.groups["g"], group.activity.told[owner] != nil
+        else { return }
+        #expect(group.activity.sessions[owner]?.view[key] == nil, "kept what was released")
     }
 
     private mutating func staleCommit() {
@@ -222,7 +276,7 @@ extension CoordinatorModelTests.Model {
         let offset = Int64(random.below(1_000))
         guard harness.reset(key, offset, isForced: random.chance(1, in: 2)) == nil else { return }
         commits[key] = offset
-        (held[key], served[key], lost[key]) = (nil, nil, nil)
+        (held[key], served[key], lost[key], parked[key]) = (nil, nil, nil, nil)
         resets += 1
     }
 
@@ -237,6 +291,7 @@ extension CoordinatorModelTests.Model {
         for (key, partition) in state.partitions {
             #expect(partition.committed?.offset == commits[key])
             checkHandOver(key, partition, state)
+            checkReleased(key, partition)
             guard let owner = partition.owner else { continue }
             let first = owners[key]?[partition.epoch]
             #expect(first == nil || first == owner, "two owners of one epoch")

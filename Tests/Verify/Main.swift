@@ -26,6 +26,10 @@ struct Main {
                 try await DoomedMember(Array(CommandLine.arguments.dropFirst(2))).run()
                 exit(0)
             }
+            if CommandLine.arguments.dropFirst().first == "failing-member" {
+                try await FailingMember(Array(CommandLine.arguments.dropFirst(2))).run()
+                exit(0)
+            }
             if CommandLine.arguments.dropFirst().first == "history-worker" {
                 try await HistoryWorker(Array(CommandLine.arguments.dropFirst(2))).run()
                 exit(0)

@@ -157,10 +157,12 @@ extension GroupPartitionLine {
         isLeaving = partition.isLeaving
         isPaused = partition.isPaused
         failing = partition.failing
+        parked = partition.parked
         if let committed = partition.committed {
             self.committed = CommittedPosition(committed)
-            // Of a queue there may be more.
-            self.committed.finished = Array(self.committed.finished.prefix(WireLimits.rangesMax))
+            // Of a queue, which has no time of a commit, there may be any number.
+            let most = committed.at < 0 ? WireLimits.rangesMax : WireLimits.finishedMax
+            self.committed.finished = Array(self.committed.finished.prefix(most))
             committedAt = committed.at
         }
     }

@@ -28,6 +28,8 @@ final class GroupMetrics: Sendable {
         let queue: [QueueCounts]?
         /// Of a stream: what failed and is not done.
         let failing: Int64
+        /// Set aside until somebody releases it.
+        let parked: Int64
     }
 
     private struct Look {
@@ -116,8 +118,8 @@ final class GroupMetrics: Sendable {
         ) { self.queueSamples(\.delayed) }
         registry.gauges(
             "martlet_group_parked_records",
-            "Records of a queue group that are set aside until somebody releases them."
-        ) { self.queueSamples(\.parked) }
+            "Records of a group that are set aside until somebody releases them."
+        ) { self.groupSamples { Double($0.parked) } }
         registry.gauges(
             "martlet_group_expired_records",
             "Records of a queue group that retention or deletion took before they were handled."
@@ -200,7 +202,9 @@ final class GroupMetrics: Sendable {
             replays: group.replays.reduce(0) { $0 + $1.open }, breaker: group.breaker,
             handled: group.handled, policyResets: group.policyResets,
             queue: isQueue ? group.queues : nil,
-            failing: group.partitions.reduce(0) { $0 + $1.failing })
+            failing: group.partitions.reduce(0) { $0 + $1.failing },
+            parked: (isQueue ? group.queues : []).reduce(0) { $0 + $1.parked }
+                + group.partitions.reduce(0) { $0 + $1.parked })
     }
 
     private func collect(_ all: [GroupDescription]) -> [Row] {

@@ -32,6 +32,9 @@ extension HeartbeatReply {
                 epoch: owned.epoch)
             if let committed = owned.committed { entry.committed = CommittedPosition(committed) }
             entry.suspectBelow = owned.suspectBelow
+            // A broker that let it have more may have written so.
+            entry.parked = owned.parked.prefix(WireLimits.parkedMax)
+                .map { ParkedOffset($0.offset, isKey: $0.isKey) }
             return entry
         }
     }

@@ -374,7 +374,7 @@ final class GroupShard: AppendRetry, Sendable {
             logger.warning(
                 "GROUP_STOPPED",
                 "a handler failed, and the group stands still there until it is resumed: its policy "
-                    + "says so, or no more records may be parked",
+                    + "says so, or no more records may be parked, or wait behind parked ones",
                 [
                     ("group", LogValue(group)), ("topic", LogValue("\(place.topic)")),
                     ("partition", LogValue(Int64(place.partition))),

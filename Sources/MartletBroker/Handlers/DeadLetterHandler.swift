@@ -115,7 +115,7 @@ struct DeadLetterHandler: Sendable {
         }
         let failed = Coordinator.FailedRecord(
             partition: TopicPartition(message.owned.topic, message.owned.partition),
-            epoch: message.owned.epoch, offset: message.offset,
+            epoch: message.owned.epoch, offset: message.offset, hasKey: message.hasKey,
             failure: HandlerFailure(
                 severity, kind: message.failure, text: message.text,
                 at: services.clock.wallMilliseconds()))
@@ -154,6 +154,7 @@ struct DeadLetterHandler: Sendable {
             case .again(let milliseconds): reply.milliseconds = milliseconds
             case .dead: reply.answer = 1
             case .paused: reply.answer = 2
+            case .parked(let isKey): reply.answer = isKey ? 4 : 3
             }
             return reply
         }
@@ -168,7 +169,7 @@ struct DeadLetterHandler: Sendable {
         let started = Coordinator.StartedRecord(
             partition: TopicPartition(message.owned.topic, message.owned.partition),
             epoch: message.owned.epoch, offset: message.offset, number: message.number,
-            isAlone: message.isAlone)
+            isAlone: message.isAlone, hasKey: message.hasKey)
         let isDying = shard.isDying(message.group, started)
         withContent(of: started.partition, started.offset, if: isDying) {
             start(request, shard, started, $0)
@@ -197,6 +198,7 @@ struct DeadLetterHandler: Sendable {
             case .paused: reply.answer = 2
             case .later(let milliseconds): (reply.answer, reply.milliseconds) = (3, milliseconds)
             case .alone: reply.answer = 4
+            case .parked(let isKey): reply.answer = isKey ? 6 : 5
             }
             return reply
         }

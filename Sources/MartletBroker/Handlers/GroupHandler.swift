@@ -130,23 +130,28 @@ struct GroupHandler: Sendable {
         let member = message.member == .zero ? nil : MemberID(message.member)
         let at = services.clock.wallMilliseconds()
         let results = Carried<[CommitResult]>([])
-        shard.run(request) { coordinator, _ throws(GroupRefusal) in
+        let stops = Carried<[GroupRecord]>([])
+        shard.run(request) { coordinator, now throws(GroupRefusal) in
             if let member {
                 try coordinator.takeCommit(message.group, member, number: message.number)
             }
-            results.value = []
+            (results.value, stops.value) = ([], [])
             var records: [GroupRecord] = []
             for entry in message.entries {
                 do throws(GroupRefusal) {
                     records.append(
                         try coordinator.commit(message.group, member, entry.commit(at: at)))
                     results.value.append(CommitResult())
+                    guard member != nil, entry.isFull else { continue }
+                    stops.value += try coordinator.stop(
+                        message.group, entry.commit(at: at).partition, at: now)
                 } catch {
                     results.value.append(CommitResult(error))
                 }
             }
-            return records
+            return records + stops.value
         } _: { state, _ in
+            shard.tellStops(stops.value)
             state.coordinator.handled(message.group, handled)
             if let member, !resets.isEmpty {
                 let counted = state.coordinator.count(resets, message.group, member)

@@ -4,7 +4,7 @@ import MartletSystem
 import MartletTelemetry
 import MartletWire
 
-/// Records of queue groups that are set aside until somebody says so.
+/// Records of groups that are set aside until somebody says so.
 struct ParkedHandler: Sendable {
     private let services: BrokerServices
 

@@ -239,8 +239,7 @@ extension DeadLetterReason {
         case 1: self = .permanent
         case 2: self = .attempts
         case 3: self = .rejected
-        case 4: self = .parked
-        case 5: self = .retention
+        case 4: self = .retention
         default:
             throw .protocolError("The broker names a reason, \(wire), that is not known.")
         }

@@ -187,7 +187,8 @@ extension GroupPartitionInfo {
             logStart: line.logStart.known, highWatermark: line.highWatermark.known,
             lag: line.lag.known, lagTime: line.lagMilliseconds.duration,
             retentionHeadroom: line.headroomMilliseconds.duration,
-            retentionHeadroomBytes: line.headroomBytes.known, failing: line.failing)
+            retentionHeadroomBytes: line.headroomBytes.known, failing: line.failing,
+            parked: line.parked)
     }
 }
 

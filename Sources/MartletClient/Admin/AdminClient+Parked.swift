@@ -1,7 +1,7 @@
 import MartletFormat
 import MartletWire
 
-/// A record of a queue group that is set aside until somebody releases it.
+/// A record of a group that is set aside until somebody releases it.
 public struct ParkedRecord: Sendable, Equatable {
     /// The partition where it lies. Of a topic that was deleted, the name is empty.
     public let partition: TopicPartition
@@ -20,7 +20,7 @@ public struct ParkedRecord: Sendable, Equatable {
 }
 
 extension AdminClient {
-    /// The parked records of a queue group, in order of their places.
+    /// The parked records of a group, in order of their places.
     ///
     /// - Parameters:
     ///   - group: its name.

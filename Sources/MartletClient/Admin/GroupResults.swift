@@ -168,6 +168,9 @@ public struct GroupPartitionInfo: Sendable, Equatable {
     /// that wait for their next attempt or are tried now, and that no commit has passed. At most
     /// 100,000 are counted.
     public let failing: Int64
+    /// Of a stream group: records that are set aside until somebody releases them. What waits behind
+    /// them is not counted here; it is part of the lag.
+    public let parked: Int64
 }
 
 /// A part of a group: a topic, or a partition of one.

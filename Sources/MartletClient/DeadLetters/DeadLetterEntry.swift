@@ -126,8 +126,6 @@ public enum DeadLetterReason: String, Sendable, CaseIterable {
     case rejected
     /// Retention was about to take it before a handler that had it was done.
     case retention
-    /// The group is a stream, and its policy parks what fails.
-    case parked
 }
 
 /// Why a handler did not do its work.

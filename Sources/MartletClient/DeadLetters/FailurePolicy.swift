@@ -11,10 +11,10 @@ public struct FailurePolicy: Sendable, Equatable {
         case deadLetter
         /// The group stands still in the record's partition, until somebody resumes it.
         case pause
-        /// A queue sets it aside in its place until somebody releases it, and the others go on. In a
-        /// stream it becomes a dead letter.
+        /// It is set aside in its place until somebody releases it, and the others go on.
         case parkRecord
-        /// The same, and all later records of its key wait behind it. For queues in order by key.
+        /// The same, and all later records of its key wait behind it. For streams, and for queues in
+        /// order by key.
         case parkKey
     }
 

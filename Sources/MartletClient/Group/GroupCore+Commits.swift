@@ -135,6 +135,7 @@ extension GroupCore {
             var entry = CommitEntry()
             entry.owned = OwnedPartition(
                 topic: key.topic, partition: key.name.partition, epoch: key.epoch)
+            entry.isFull = held[key].map { $0.isFull && $0.phase == .reading } ?? false
             entry.position.offset = position.offset
             entry.position.metadata = job.metadata ?? ""
             entry.position.finished = position.finished.map {

@@ -95,10 +95,11 @@ extension GroupCore {
 
     /// Where the reset policy begins.
     private func resetOffset(
-        _ key: OwnedKey, _ missing: MartletError?
+        _ key: OwnedKey, _ missing: MartletError?, isBehind: Bool = false
     ) async throws(MartletError) -> Int64 {
         let query: OffsetQuery
-        switch configuration.resetPolicy {
+        // Where the group has been is no place to choose anew.
+        switch isBehind ? .earliest : configuration.resetPolicy {
         case .earliest: query = .earliest
         case .latest: query = .latest
         case .time(let time): query = .time(time)
@@ -156,9 +157,11 @@ extension GroupCore {
                 // Where there is nowhere to begin there is nothing to commit either.
                 committed = cursor.isStopped ? GroupLedger.Position(offset: cursor.position) : nil
             }
+            // Who commits before takes what is parked for done with all others.
+            let isBefore = configuration.commitPolicy == .beforeProcessing
             ledger.open(
                 key, at: cursor.position, committed: committed,
-                suspectBelow: partition.suspectBelow)
+                suspectBelow: partition.suspectBelow, parked: isBefore ? [:] : partition.parked)
             begun.append(cursor)
         }
         if begun.isEmpty { return }
@@ -192,7 +195,9 @@ extension GroupCore {
         let target: Result<Int64, MartletError>
         do {
             // What was lost must not bring back what lies before it: it would come to the same place.
-            target = .success(max(try await resetOffset(key, missing.error), missing.end))
+            let isBehind = await onQueue { $0.isBehind(key, missing) }
+            let offset = try await resetOffset(key, missing.error, isBehind: isBehind)
+            target = .success(max(offset, missing.end))
         } catch {
             target = .failure(error)
         }
@@ -202,6 +207,13 @@ extension GroupCore {
             case .failure(let error): core.cannotReset(key, missing, error)
             }
         }
+    }
+
+    /// What is gone lies behind what the group has passed: it had been set aside.
+    private func isBehind(_ key: OwnedKey, _ missing: Missing) -> Bool {
+        guard missing.reason == .gone, let partition = held[key], let cursor = partition.cursor
+        else { return false }
+        return cursor.position < partition.passedBelow
     }
 
     private func reset(_ key: OwnedKey, _ reason: Missing.Reason, to offset: Int64) {
@@ -231,6 +243,17 @@ extension GroupCore {
     }
 
     // MARK: - Going
+
+    /// Nothing more of the partition is handed out; the broker hears why with the commit.
+    func isFull(_ key: OwnedKey) {
+        guard let partition = held[key], partition.phase == .reading, !partition.isFull else {
+            return
+        }
+        partition.isFull = true
+        events.post(.tooManyParked(key.name))
+        if let cursor = partition.cursor { reading.remove(cursor) }
+        commit([key], deadline: .max)
+    }
 
     /// Another member is to have the partition.
     private func drain(_ partition: Held) {

@@ -27,17 +27,28 @@ final class GroupCore: @unchecked Sendable {
         let committed: CommittedPosition
         /// What lies below may have ended an earlier owner.
         let suspectBelow: Int64
+        /// What is set aside, and whether with its key.
+        let parked: [Int64: Bool]
         var phase = Phase.waiting
         var cursor: PartitionCursor?
         /// The application knows of it and has to be told of its end.
         var isKnown = false
         /// It is known where reading begins.
         var hasStart = true
+        /// A commit could say no more of what waits behind parked records.
+        var isFull = false
 
         init(_ key: OwnedKey, _ assigned: AssignedPartition) {
             self.key = key
             committed = assigned.committed
             suspectBelow = assigned.suspectBelow
+            parked = Dictionary(
+                assigned.parked.map { ($0.offset, $0.isKey) }, uniquingKeysWith: { $0 || $1 })
+        }
+
+        /// The group has been so far, and has left out what lies before only for the time being.
+        var passedBelow: Int64 {
+            max(committed.finished.last?.to ?? 0, (parked.keys.max() ?? -1).addingClamped(1))
         }
     }
 
@@ -144,6 +155,10 @@ final class GroupCore: @unchecked Sendable {
             guard let self else { return }
             context.loop.execute { [weak self] in self?.isDrained(key) }
         }
+        ledger.setWhenFull { [weak self] key in
+            guard let self else { return }
+            context.loop.execute { [weak self] in self?.isFull(key) }
+        }
         reading.start()
         scheduleCommit()
         link.want()
@@ -197,6 +212,7 @@ final class GroupCore: @unchecked Sendable {
         held = [:]
         failCommits(error)
         ledger.setWhenDrained(nil)
+        ledger.setWhenFull(nil)
         events.finish()
     }
 }

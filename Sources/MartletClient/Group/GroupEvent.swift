@@ -18,6 +18,12 @@ public enum GroupEvent: Sendable {
     case reset(TopicPartition, from: Int64?, to: Int64)
     /// A commit was refused; the records behind it may be handed out a second time.
     case commitFailed([TopicPartition], MartletError)
+    /// A handler failed for good, and the group's policy set the record aside until somebody releases
+    /// it; `withKey`: later records of its key wait behind it.
+    case parked(TopicPartition, offset: Int64, withKey: Bool)
+    /// So much of the partition waits behind parked records that a commit could not say more: the
+    /// group stands still there. Release them, then resume it.
+    case tooManyParked(TopicPartition)
     /// The connection to the group broke; it is made again until the deadline.
     case disconnected(MartletError)
     /// The connection to the group is back.

@@ -9,10 +9,11 @@ public enum GroupFailureHandling: Sendable, Equatable {
     /// The group's policy decides (`FailurePolicy`; the broker holds it and counts): the handler is
     /// called again after a pause, and nothing that must come behind the record is handled
     /// meanwhile; when the policy has enough, the record becomes a dead letter and the group goes
-    /// on behind it, or the group stands still in the partition until somebody resumes it. After a
-    /// `PermanentFailure` no attempt follows. A record that ends the process of its handler, or hangs
-    /// it for `progressTimeout`, is held to the same: where a member was lost without a word, the next
-    /// one tells the broker before a handler begins with what may be why. Not with
+    /// on behind it, or the group stands still in the partition until somebody resumes it, or the
+    /// record is set aside until somebody releases it, alone or with all later ones of its key. After
+    /// a `PermanentFailure` no attempt follows. A record that ends the process of its handler, or
+    /// hangs it for `progressTimeout`, is held to the same: where a member was lost without a word,
+    /// the next one tells the broker before a handler begins with what may be why. Not with
     /// `CommitPolicy.beforeProcessing`, which never calls a handler twice.
     case byPolicy
 }
@@ -23,6 +24,8 @@ final class GroupFailures: Sendable {
         case again(after: Duration)
         /// It is a dead letter.
         case passed
+        /// It is set aside, alone or with what comes later of its key.
+        case parked(isKey: Bool)
         /// The group is paused there.
         case standsStill
         /// The partition is another member's.
@@ -48,14 +51,16 @@ final class GroupFailures: Sendable {
         port = RequestPort(core.context)
     }
 
-    func tell(_ error: any Error, _ offset: Int64, _ key: OwnedKey) async throws -> Answer {
+    func tell(
+        _ error: any Error, _ record: ConsumedRecord, _ key: OwnedKey
+    ) async throws -> Answer {
         let words = FailureWords(error)
         var request = FailRecordRequest()
         request.group = core.configuration.group
         request.member = await core.onQueue { $0.member }
         request.owned = OwnedPartition(
             topic: key.topic, partition: key.name.partition, epoch: key.epoch)
-        request.offset = offset
+        (request.offset, request.hasKey) = (record.offset, record.keyBytes != nil)
         request.severity = words.verb - 5
         (request.failure, request.text) = (words.kind, words.text)
         do {
@@ -64,6 +69,7 @@ final class GroupFailures: Sendable {
             case 0: return .again(after: .milliseconds(reply.milliseconds))
             case 1: return .passed
             case 2: return .standsStill
+            case 3, 4: return parked(record, key, withKey: reply.answer == 4)
             case let other:
                 throw MartletError.protocolError("The answer \(other) to a failure is unknown.")
             }
@@ -74,13 +80,22 @@ final class GroupFailures: Sendable {
         }
     }
 
-    func start(_ offset: Int64, _ key: OwnedKey, isAlone: Bool) async throws -> Permission {
+    private func parked(
+        _ record: ConsumedRecord, _ key: OwnedKey, withKey isKey: Bool
+    ) -> Answer {
+        core.events.post(.parked(key.name, offset: record.offset, withKey: isKey))
+        return .parked(isKey: isKey)
+    }
+
+    func start(
+        _ record: ConsumedRecord, _ key: OwnedKey, isAlone: Bool
+    ) async throws -> Permission {
         var request = StartRecordRequest()
         request.group = core.configuration.group
         request.member = await core.onQueue { $0.member }
         request.owned = OwnedPartition(
             topic: key.topic, partition: key.name.partition, epoch: key.epoch)
-        request.offset = offset
+        (request.offset, request.hasKey) = (record.offset, record.keyBytes != nil)
         request.number = starts.add(1, ordering: .relaxed).newValue
         request.isAlone = isAlone
         do {
@@ -91,6 +106,7 @@ final class GroupFailures: Sendable {
             case 2: return .not(.standsStill)
             case 3: return .later(after: .milliseconds(reply.milliseconds))
             case 4: return .alone
+            case 5, 6: return .not(parked(record, key, withKey: reply.answer == 6))
             case let other:
                 throw MartletError.protocolError("The answer \(other) to a start is unknown.")
             }

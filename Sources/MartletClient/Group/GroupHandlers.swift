@@ -10,8 +10,16 @@ final class GroupHandlers: Sendable {
     private enum Outcome {
         case done
         case failed(any Error)
-        /// The record is another member's by now.
+        /// The record is another member's by now, or set aside.
         case dropped
+    }
+
+    private enum Ending {
+        case done
+        /// It is not done, and this member has no more to do with it.
+        case left
+        /// The broker set it aside, with its key or without.
+        case parked(isKey: Bool)
     }
 
     private let feed: GroupFeed
@@ -76,7 +84,10 @@ final class GroupHandlers: Sendable {
     /// False: nothing more of the batch is handled.
     private func put(_ item: Item) async -> Bool {
         guard await lanes.hasRoom(), !item.delivery.isCut else { return false }
-        feed.ledger.line(item.record.offset, of: item.delivery)
+        let record = item.record
+        guard
+            feed.ledger.line(record.offset, of: item.delivery, key: { Self.keyHash(of: record) })
+        else { return true }
         if handling == .serial {
             await handle(item)
         } else {
@@ -92,6 +103,14 @@ final class GroupHandlers: Sendable {
         else { return nil }
         var hasher = Hasher()
         hasher.combine(record.run.partition)
+        hasher.combine(key)
+        return hasher.finalize()
+    }
+
+    /// nil: it has no key, and waits for none.
+    private static func keyHash(of record: ConsumedRecord) -> Int? {
+        guard let key = record.keyBytes else { return nil }
+        var hasher = Hasher()
         hasher.combine(key)
         return hasher.finalize()
     }
@@ -115,13 +134,21 @@ final class GroupHandlers: Sendable {
     private func outcome(of item: Item) async -> Outcome {
         let (record, ledger) = (item.record, feed.ledger)
         await feed.checkSession()
-        guard ledger.begin(record.offset, of: item.delivery, isDone: feed.isBefore) else {
-            return .dropped
-        }
+        let mayBegin = ledger.begin(
+            record.offset, of: item.delivery, isDone: feed.isBefore,
+            key: { Self.keyHash(of: record) })
+        guard mayBegin else { return .dropped }
         do {
-            let isDone = try await handle(record, item.delivery)
-            ledger.end(record.offset, of: item.delivery, isDone: isDone)
-            return isDone ? .done : .dropped
+            switch try await handle(record, item.delivery) {
+            case .done:
+                ledger.end(record.offset, of: item.delivery, isDone: true)
+                return .done
+            case .left: ledger.end(record.offset, of: item.delivery, isDone: false)
+            case .parked(let isKey):
+                let key = isKey ? Self.keyHash(of: record) : nil
+                ledger.park(record.offset, of: item.delivery, key: key)
+            }
+            return .dropped
         } catch {
             // Before the record is let go of: nothing that waits behind it may begin.
             lanes.finish()
@@ -132,40 +159,40 @@ final class GroupHandlers: Sendable {
 
     // MARK: - Failures
 
-    /// Calls the handler as often as the group's policy has it. False: the record is not done, and
-    /// this member has no more to do with it.
-    private func handle(_ record: ConsumedRecord, _ delivery: Delivery) async throws -> Bool {
+    /// Calls the handler as often as the group's policy has it.
+    private func handle(_ record: ConsumedRecord, _ delivery: Delivery) async throws -> Ending {
         while true {
             let place: SuspectGate.Place?
-            switch try await permission(record.offset, delivery) {
+            switch try await permission(record, delivery) {
             case .go(let found): place = found
             case .not(let answer):
-                if let isDone = await isOver(answer, delivery) { return isDone }
+                if let ending = await ending(answer, delivery) { return ending }
                 continue
             }
             do {
                 defer { if let place { gate.leave(place) } }
                 try await call(record)
-                return true
+                return .done
             } catch {
                 guard let failures, !Task.isCancelled else { throw error }
-                let answer = try await failures.tell(error, record.offset, delivery.key)
-                if let isDone = await isOver(answer, delivery) { return isDone }
+                let answer = try await failures.tell(error, record, delivery.key)
+                if let ending = await ending(answer, delivery) { return ending }
             }
         }
     }
 
-    /// Whether the record is done; nil: after a pause, which is over, it is to be handled again.
-    private func isOver(_ answer: GroupFailures.Answer, _ delivery: Delivery) async -> Bool? {
+    /// What becomes of the record; nil: after a pause, which is over, it is to be handled again.
+    private func ending(_ answer: GroupFailures.Answer, _ delivery: Delivery) async -> Ending? {
         switch answer {
-        case .passed: return true
+        case .passed: return .done
+        case .parked(let isKey): return .parked(isKey: isKey)
         case .again(let pause):
             let until = feed.now.addingClamped(pause.nanosecondsClamped)
-            return await mayGoOn(delivery, at: until) ? nil : false
+            return await mayGoOn(delivery, at: until) ? nil : .left
         case .standsStill, .elsewhere:
             // Until the partition is gone: what waits behind the record must not begin.
             _ = await mayGoOn(delivery, at: .max)
-            return false
+            return .left
         }
     }
 
@@ -177,8 +204,10 @@ final class GroupHandlers: Sendable {
 
     /// Asks the broker where the record may have ended an earlier owner's process: the start is
     /// counted before it happens.
-    private func permission(_ offset: Int64, _ delivery: Delivery) async throws -> Permission {
-        guard let failures, offset < delivery.suspectBelow else { return .go(nil) }
+    private func permission(
+        _ record: ConsumedRecord, _ delivery: Delivery
+    ) async throws -> Permission {
+        guard let failures, record.offset < delivery.suspectBelow else { return .go(nil) }
         var isAlone = handling == .serial
         while true {
             let end = end
@@ -189,7 +218,7 @@ final class GroupHandlers: Sendable {
             await feed.commitDone(delivery.key)
             let answer: GroupFailures.Permission
             do {
-                answer = try await failures.start(offset, delivery.key, isAlone: isAlone)
+                answer = try await failures.start(record, delivery.key, isAlone: isAlone)
             } catch {
                 gate.leave(place)
                 throw error

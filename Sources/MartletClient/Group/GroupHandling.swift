@@ -48,6 +48,11 @@ extension MartletClient {
     /// restart is not handed those again. No more records are taken from the broker than handlers and
     /// `prefetchBytes` have room for.
     ///
+    /// A record that the group's policy parks (`failures = .byPolicy`) is left out, and with its key all
+    /// later records of the key in its partition, whichever `handling`; they are lag until
+    /// `AdminClient.releaseParked` lets them come, in their order. Members that read sequences, or
+    /// commit before they handle, leave nothing out: a group that parks should have none.
+    ///
     /// A partition that goes to another member waits for the handlers that have begun with records
     /// of it, at most `drainTimeout`; none begins any more. When the task is cancelled the same holds
     /// for all partitions: handlers that have begun may end; those that have not after `drainTimeout`

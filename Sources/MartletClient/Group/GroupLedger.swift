@@ -21,6 +21,7 @@ final class GroupLedger: Sendable {
     private let state = Mutex(State())
     let isManual: Bool
     private let whenDrained = Mutex<(@Sendable (OwnedKey) -> Void)?>(nil)
+    private let whenFull = Mutex<(@Sendable (OwnedKey) -> Void)?>(nil)
 
     init(isManual: Bool) {
         self.isManual = isManual
@@ -30,6 +31,11 @@ final class GroupLedger: Sendable {
         whenDrained.withLock { $0 = body }
     }
 
+    /// What is told of a partition in which too much waits behind parked records.
+    func setWhenFull(_ body: (@Sendable (OwnedKey) -> Void)?) {
+        whenFull.withLock { $0 = body }
+    }
+
     // MARK: - The queue's side
 
     /// A partition is read from now on.
@@ -37,11 +43,13 @@ final class GroupLedger: Sendable {
     /// - Parameters:
     ///   - committed: what the broker has; nil: nothing.
     ///   - suspectBelow: what lies below may have ended an earlier owner.
+    ///   - parked: what is set aside, and whether with its key.
     func open(
-        _ key: OwnedKey, at offset: Int64, committed: Position?, suspectBelow: Int64 = 0
+        _ key: OwnedKey, at offset: Int64, committed: Position?, suspectBelow: Int64 = 0,
+        parked: [Int64: Bool] = [:]
     ) {
         state.withLock { state in
-            let page = LedgerPage(at: offset, committed: committed)
+            let page = LedgerPage(at: offset, committed: committed, parked: parked)
             page.suspectBelow = suspectBelow
             state.pages[key] = page
         }
@@ -174,20 +182,37 @@ final class GroupLedger: Sendable {
 
     func split(_ delivery: Delivery) { change(delivery) { $0.split(delivery) } }
 
-    func line(_ offset: Int64, of delivery: Delivery) {
-        state.withLock { $0.pages[delivery.key]?.line(offset, of: delivery) }
+    /// A record waits for its handler; false: it is not to be handled now. `key`: the hash of its key.
+    func line(_ offset: Int64, of delivery: Delivery, key: @Sendable () -> Int?) -> Bool {
+        let (isLined, isFull) = state.withLock { state in
+            guard let page = state.pages[delivery.key] else { return (true, false) }
+            let isLined = page.line(offset, of: delivery, key)
+            return (isLined, !isLined && page.stopIfFull())
+        }
+        if isFull { whenFull.withLock { $0 }?(delivery.key) }
+        return isLined
     }
 
     func close(_ delivery: Delivery, isWhole: Bool) {
         change(delivery) { $0.close(delivery, isWhole: isWhole) }
     }
 
-    /// False: the record is not for this member any more.
-    func begin(_ offset: Int64, of delivery: Delivery, isDone: Bool) -> Bool {
+    /// False: the record is not for this member any more, or not to be handled now.
+    func begin(
+        _ offset: Int64, of delivery: Delivery, isDone: Bool, key: @Sendable () -> Int?
+    ) -> Bool {
         state.withLock { state in
             state.steps &+= 1
-            return state.pages[delivery.key]?.begin(offset, of: delivery, isDone: isDone) ?? false
+            return state.pages[delivery.key]?.begin(offset, of: delivery, isDone: isDone, key)
+                ?? false
         }
+    }
+
+    /// A handler ended, and the broker set its record aside; with `key` later ones of it, too.
+    func park(_ offset: Int64, of delivery: Delivery, key: Int?) {
+        change(delivery) { $0.park(offset, of: delivery, key: key) }
+        let isFull = state.withLock { $0.pages[delivery.key]?.stopIfFull() ?? false }
+        if isFull { whenFull.withLock { $0 }?(delivery.key) }
     }
 
     func end(_ offset: Int64, of delivery: Delivery, isDone: Bool) {

@@ -61,10 +61,15 @@ final class LedgerPage {
     /// Up to where the application committed by itself.
     private var marked: GroupLedger.Position?
     var isDraining = false
+    /// Not handled, while others go on.
+    private var aside: RecordsAside
 
-    /// - Parameter committed: what the broker has; nil: nothing.
-    init(at offset: Int64, committed: GroupLedger.Position?) {
+    /// - Parameters:
+    ///   - committed: what the broker has; nil: nothing.
+    ///   - parked: what is set aside, and whether with its key.
+    init(at offset: Int64, committed: GroupLedger.Position?, parked: [Int64: Bool] = [:]) {
         end = offset
+        aside = RecordsAside(expecting: parked)
         inherited = committed?.finished ?? []
         self.committed = committed
         if committed == nil { marked = GroupLedger.Position(offset: offset) }
@@ -94,6 +99,7 @@ final class LedgerPage {
         entries = []
         inherited = []
         ended = []
+        aside = RecordsAside()
         end = offset
         committed = nil
         marked = GroupLedger.Position(offset: offset)
@@ -163,11 +169,13 @@ final class LedgerPage {
         }
     }
 
-    /// A record waits for its handler.
-    func line(_ offset: Int64, of delivery: Delivery) {
-        guard let index = index(of: delivery) else { return }
-        entries[index].open.append(offset)
+    /// A record waits for its handler; false: it is not to be handled now.
+    func line(_ offset: Int64, of delivery: Delivery, _ key: () -> Int?) -> Bool {
+        guard let index = index(of: delivery) else { return true }
+        let isAside = aside.takes(offset, key)
+        if !isAside { entries[index].open.append(offset) }
         delivery.hand(all: offset + 1, isDone: true)
+        return !isAside
     }
 
     /// No more records of the batch come.
@@ -181,8 +189,16 @@ final class LedgerPage {
     /// A handler begins; false: it must not.
     ///
     /// - Parameter isDone: it counts as done by that.
-    func begin(_ offset: Int64, of delivery: Delivery, isDone: Bool) -> Bool {
+    func begin(
+        _ offset: Int64, of delivery: Delivery, isDone: Bool, _ key: () -> Int?
+    ) -> Bool {
         guard let index = index(of: delivery), !delivery.isCut else { return false }
+        // Something before it was parked since it was lined up.
+        guard !aside.takes(offset, key) else {
+            entries[index].open.removeAll { $0 == offset }
+            settle(index)
+            return false
+        }
         entries[index].running += 1
         if isDone { entries[index].open.removeAll { $0 == offset } }
         return true
@@ -194,6 +210,21 @@ final class LedgerPage {
         entries[index].running -= 1
         if isDone { entries[index].open.removeAll { $0 == offset } }
         settle(index)
+    }
+
+    /// A handler ended, and the broker set its record aside.
+    func park(_ offset: Int64, of delivery: Delivery, key: Int?) {
+        if index(of: delivery) != nil { aside.park(offset, key: key) }
+        end(offset, of: delivery, isDone: true)
+    }
+
+    /// So much is set aside that a commit could not say more: nothing else is handed out. True once.
+    func stopIfFull() -> Bool {
+        guard !isDraining, aside.isFull else { return false }
+        drain()
+        // To be said, also when nothing is new.
+        committed = nil
+        return true
     }
 
     /// Splits off what was not handed out; nil: nothing is left, or nobody is to have it.
@@ -216,7 +247,7 @@ final class LedgerPage {
         if index > 0 {
             ended = Self.merged(ended + [entry.delivery.from..<entry.upper])
         } else if !ended.isEmpty {
-            let start = start
+            let start = unfinished
             ended.removeAll { $0.upperBound <= start }
         }
     }
@@ -241,12 +272,20 @@ final class LedgerPage {
 
     // MARK: - How far it is
 
-    private var start: Int64 { entries.first?.delivery.from ?? end }
+    /// All below is done, or aside.
+    private var unfinished: Int64 { entries.first?.delivery.from ?? end }
+
+    private var start: Int64 { min(aside.first ?? .max, unfinished) }
 
     /// How far the partition is done.
     func position(isManual: Bool) -> GroupLedger.Position? {
         if isManual { return marked }
-        return Self.position(start, inherited + ended + entries.flatMap(\.done))
+        let done = inherited + ended + entries.flatMap(\.done)
+        if aside.isEmpty { return Self.position(start, done) }
+        var rest = RangeSet(done)
+        rest.insert(contentsOf: start..<unfinished)
+        rest.subtract(aside.offsets)
+        return Self.position(start, Array(rest.ranges))
     }
 
     /// The application commits all that it was handed.
@@ -275,7 +314,7 @@ final class LedgerPage {
             }
         }
         return GroupLedger.Position(
-            offset: offset, finished: Array(above.prefix(WireLimits.rangesMax)))
+            offset: offset, finished: Array(above.prefix(WireLimits.finishedMax)))
     }
 
     /// The same in order and apart from each other.

@@ -13,6 +13,8 @@ enum PlantedBug: String {
     case handOutUncommitted
     /// Records of one key are handled in any order.
     case mixKeys
+    /// Later records of a parked key are handled.
+    case passParkedKeys
 
     #if DEBUG
         private static let asked = CurrentProcess.environment["MARTLET_PLANT"]

@@ -5,10 +5,11 @@ extension Coordinator {
     ) throws(GroupRefusal) -> [GroupRecord] {
         let state = try group(name).state
         try policy.check(limits)
-        guard policy.last != .parkKey || state.kind.isOrdered else {
+        guard policy.last != .parkKey || state.kind == .stream || state.kind.isOrdered else {
             throw .invalid(
                 field: "last",
-                reason: "keys are parked in queues that were made with order by key alone")
+                reason: "keys are parked in streams, and in queues that were made with order by key"
+            )
         }
         var records: [GroupRecord] = []
         if state.policy != policy { records.append(.policy(group: name, policy)) }

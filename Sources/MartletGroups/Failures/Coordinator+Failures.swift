@@ -83,24 +83,27 @@ extension Coordinator {
         // lies, which copies nothing.
         let isLetter = isLetterTopic(place.partition)
         let later = FailureDecision.again(milliseconds: policy.backoffMaxMilliseconds)
-        let mayPark = place.queue.lane == .flow && state.kind != .stream
-        if mayPark, let isKey = policy.last.parksKey,
-            state.queues[place.queue]?.parked.count ?? 0 < limits.parkedRecordsMax
-        {
+        let isFlow = place.queue.lane == .flow
+        if isFlow, let isKey = policy.last.parksKey, mayPark(state, place.queue) {
             return .park(isKey: isKey)
         }
         // A replay never stops the flow. What cannot be parked any more must not be lost.
-        let stops =
-            policy.last == .pause && place.queue.lane == .flow
-            || mayPark && policy.last.parksKey != nil
+        let stops = isFlow && (policy.last == .pause || policy.last.parksKey != nil)
         if !isReplay, stops || isLetter {
             return state.paused.count < limits.pausesMax || state.isPaused(place.partition)
                 ? .pause : later
         }
         guard state.letters.hasRoom(limits, isReplay: isReplay) else { return later }
-        let isParked =
-            state.kind == .stream && place.queue.lane == .flow && policy.last.parksKey != nil
-        return .dead(isParked ? .parked : reason)
+        return .dead(reason)
+    }
+
+    /// Whether one more record of the partition may be set aside.
+    private func mayPark(_ state: GroupState, _ queue: QueueID) -> Bool {
+        let count = state.queues[queue]?.parked.count ?? 0
+        guard state.kind == .stream else { return count < limits.parkedRecordsMax }
+        // Members are told all of them.
+        return count < limits.streamParkedMax
+            && state.queues.values.reduce(0, { $0 + $1.parked.count }) < limits.groupParkedMax
     }
 
     package static let reservedSuffix = ".dlq"

@@ -47,10 +47,12 @@ extension Coordinator {
         return !new.isDisjoint(RangeSet(range.lowerBound..<min(range.upperBound, offset)))
     }
 
-    /// Whether a queue has anything to do with what lies below.
+    /// Whether a queue has anything to do with what lies below, or a stream set some of it aside.
     package func isOwed(_ key: TopicPartition, below offset: Int64) -> Bool {
         groups.values.contains { group in
-            guard case .queue = group.state.kind else { return false }
+            guard case .queue = group.state.kind else {
+                return group.state.queues[.flow(key)]?.parked.keys.contains { $0 < offset } ?? false
+            }
             return group.state.queues[.flow(key)].map { $0.floor < offset } ?? false
         }
     }
@@ -110,16 +112,21 @@ extension Coordinator {
         return entry
     }
 
-    /// What queues lose when all below is gone: a record for each group, and how many they lose.
+    /// What queues lose when all below is gone, and streams of what they set aside: a record for each
+    /// group, and how many it loses.
     package func expiring(
         _ key: TopicPartition, below offset: Int64
     ) -> [(record: GroupRecord, group: String, count: Int64)] {
         groups.sorted { $0.key < $1.key }.compactMap { name, group in
-            guard case .queue = group.state.kind, let progress = group.state.queues[.flow(key)],
-                offset > progress.floor
-            else { return nil }
-            let lost = progress.open(in: progress.start..<offset)
-                .reduce(Int64(0)) { $0 + Int64($1.count) }
+            guard let progress = group.state.queues[.flow(key)] else { return nil }
+            let lost: Int64
+            switch group.state.kind {
+            case .stream: lost = Int64(progress.parked.keys.count { $0 < offset })
+            case .queue:
+                guard offset > progress.floor else { return nil }
+                lost = progress.open(in: progress.start..<offset)
+                    .reduce(Int64(0)) { $0 + Int64($1.count) }
+            }
             let record = GroupRecord.queue(group: name, .flow(key), .expired(below: offset))
             return lost > 0 ? (record, name, lost) : nil
         }

@@ -6,14 +6,18 @@ extension Coordinator {
         /// Under which the member owns it.
         package let epoch: Int32
         package let offset: Int64
+        /// Whether others may have to wait behind it.
+        package let hasKey: Bool
         package let failure: HandlerFailure
 
         package init(
-            partition: TopicPartition, epoch: Int32, offset: Int64, failure: HandlerFailure
+            partition: TopicPartition, epoch: Int32, offset: Int64, hasKey: Bool = false,
+            failure: HandlerFailure
         ) {
             self.partition = partition
             self.epoch = epoch
             self.offset = offset
+            self.hasKey = hasKey
             self.failure = failure
         }
 
@@ -27,6 +31,8 @@ extension Coordinator {
         case dead
         /// Gives the partition up: the group stands still there.
         case paused
+        /// Goes on behind it, but for later records of its key with `isKey`. It is not done.
+        case parked(isKey: Bool)
     }
 
     /// Whether the record would become a dead letter: then it has to be read first.
@@ -65,6 +71,7 @@ extension Coordinator {
         let progress = state.queues[.flow(key)]
         // Asked for twice, or by the next owner.
         if progress?.isSettled(at: offset) == true { return ([], .dead) }
+        if let parked = progress?.parked[offset] { return ([], .parked(isKey: parked.isKey)) }
         guard (progress?.failures.count ?? 0) < limits.delayedRecordsMax else {
             throw .limitReached("\(limits.delayedRecordsMax) records of the partition fail")
         }
@@ -97,8 +104,14 @@ extension Coordinator {
             if state.isPaused(key) { return (counted, .paused) }
             let place = PausePlace(key)
             return (counted + [.paused(group: name, place, at: now.wall)], .paused)
-        // Only what a queue owes is parked in its place.
-        case .park: return (counted, .again(milliseconds: state.policy.backoffMaxMilliseconds))
+        case .park(let isKey):
+            // What is done is not set aside.
+            if state.partitions[key]?.committed?.covers(offset) == true { return ([], .dead) }
+            let parked = ParkedRecord(at: now.wall, isKey: isKey && failed.hasKey)
+            return (
+                counted + [.queue(group: name, .flow(key), .parked(offset, parked))],
+                .parked(isKey: parked.isKey)
+            )
         case .dead(let reason):
             switch content {
             case .record(let body, _):

@@ -11,15 +11,19 @@ extension Coordinator {
         package let number: UInt64
         /// No other suspect record is with a handler of the member.
         package let isAlone: Bool
+        /// Whether others may have to wait behind it.
+        package let hasKey: Bool
 
         package init(
-            partition: TopicPartition, epoch: Int32, offset: Int64, number: UInt64, isAlone: Bool
+            partition: TopicPartition, epoch: Int32, offset: Int64, number: UInt64, isAlone: Bool,
+            hasKey: Bool = false
         ) {
             self.partition = partition
             self.epoch = epoch
             self.offset = offset
             self.number = number
             self.isAlone = isAlone
+            self.hasKey = hasKey
         }
 
         var place: RecordPlace { RecordPlace(.flow(partition), offset) }
@@ -37,6 +41,8 @@ extension Coordinator {
         case passed
         /// Gives the partition up: the group stands still there.
         case paused
+        /// Goes on behind it, but for later records of its key with `isKey`. It is not done.
+        case parked(isKey: Bool)
     }
 
     /// Whether the record would become a dead letter: then it has to be read first.
@@ -61,6 +67,7 @@ extension Coordinator {
         let (key, offset) = (started.partition, started.offset)
         let progress = state.queues[.flow(key)]
         if progress?.isSettled(at: offset) == true { return ([], .passed) }
+        if let parked = progress?.parked[offset] { return ([], .parked(isKey: parked.isKey)) }
         if isCounted(name, started) { return ([], .go) }
         if isSpent(name, started) {
             let begun = groups[name]?.activity.started[key]
@@ -120,6 +127,7 @@ extension Coordinator {
             : ("NoOutcome", "its handler began, and nobody said what became of it")
         return FailedRecord(
             partition: started.partition, epoch: started.epoch, offset: started.offset,
+            hasKey: started.hasKey,
             failure: HandlerFailure(.transient, kind: kind, text: text, at: now.wall))
     }
 }
@@ -151,6 +159,7 @@ extension Coordinator.StartAnswer {
         case .again(let milliseconds): self = .later(milliseconds: milliseconds)
         case .dead: self = .passed
         case .paused: self = .paused
+        case .parked(let isKey): self = .parked(isKey: isKey)
         }
     }
 }

@@ -40,10 +40,11 @@ extension Coordinator {
         else { return nil }
         let committed = partition.committed?.offset ?? 0
         let most = limits.suspectRecordsMax
-        var below = committed.adding(most)
+        let finished = partition.committed?.finished ?? []
+        var below = finished.end(of: most, from: committed)
         if let served = group.activity.served[key], served.epoch == partition.epoch {
             let first = max(committed, served.lowerBound)
-            below = min(served.upperBound, first.adding(most))
+            below = min(served.upperBound, finished.end(of: most, from: first))
         }
         guard below > max(committed, partition.suspectBelow) else { return nil }
         return .suspected(group: name, key, below: below)
@@ -84,5 +85,20 @@ struct Served: Equatable, Sendable {
         if range.isEmpty || range.lowerBound < 0 { return }
         lowerBound = upperBound == 0 ? range.lowerBound : min(lowerBound, range.lowerBound)
         upperBound = max(upperBound, range.upperBound)
+    }
+}
+
+extension [Range<Int64>] {
+    /// Behind so many offsets from `first` on that lie in none of these: what is done is not counted,
+    /// however far the first that is not done lies behind.
+    fileprivate func end(of count: Int64, from first: Int64) -> Int64 {
+        var (at, left) = (first, count)
+        for range in self where range.upperBound > at {
+            let gap = Swift.max(0, range.lowerBound.subtractingReportingOverflow(at).0)
+            if gap >= left { break }
+            left -= gap
+            at = range.upperBound
+        }
+        return at.adding(left)
     }
 }

@@ -8,10 +8,10 @@ package struct FailurePolicy: Hashable, Sendable {
         case deadLetter = 0
         /// The group stands still in the partition until somebody resumes it.
         case pause = 1
-        /// It is set aside in its place, and the others go on. Of a stream group it leaves the flow as a
-        /// dead letter.
+        /// It is set aside in its place, and the others go on.
         case parkRecord = 2
-        /// The same, and all later records of its key wait behind it. For queues in order by key.
+        /// The same, and all later records of its key wait behind it. For streams, and for queues in
+        /// order by key.
         case parkKey = 3
 
         /// Whether its key is parked with the record; nil: nothing is parked.

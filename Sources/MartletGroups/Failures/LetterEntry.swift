@@ -17,10 +17,8 @@ package struct LetterEntry: Hashable, Sendable {
         case permanent = 1
         case attempts = 2
         case rejected = 3
-        /// The policy parks what fails, and the group is a stream.
-        case parked = 4
         /// Retention was about to take it.
-        case retention = 5
+        case retention = 4
     }
 
     package var kind: Kind

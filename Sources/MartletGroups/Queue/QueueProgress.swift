@@ -133,7 +133,11 @@ package struct QueueProgress: Equatable, Sendable {
     }
 
     private mutating func release(_ range: Range<Int64>) {
-        for offset in parkedOffsets(in: range) {
+        release(parkedOffsets(in: range))
+    }
+
+    private mutating func release(_ offsets: [Int64]) {
+        for offset in offsets {
             parked[offset] = nil
             attempts[offset] = nil
             unanswered.remove(offset)
@@ -177,7 +181,9 @@ package struct QueueProgress: Equatable, Sendable {
     }
 
     /// What is counted of a stream group's records goes with the commit that passes them.
-    mutating func handle(below offset: Int64) {
+    mutating func handle(_ committed: CommittedOffset) {
+        unpark(committed)
+        let offset = committed.offset
         guard !attempts.isEmpty || !failures.isEmpty, offset > 0 else { return }
         attempts.forget(0..<offset)
         unanswered.remove(contentsOf: 0..<offset)
@@ -186,6 +192,22 @@ package struct QueueProgress: Equatable, Sendable {
 
     /// Nobody waits any more for what became of handlers.
     mutating func answerAll() { unanswered = RangeSet() }
+
+    /// What a commit covers is not set aside any more: somebody who takes no notice of that, or a
+    /// person, has passed it.
+    mutating func unpark(_ committed: CommittedOffset) {
+        if parked.isEmpty { return }
+        parked = parked.filter { !committed.covers($0.key) }
+    }
+
+    /// Of a stream group: parked records that are gone.
+    mutating func expireParked(below offset: Int64) {
+        let lost = parked.keys.filter { $0 < offset }
+        expired &+= Int64(lost.count)
+        release(lost)
+    }
+
+    mutating func releaseAll() { release(Array(parked.keys)) }
 
     /// Owed again. What is so already is not owed twice.
     mutating func reopen(_ range: Range<Int64>) {
@@ -278,7 +300,8 @@ package struct QueueProgress: Equatable, Sendable {
 package struct ParkedRecord: Hashable, Sendable {
     /// Since when, in milliseconds since 1970 UTC.
     package let at: Int64
-    /// In a queue that is in order by key, all later records of its key wait behind it.
+    /// In a stream, and in a queue that is in order by key, all later records of its key wait
+    /// behind it.
     package let isKey: Bool
 
     package init(at: Int64, isKey: Bool) {

@@ -141,6 +141,10 @@ package enum WireLimits {
     package static let topicsMax = 100_000
     package static let partitionsPerTopicMax = 50_000
     package static let rangesMax = 1_000
+    /// Of what is done above a group's offset in a partition.
+    package static let finishedMax = 4_000
+    /// Records of a stream's partition that are set aside.
+    package static let parkedMax = 1_000
     package static let eventsMax = 10_000
     package static let groupNameBytesMax = 249
     package static let deliveriesMax = 1_000

@@ -301,5 +301,5 @@ package struct EditDeadLetterReply: WireReply {
 extension WireLimits {
     /// What the numbers of reasons mean.
     package static let reasons =
-        "1: permanent failure; 2: attempts used up; 3: rejected; 4: parked; 5: retention was about to take it"
+        "1: permanent failure; 2: attempts used up; 3: rejected; 4: retention was about to take it"
 }

@@ -13,6 +13,7 @@ package struct FailRecordRequest: WireRequest {
     package var severity: UInt8 = 0
     package var failure = ""
     package var text = ""
+    package var hasKey = false
 
     package init() {}
 
@@ -27,6 +28,7 @@ package struct FailRecordRequest: WireRequest {
         try c.string(
             "failure", &failure, max: WireLimits.failureKindBytesMax, "the kind of failure")
         try c.string("text", &text, max: WireLimits.failureTextBytesMax, "its words")
+        try c.bool("hasKey", &hasKey, "the record has a key, with which it may be parked")
     }
 }
 
@@ -44,7 +46,8 @@ package struct FailRecordReply: WireReply {
     package mutating func result(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.uint8(
             "answer", &answer,
-            "0: handle it again; 1: go on behind it; 2: the group stands still there")
+            "0: handle it again; 1: go on behind it; 2: the group stands still there; 3: it is "
+                + "parked: go on, but it is not done; 4: and nor are later ones of its key")
         try c.int64("milliseconds", &milliseconds, "answer 0: after so long; else 0")
     }
 }

@@ -163,7 +163,7 @@ extension FieldCoder where Self: ~Copyable {
 }
 
 package struct GroupPartitionLine: WireItem {
-    package static let bytesMin = 125
+    package static let bytesMin = 133
     package var owned = OwnedPartition()
     package var hasOwner = false
     package var owner = TopicID.zero
@@ -178,6 +178,7 @@ package struct GroupPartitionLine: WireItem {
     package var headroomMilliseconds: Int64 = -1
     package var headroomBytes: Int64 = -1
     package var failing: Int64 = 0
+    package var parked: Int64 = 0
 
     package init() {}
 
@@ -199,6 +200,7 @@ package struct GroupPartitionLine: WireItem {
         try c.int64(
             "failing", &failing,
             "of a stream: records that a handler failed with, and no commit has passed since")
+        try c.int64("parked", &parked, "of a stream: records that are set aside")
     }
 }
 

@@ -67,16 +67,17 @@ package struct CommittedPosition: WireItem {
         try c.string(
             "metadata", &metadata, max: WireLimits.commitMetadataBytesMax, "the application's own")
         try c.array(
-            "finished", &finished, max: WireLimits.rangesMax,
+            "finished", &finished, max: WireLimits.finishedMax,
             "handled above offset; in order, apart from each other")
     }
 }
 
 package struct AssignedPartition: WireItem {
-    package static let bytesMin = OwnedPartition.bytesMin + CommittedPosition.bytesMin + 8
+    package static let bytesMin = OwnedPartition.bytesMin + CommittedPosition.bytesMin + 12
     package var owned = OwnedPartition()
     package var committed = CommittedPosition()
     package var suspectBelow: Int64 = 0
+    package var parked: [ParkedOffset] = []
 
     package init() {}
 
@@ -86,6 +87,28 @@ package struct AssignedPartition: WireItem {
         try c.int64(
             "suspectBelow", &suspectBelow,
             "handlers begin below it with start-record: the last owner was lost there; 0: nowhere")
+        try c.array(
+            "parked", &parked, max: WireLimits.parkedMax,
+            "set aside, in order: not to be handled, and not done")
+    }
+}
+
+/// A record of a stream group that is set aside until somebody releases it.
+package struct ParkedOffset: WireItem {
+    package static let bytesMin = 9
+    package var offset: Int64 = 0
+    package var isKey = false
+
+    package init() {}
+
+    package init(_ offset: Int64, isKey: Bool) {
+        self.offset = offset
+        self.isKey = isKey
+    }
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.int64("offset", &offset, "of the record")
+        try c.bool("isKey", &isKey, "later records of its key are not to be handled either")
     }
 }
 
@@ -218,15 +241,19 @@ package struct LeaveGroupReply: WireReply {
 }
 
 package struct CommitEntry: WireItem {
-    package static let bytesMin = OwnedPartition.bytesMin + CommittedPosition.bytesMin
+    package static let bytesMin = OwnedPartition.bytesMin + CommittedPosition.bytesMin + 1
     package var owned = OwnedPartition()
     package var position = CommittedPosition()
+    package var isFull = false
 
     package init() {}
 
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.item("owned", &owned)
         try c.item("position", &position)
+        try c.bool(
+            "isFull", &isFull,
+            "too much waits behind parked records: the group is to stand still there")
     }
 }
 

@@ -3,7 +3,7 @@ package import MartletFormat
 package struct ListParkedRequest: WireRequest {
     package typealias Reply = ListParkedReply
     package static let operation = Operation.listParked
-    package static let purpose = "Lists the parked records of a queue group, a page at a time."
+    package static let purpose = "Lists the parked records of a group, a page at a time."
 
     package var group = ""
     package var topic = TopicID.zero

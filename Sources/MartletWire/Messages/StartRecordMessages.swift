@@ -12,6 +12,7 @@ package struct StartRecordRequest: WireRequest {
     package var offset: Int64 = 0
     package var number: UInt64 = 0
     package var isAlone = false
+    package var hasKey = false
 
     package init() {}
 
@@ -24,6 +25,7 @@ package struct StartRecordRequest: WireRequest {
             "number", &number,
             "of this start alone: asked for again, it is not counted again; 0: none")
         try c.bool("isAlone", &isAlone, "no other suspect record is with a handler of the member")
+        try c.bool("hasKey", &hasKey, "the record has a key, with which it may be parked")
     }
 }
 
@@ -42,7 +44,8 @@ package struct StartRecordReply: WireReply {
         try c.uint8(
             "answer", &answer,
             "0: begin; 1: go on behind it; 2: the group stands still there; 3: ask again later; "
-                + "4: ask again when it is alone")
+                + "4: ask again when it is alone; 5: it is parked: go on, but it is not done; 6: and "
+                + "nor are later ones of its key")
         try c.int64("milliseconds", &milliseconds, "answer 3: after so long; else 0")
     }
 }

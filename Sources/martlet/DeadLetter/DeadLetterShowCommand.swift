@@ -121,7 +121,6 @@ enum DeadLetterShowCommand {
         case .attempts: "its attempts are used up"
         case .rejected: "a handler set it aside"
         case .retention: "retention was about to take it"
-        case .parked: "the policy parks what fails"
         }
     }
 }

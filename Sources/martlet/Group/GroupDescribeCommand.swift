@@ -54,8 +54,8 @@ enum GroupDescribeCommand {
         }
         var partitions = Table([
             .left("TOPIC"), .right("PARTITION"), .right("COMMITTED"), .right("END"),
-            .right("LAG"), .right("AGE"), .right("HEADROOM"), .right("FAILING"), .left("OWNER"),
-            .right("EPOCH"),
+            .right("LAG"), .right("AGE"), .right("HEADROOM"), .right("FAILING"), .right("PARKED"),
+            .left("OWNER"), .right("EPOCH"),
         ])
         for line in group.partitions {
             partitions.add([
@@ -64,7 +64,7 @@ enum GroupDescribeCommand {
                 line.highWatermark.map { "\($0)" } ?? "?", line.lag.map { "\($0)" } ?? "?",
                 line.lag == 0 ? "" : line.lagTime.map(age) ?? "?",
                 headroom(line.retentionHeadroom, line.retentionHeadroomBytes) ?? "",
-                "\(line.failing)",
+                "\(line.failing)", "\(line.parked)",
                 (line.owner ?? (line.isPaused ? "(paused)" : ""))
                     + (line.isLeaving ? " (leaving)" : ""), "\(line.epoch)",
             ])
@@ -257,7 +257,7 @@ enum GroupDescribeCommand {
             "lag": line.lag.map { .integer($0) } ?? .null, "lagSeconds": seconds(line.lagTime),
             "headroomSeconds": seconds(line.retentionHeadroom),
             "headroomBytes": line.retentionHeadroomBytes.map { .integer($0) } ?? .null,
-            "failing": .integer(line.failing),
+            "failing": .integer(line.failing), "parked": .integer(line.parked),
         ]
     }
 }

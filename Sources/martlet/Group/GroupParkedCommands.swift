@@ -6,7 +6,7 @@ import MartletJSON
 enum GroupParkedCommands {
     static let parked: Command = Command(
         CommandSpec(
-            "parked", "List the records of a queue that are set aside.",
+            "parked", "List the records of a group that are set aside.",
             discussion: [
                 "A group whose policy parks ('martlet group policy --then park-record') sets a record "
                     + "aside when it is not tried any more; with park-key all later records of its key "

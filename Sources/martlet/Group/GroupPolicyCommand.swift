@@ -10,12 +10,11 @@ enum GroupPolicyCommand {
             discussion: [
                 "A failed record comes again after a pause; each pause is longer than the one before. "
                     + "When its attempts are used up, and at once when a handler says that it fails "
-                    + "for ever, it becomes a dead letter ('martlet dlq'), or a queue parks it ('martlet "
+                    + "for ever, it becomes a dead letter ('martlet dlq'), or it is parked ('martlet "
                     + "group parked'), or the group stands still in its partition until 'martlet "
                     + "group resume'. Nothing is dropped.",
                 "park-record sets the record aside and goes on; park-key keeps all later records of "
-                    + "its key behind it, in a queue that is in order by key. In a stream "
-                    + "park-record makes a dead letter.",
+                    + "its key behind it, in a stream and in a queue that is in order by key.",
                 "Flags that are not there leave what is. It holds for failures from then on.",
             ],
             arguments: [GroupCommands.argument],

@@ -102,6 +102,10 @@ struct GroupTail: Sendable {
         case .commitFailed(let partitions, let error):
             "not committed: \(names(partitions)) (\(error.code.name))"
         case .disconnected(let error): "connection lost (\(error.code.name)); trying again"
+        case .parked(let partition, let offset, let withKey):
+            "\(partition) \(offset) is parked\(withKey ? " with its key" : "")"
+        case .tooManyParked(let partition):
+            "too much waits behind parked records of \(partition): the group stands still there"
         case .reconnected: "connected again"
         case .reading(let event): TailCommand.describe(event)
         }

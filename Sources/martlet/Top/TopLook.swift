@@ -109,7 +109,8 @@ extension GroupFigures {
             headroomBytes: group.retentionHeadroomBytes,
             inFlight: group.queues.reduce(0) { $0 &+ $1.inFlight },
             delayed: group.queues.reduce(0) { $0 &+ $1.delayed },
-            parked: group.queues.reduce(0) { $0 &+ $1.parked },
+            parked: group.queues.reduce(0) { $0 &+ $1.parked }
+                &+ group.partitions.reduce(0) { $0 &+ $1.parked },
             dead: group.deadLetters.dead, breaker: group.breaker.state,
             isPaused: group.pauses.contains { $0.part == nil }, done: done)
     }

@@ -54,6 +54,7 @@ enum DeadLetterExamples {
         message.offset = 1_042
         message.failure = "Timeout"
         message.text = "no answer after 3 s"
+        message.hasKey = true
         return message
     }
 

@@ -98,6 +98,7 @@ enum GroupExamples {
         entry.owned = OwnedPartition(topic: ExampleMessages.flights, partition: 2, epoch: 5)
         entry.committed = position
         entry.suspectBelow = 6_640
+        entry.parked = [ParkedOffset(6_612, isKey: true)]
         message.partitions = [entry]
         return message
     }
@@ -256,7 +257,7 @@ enum GroupExamples {
         partition.lag = 1_290
         partition.lagMilliseconds = 42_000
         partition.headroomMilliseconds = 604_758_000
-        partition.failing = 1
+        (partition.failing, partition.parked) = (1, 1)
         message.partitions = [partition]
         message.handled = handled([1_400_000, 1_900_000, 38_000_000])
         return message

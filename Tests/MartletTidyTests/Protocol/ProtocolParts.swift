@@ -76,6 +76,8 @@ enum ProtocolParts {
             ("topics in one reply", WireLimits.topicsMax),
             ("partitions of one topic in one reply", WireLimits.partitionsPerTopicMax),
             ("offset ranges of one kind per partition in one reply", WireLimits.rangesMax),
+            ("ranges that are done above a group's offset in a partition", WireLimits.finishedMax),
+            ("parked records of a partition that a stream's member is told", WireLimits.parkedMax),
             ("headers of one record", Layout.headersPerRecordMax),
             (
                 "bytes of all headers of one record, behind their count",

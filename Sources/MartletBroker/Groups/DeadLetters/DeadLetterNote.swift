@@ -87,7 +87,6 @@ enum DeadLetterNote {
         case .attempts: "attempts"
         case .rejected: "rejected"
         case .retention: "retention"
-        case .parked: "parked"
         }
     }
 
