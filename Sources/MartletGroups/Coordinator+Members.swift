@@ -69,13 +69,14 @@ extension Coordinator {
         }
     }
 
-    /// A member goes for good: what it owned is free at once.
+    /// A member goes for good: what it owned is free at once, and what its handlers had begun with it
+    /// gives back.
     package func leave(
         _ name: String, _ id: MemberID, at now: Now
     ) throws(GroupRefusal) -> [GroupRecord] {
         let group = try group(name)
         guard group.state.members[id] != nil else { return [] }
-        return [.left(group: name, id, at: now.wall)]
+        return givenBack(name, by: id) + [.left(group: name, id, at: now.wall)]
     }
 
     /// A sign of life, with what the member has given up since. Extends its session at once.

@@ -75,9 +75,12 @@ final class RawMember {
         return reply.error == .none ? try #require(reply.results.first).error : reply.error
     }
 
-    func fetch(_ partition: AssignedPartition, from offset: Int64) throws -> FetchResult {
+    func fetch(
+        _ partition: AssignedPartition, from offset: Int64, maxBytes: UInt32 = 1_000_000
+    ) throws -> FetchResult {
         var request = fetchRequest(
-            partition.owned.topic, from: offset, partition: partition.owned.partition)
+            partition.owned.topic, from: offset, partition: partition.owned.partition,
+            maxBytes: maxBytes)
         request.group = group
         request.member = id
         request.partitions[0].epoch = partition.owned.epoch

@@ -79,12 +79,15 @@ import Testing
         let first = try owner(bench.harness, 1)
         let owned = try #require(first.owned.first)
         #expect(owned.suspectBelow == 0)
-        #expect(try first.fetch(owned, from: 0).recordsLength > 0)
-        #expect(try first.commit(owned, 4) == .none)
+        // Two batches of one record.
+        for offset in 0..<2 as Range<Int64> {
+            #expect(try first.fetch(owned, from: offset, maxBytes: 1).recordsLength > 0)
+        }
+        #expect(try first.commit(owned, 1) == .none)
         first.client.close()
         let second = try owner(bench.harness, 2)
         let suspect = try #require(second.owned.first)
-        #expect(suspect.suspectBelow == 10)
+        #expect(suspect.suspectBelow == 2)
         #expect(try second.commit(suspect, 10) == .none)
         second.client.close()
         #expect(try owner(bench.harness, 3).owned.first?.suspectBelow == 0)
@@ -160,6 +163,23 @@ import Testing
         request.group = "none"
         #expect(try member.client.ask(request).error == .unknownGroup)
         try harness.stop()
+    }
+
+    @Test func `a client with an instance that ends well makes nothing suspect`() async throws {
+        let bench = try Bench()
+        let configuration = ClientConfiguration(server: "127.0.0.1:\(bench.harness.port)")
+        try await Martlet.withClient(configuration) { client in
+            let member = GroupConsumerConfiguration(
+                "g", topics: ["t"], instance: "a", sessionTimeout: .seconds(60))
+            // All ten are sent, and one is handled.
+            try await client.withGroupConsumer(member) { consumer in
+                for try await record in consumer.records where record.offset == 0 { break }
+            }
+        }
+        let next = try owner(bench.harness, 2, instance: "a")
+        let owned = try #require(next.owned.first)
+        #expect(owned.suspectBelow == 0 && owned.owned.epoch == 2)
+        try bench.harness.stop()
     }
 
     @Test(arguments: [GroupHandling.serial, .perKey(4), .unordered(4)])

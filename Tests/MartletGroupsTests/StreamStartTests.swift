@@ -162,6 +162,27 @@ import Testing
         checkReplay(harness)
     }
 
+    @Test func `what a member that leaves had begun is given back, and what others had is not`()
+        throws
+    {
+        var harness = harness()
+        _ = try (start(&harness, 7), start(&harness, 9), start(&harness, 8))
+        try kill(&harness)
+        let owner = try #require(try state(harness).partitions[key]?.owner)
+        #expect(try start(&harness, 7) == .go && start(&harness, 9) == .go)
+        _ = try fail(&harness, 9)
+        harness.leave(owner)
+        #expect(try progress(harness)?.unanswered.ranges == RangeSet(8..<9).ranges)
+        #expect(try progress(harness)?.attempts == [7: 2, 8: 1, 9: 2])
+        checkReplay(harness)
+        // However often it is.
+        for number in 50...55 as ClosedRange<UInt64> {
+            harness.join(MemberID(number), .wanting())
+            #expect(try start(&harness, 7, isAlone: false) == .go)
+            harness.leave(MemberID(number))
+        }
+    }
+
     @Test func `what is committed is forgotten, and so are starts before a reset`() throws {
         var harness = harness()
         _ = try (start(&harness, 7), start(&harness, 9))

@@ -32,6 +32,10 @@ struct DoomedMember {
                 group, topics: [topic], sessionTimeout: .seconds(1))
             configuration.failures = .byPolicy
             try await client.consumeGroup(configuration, handling: handling) { record in
+                // What began beside it has not ended when the process does.
+                if handling != .serial {
+                    try await Task.sleep(for: .milliseconds(Self.isPoison(record) ? 50 : 150))
+                }
                 Self.handle(record)
             }
         }
@@ -47,9 +51,13 @@ struct DoomedMember {
         }
     }
 
+    private static func isPoison(_ record: ConsumedRecord) -> Bool {
+        record.valueBytes == Array("poison".utf8)
+    }
+
     /// Says on the standard output what it has done.
     private static func handle(_ record: ConsumedRecord) {
-        if record.valueBytes == Array("poison".utf8) { kill(getpid(), SIGKILL) }
+        if isPoison(record) { kill(getpid(), SIGKILL) }
         print(record.valueString ?? "")
         fflush(nil)
     }

@@ -4,7 +4,7 @@ import Synchronization
 /// that was begun before ends the process, no other is taken for the reason.
 final class SuspectGate: Sendable {
     /// Somebody's place among them.
-    struct Place: Sendable {
+    struct Place: Equatable, Sendable {
         fileprivate let number: Int
     }
 

@@ -99,6 +99,20 @@ extension Coordinator {
         groups[name]?.activity.started[key] = starts
     }
 
+    /// Starts of a member that says by its leave that they came to nothing: they ended no process.
+    func givenBack(_ name: String, by id: MemberID) -> [GroupRecord] {
+        guard let group = groups[name] else { return [] }
+        let starts = group.activity.started.filter { key, starts in
+            starts.member == id && group.state.partitions[key]?.epoch == starts.epoch
+        }
+        return starts.sorted { $0.key < $1.key }.flatMap { key, starts in
+            let open = group.state.queues[.flow(key)]?.unanswered ?? RangeSet()
+            return starts.numbers.keys.filter { open.contains($0) }.ranges.chunks.map {
+                GroupRecord.queue(group: name, .flow(key), .delayed($0, due: 0))
+            }
+        }
+    }
+
     /// Its answer was lost, and the same start is asked for again.
     private func isCounted(_ name: String, _ started: StartedRecord) -> Bool {
         guard started.number > 0, let starts = groups[name]?.activity.started[started.partition]
