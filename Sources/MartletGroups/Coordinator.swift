@@ -25,7 +25,7 @@ package struct Coordinator: Sendable {
     /// What the broker is to decide in place of handlers, in order.
     var abandoned: [Abandoned] = []
     /// What retention takes right now: all below.
-    var leaving: [TopicPartition: Int64] = [:]
+    var leaving: [TopicPartition: Leaving] = [:]
     /// No more keys than so many are known of all queues, and soon will be.
     var keysPromised = 0
     /// The number of the last delivery of any queue. As those of views, none of an earlier start

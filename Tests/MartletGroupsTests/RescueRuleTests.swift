@@ -65,39 +65,42 @@ import Testing
     @Test func `while retention takes records, no handler begins with one that has no copy`() throws
     {
         var harness = try harness()
-        #expect(!letGo(&harness))
-        let bodies = [0, 1, 2].map { (offset: Int64($0), body: [UInt8(7)]) }
-        harness.take(harness.coordinator.rescue("g", key, bodies, at: harness.now).records)
-        // 4 to 9 have no copy, and need none: nobody began with them.
-        #expect(letGo(&harness))
-        let delivery = try #require(try lease(&harness).last)
+        let number: UInt64 = 1 << 32 | 1
+        harness.coordinator.close(key, below: 5, until: harness.now.monotonic + 1_000_000)
+        let next = try #require(try lease(&harness).last)
         let failure = HandlerFailure(.transient, kind: "Down", text: "no answer", at: 1)
         let begins: [Coordinator.Settlement.Verb] = [
             .begin, .nack(delayMilliseconds: 0), .nack(delayMilliseconds: 9), .fail(failure),
         ]
         for verb in begins {
             #expect(try say(&harness, 4, number, verb) == .leaseLost)
-            // What stays is as ever, and so is what was decided before.
-            #expect(try say(&harness, 2, number, verb) == nil)
         }
-        #expect(try say(&harness, 6, delivery.number, .begin) == nil)
+        #expect(harness.coordinator.endangered(key, below: 5, max: 10).first?.offsets == [0, 1, 2])
+        // Who had begun may say how it ended, and what stays is as ever.
+        #expect(try say(&harness, 2, number, .nack(delayMilliseconds: 9)) == nil)
+        #expect(try say(&harness, next.range.lowerBound, next.number, .begin) == nil)
+        let bodies = [0, 1, 2].map { (offset: Int64($0), body: [UInt8(7)]) }
+        harness.take(harness.coordinator.rescue("g", key, bodies, at: harness.now).records)
         #expect(harness.coordinator.endangered(key, below: 5, max: 10).isEmpty)
-        // Retention could not take them after all.
-        harness.coordinator.keep(key)
-        #expect(try say(&harness, 4, number, .begin) == nil)
-        #expect(harness.coordinator.endangered(key, below: 5, max: 10).first?.offsets == [4])
-        #expect(!letGo(&harness))
-        #expect(letGo(&harness, lost: [4]))
-        // Who has begun may say how it ended, and an ack is taken always.
+        #expect(try say(&harness, 2, number, .begin) == nil)
+        // An ack is taken always: who has not waited for the answer may have handled it.
         #expect(try say(&harness, 4, number, .ack) == nil)
     }
 
-    private func letGo(_ harness: inout GroupHarness, lost: Set<Int64> = []) -> Bool {
-        harness.coordinator.letGo(key, below: 5, max: 10) { lost.contains($0) }
+    @Test func `what retention did not take in time can be begun again`() throws {
+        let number: UInt64 = 1 << 32 | 1
+        for isSaid in [true, false] {
+            var harness = try harness()
+            harness.coordinator.close(key, below: 5, until: harness.now.monotonic + 1_000_000)
+            #expect(try say(&harness, 4, number, .begin) == .leaseLost)
+            if isSaid {
+                harness.coordinator.keep(key)
+            } else {
+                harness.advance(milliseconds: 1)
+            }
+            #expect(try say(&harness, 4, number, .begin) == nil)
+        }
     }
-
-    /// Of what `harness` handed out.
-    private let number: UInt64 = 1 << 32 | 1
 
     private func lease(_ harness: inout GroupHarness) throws -> [QueueGrant] {
         let wanted = Coordinator.Wanted(records: 5, leaseMilliseconds: 60_000)

@@ -64,14 +64,9 @@ extension GroupShard {
         }
     }
 
-    /// Whether retention may take what lies below. Ends with `keep`.
-    func letGo(
-        _ key: TopicPartition, below offset: Int64, max: Int, besides: Set<String>,
-        isLost: (Int64) -> Bool
-    ) -> Bool {
-        state.withLock {
-            $0.coordinator.letGo(key, below: offset, max: max, besides: besides, isLost: isLost)
-        }
+    /// No handler begins with what lies below, until `keep`.
+    func close(_ key: TopicPartition, below offset: Int64, until: Int64) {
+        state.withLock { $0.coordinator.close(key, below: offset, until: until) }
     }
 
     func keep(_ key: TopicPartition) { state.withLock { $0.coordinator.keep(key) } }

@@ -22,29 +22,31 @@ extension Coordinator {
         }
     }
 
-    /// Whether retention may take what lies below: nothing is endangered but what `isLost` says true
-    /// of. From then on no handler may begin there, until `keep`: what somebody began with while it
-    /// goes would have no copy.
-    package mutating func letGo(
-        _ key: TopicPartition, below offset: Int64, max: Int, besides: Set<String> = [],
-        isLost: (Int64) -> Bool = { _ in false }
-    ) -> Bool {
-        let endangered = endangered(key, below: offset, max: max, besides: besides)
-        guard endangered.allSatisfy({ $0.offsets.allSatisfy(isLost) }) else { return false }
-        leaving[key] = offset
-        return true
+    /// Until `keep`, or until that moment of the monotonic clock, no handler begins with what lies
+    /// below and nobody had begun with: what somebody begins with while it goes would have no copy,
+    /// and while members begin there is always one more to copy.
+    package mutating func close(_ key: TopicPartition, below offset: Int64, until: Int64) {
+        leaving[key] = Leaving(below: offset, until: until)
     }
 
     /// Retention has taken what it was to take, or nothing.
     package mutating func keep(_ key: TopicPartition) { leaving[key] = nil }
 
+    /// What retention is about to take.
+    struct Leaving: Sendable {
+        let below: Int64
+        /// Should nobody say how it ended.
+        let until: Int64
+    }
+
     /// Whether some of it is about to go, and no handler has begun with it.
-    func isLeaving(_ name: String, _ queue: QueueID, _ range: Range<Int64>) -> Bool {
-        guard queue.lane == .flow, let offset = leaving[queue.partition],
-            range.lowerBound < offset, limits.plantedBug != .beginWhatGoes
+    func isLeaving(_ name: String, _ queue: QueueID, _ range: Range<Int64>, at now: Now) -> Bool {
+        guard queue.lane == .flow, let leaving = leaving[queue.partition],
+            now.monotonic < leaving.until, range.lowerBound < leaving.below,
+            limits.plantedBug != .beginWhatGoes
         else { return false }
         let new = groups[name]?.activity.queues[queue]?.notBegun(range) ?? RangeSet()
-        return !new.isDisjoint(RangeSet(range.lowerBound..<min(range.upperBound, offset)))
+        return !new.isDisjoint(RangeSet(range.lowerBound..<min(range.upperBound, leaving.below)))
     }
 
     /// Whether a queue has anything to do with what lies below, or a stream set some of it aside.

@@ -190,7 +190,9 @@ extension Coordinator {
                     try Self.decide(settlement.range, &decided[key, default: RangeSet()])
                 }
                 if begins {
-                    guard !isLeaving(name, key, settlement.range) else { throw .leaseLost }
+                    guard !isLeaving(name, key, settlement.range, at: now) else {
+                        throw .leaseLost
+                    }
                     var new =
                         groups[name]?.activity.queues[key]?.notBegun(settlement.range) ?? RangeSet()
                     for range in counted[key]?.pieces(in: settlement.range) ?? [] {

@@ -90,33 +90,39 @@ final class RescueDesk: Sendable {
             return nil
         case .wait: return nil
         case .go(let below):
-            // What members began with since then is copied, too.
-            guard let watch, !isSafe(key, below, watch, shards), now < watch.deadline else {
-                return below
-            }
+            guard let watch else { return below }
+            // Members that go on beginning there would keep it going for ever.
+            let until = now + patienceNanoseconds
+            shards.forEach { $0.close(key, below: below, until: until) }
+            // What they began with since then is copied, too.
+            guard !isSafe(key, below, watch, shards) else { return below }
+            guard now < watch.deadline else { return giveUp(key, below) }
             watches.withLock { $0[key] = watch.again }
             disk.execute { self.step(key, shards) }
             return nil
-        case .giveUp:
-            logger.error(
-                "RESCUE_GIVEN_UP",
-                "retention waits no longer for copies of records that were not handled: they expire",
-                facts(key))
-            return target
+        case .giveUp: return giveUp(key, target)
         }
     }
 
-    /// With yes, no handler begins with what lies below until `tell`.
+    private func giveUp(_ key: TopicPartition, _ target: Int64) -> Int64 {
+        logger.error(
+            "RESCUE_GIVEN_UP",
+            "retention waits no longer for copies of records that were not handled: they expire",
+            facts(key))
+        return target
+    }
+
     private func isSafe(
         _ key: TopicPartition, _ target: Int64, _ watch: Watch, _ shards: [GroupShard]
     ) -> Bool {
-        let isSafe = shards.allSatisfy { shard in
-            shard.letGo(key, below: target, max: Self.unreadableMax + 1, besides: watch.full) {
-                watch.unreadable.contains(RecordPlace(.flow(key), $0))
-            }
+        shards.allSatisfy { shard in
+            shard.endangered(key, below: target, max: Self.unreadableMax + 1, besides: watch.full)
+                .allSatisfy { group in
+                    group.offsets.allSatisfy {
+                        watch.unreadable.contains(RecordPlace(.flow(key), $0))
+                    }
+                }
         }
-        if !isSafe { shards.forEach { $0.keep(key) } }
-        return isSafe
     }
 
     // MARK: - Copying
