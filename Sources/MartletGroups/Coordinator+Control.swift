@@ -49,7 +49,8 @@ extension Coordinator {
     /// Where a group is to go on in a partition.
     package struct Reset: Sendable {
         package let partition: TopicPartition
-        /// What was committed when it was planned; -1: nothing; -2: does not matter.
+        /// What was committed when it was planned, or a queue's floor; -1: nothing; -2: does not
+        /// matter.
         package let expected: Int64
         package let offset: Int64
 
@@ -66,25 +67,20 @@ extension Coordinator {
         _ name: String, _ resets: [Reset], isForced: Bool, at now: Now
     ) throws(GroupRefusal) -> [GroupRecord] {
         let state = try group(name).state
-        try state.kind.check(.stream)
-        var seen = Set<TopicPartition>()
+        switch state.kind {
+        case .queue: return try restart(name, resets, isForced: isForced)
+        case .stream: break
+        }
+        try check(resets)
         var records: [GroupRecord] = []
         for reset in resets {
             let key = reset.partition
-            try checkExists(key)
-            guard reset.offset >= 0, seen.insert(key).inserted else {
-                throw .invalid(
-                    field: "entries", reason: "\(label(key)) comes twice, or its offset is below 0")
-            }
             let partition = state.partitions[key] ?? PartitionState()
             guard isForced || partition.owner == nil || state.isPaused(key) else {
                 throw .partitionInUse(label(key))
             }
             let committed = partition.committed?.offset ?? -1
-            guard isForced || reset.expected == -2 || reset.expected == committed else {
-                throw .resetOutdated(
-                    "\(label(key)) is at \(committed) now, not at \(reset.expected)")
-            }
+            try check(reset, isAt: committed, isForced: isForced)
             guard partition.epoch < Int32.max else { throw .staleEpoch }
             let offset = CommittedOffset(offset: reset.offset, at: now.wall)
             guard limits.plantedBug != .resetKeepsOwner else {
@@ -95,6 +91,27 @@ extension Coordinator {
                 .reset(group: name, key, offset, epoch: partition.epoch + 1))
         }
         return records
+    }
+
+    /// Each partition is there, and comes once.
+    func check(_ resets: [Reset]) throws(GroupRefusal) {
+        var seen = Set<TopicPartition>()
+        for reset in resets {
+            try checkExists(reset.partition)
+            guard reset.offset >= 0, seen.insert(reset.partition).inserted else {
+                throw .invalid(
+                    field: "entries",
+                    reason: "\(label(reset.partition)) comes twice, or its offset is below 0")
+            }
+        }
+    }
+
+    /// Throws when something happened there since it was planned.
+    func check(_ reset: Reset, isAt place: Int64, isForced: Bool) throws(GroupRefusal) {
+        guard isForced || reset.expected == -2 || reset.expected == place else {
+            throw .resetOutdated(
+                "\(label(reset.partition)) is at \(place) now, not at \(reset.expected)")
+        }
     }
 
     /// A partition as people know it.

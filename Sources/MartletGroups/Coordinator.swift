@@ -90,6 +90,10 @@ package struct Coordinator: Sendable {
         case .committed, .suspected:
             makeIfLost(record)
             groups[name]?.state.apply(record)
+        case .restarted(_, let restarts):
+            makeIfLost(record)
+            groups[name]?.state.apply(record)
+            follow(name, restarts)
         case .queue(_, let key, let change):
             makeIfLost(record)
             if case .released = change, groups[name]?.state.kind == .stream {
@@ -125,7 +129,7 @@ package struct Coordinator: Sendable {
                 groups[record.group] = Group(
                     state: GroupState(createdAt: 0, kind: .stream, isNamed: true))
             }
-        case .queue, .letter:
+        case .queue, .letter, .restarted:
             if groups[record.group] == nil {
                 let kind = GroupKind.queue(from: .earliest)
                 groups[record.group] = Group(
@@ -260,6 +264,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case trustLostOwners
     /// The owner of a stream's partition keeps it when a parked record is released.
     case keepReleased
+    /// Deliveries of before a reset still count.
+    case resetKeepsLeases
 }
 
 /// What a broker allows its groups.

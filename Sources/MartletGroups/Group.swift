@@ -102,6 +102,7 @@ struct GroupState: Equatable, Sendable {
             partitions[key] = PartitionState(owner: nil, epoch: epoch, committed: committed)
             queues[.flow(key)]?.answerAll()
             queues[.flow(key)]?.releaseAll()
+        case .restarted(_, let restarts): apply(restarts)
         case .queue(_, let key, .began(let start)):
             if key.lane == .flow, queues[key] == nil {
                 queues[key] = QueueProgress(start: start)

@@ -28,6 +28,8 @@ package enum GroupRecord: Equatable, Sendable {
     /// A person set how far the group is. Nobody owns the partition, under an epoch that no owner
     /// had.
     case reset(group: String, TopicPartition, CommittedOffset, epoch: Int32)
+    /// A person set how far a queue group is: these of its partitions begin anew.
+    case restarted(group: String, [QueueRestart])
     /// Something happened to a queue of the group.
     case queue(group: String, QueueID, QueueChange)
     /// What is to become of records whose handlers fail.
@@ -50,7 +52,7 @@ package enum GroupRecord: Equatable, Sendable {
             1 + entry.bytes / 1_024
         case .created, .deleted, .joined, .left, .departed, .granted, .freed, .committed,
             .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker,
-            .suspected:
+            .suspected, .restarted:
             1
         }
     }
@@ -62,7 +64,7 @@ package enum GroupRecord: Equatable, Sendable {
             .freed(let group, _), .committed(let group, _, _), .forgotten(let group, _),
             .paused(let group, _, _), .resumed(let group, _), .reset(let group, _, _, _),
             .queue(let group, _, _), .policy(let group, _), .letter(let group, _),
-            .breaker(let group, _), .suspected(let group, _, _):
+            .breaker(let group, _), .suspected(let group, _, _), .restarted(let group, _):
             group
         }
     }

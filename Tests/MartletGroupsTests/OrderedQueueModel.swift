@@ -66,7 +66,7 @@ struct OrderedQueueModel {
     // MARK: - Steps
 
     mutating func step() {
-        switch random.below(30) {
+        switch random.below(31) {
         case 0: join()
         case 1: leave()
         case 2...4: append()
@@ -77,6 +77,7 @@ struct OrderedQueueModel {
         case 21: setPolicy()
         case 22: release()
         case 23...27: read()
+        case 28: if random.chance(1, in: 2) { reset() }
         default: pass(milliseconds: Int64(random.below(2_000)))
         }
     }
@@ -124,6 +125,19 @@ struct OrderedQueueModel {
         let queue = Self.queues[random.below(2)]
         let start = (starts[queue] ?? 0) + Int64(random.below(8))
         starts[queue] = min(start, Int64(keys[queue]?.count ?? 0))
+    }
+
+    /// Keys that are being read just then belong to what was before.
+    private mutating func reset() {
+        let queue = Self.queues[random.below(2)]
+        let offset = Int64(random.below((keys[queue]?.count ?? 0) + 1))
+        let isForced = random.chance(2, in: 3)
+        let isInUse = !isPaused(queue) && held.keys.contains { $0.queue == queue && isOut($0) }
+        let refusal = harness.reset(queue.partition, offset, isForced: isForced)
+        hold((refusal == nil) == (isForced || !isInUse), "\(String(describing: refusal))")
+        guard refusal == nil else { return }
+        count("resets")
+        held = held.filter { $0.key.queue != queue }
     }
 
     private mutating func crash() {
@@ -365,6 +379,9 @@ struct OrderedQueueModel {
             switch word.verb {
             case .ack:
                 hold(isSettled(place), "\(offset) was acked")
+                hold(
+                    place.offset >= progress(place.queue)?.start ?? 0,
+                    "\(offset) lies before a reset")
                 count("acked")
             case .begin: break
             case .nack, .fail, .abandoned:

@@ -24,7 +24,7 @@ import Testing
         for (what, least) in [
             ("handed out", 400), ("of the hot key", 20), ("again", 20), ("acked", 100),
             ("parked", 15), ("released", 5), ("crashes", 10), ("read", 1_000),
-            ("abandoned", 1),
+            ("abandoned", 1), ("resets", 4),
         ] { #expect(counts[what] ?? 0 >= least, "\(what)") }
         print("in order: \(counts.sorted { $0.key < $1.key }), seed \(seed)")
     }

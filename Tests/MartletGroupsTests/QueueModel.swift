@@ -77,6 +77,9 @@ struct QueueModel {
     var accounts: [QueueID: Account] = [:]
     /// Of a stream group.
     var committed: [TopicPartition: Int64] = [:]
+    var resets = 0
+    /// Records that were dead letters at a reset, and are owed no second time.
+    var keptDead = 0
     var sentAgain = 0
     var takenBack: Int64 = 0
 
@@ -100,7 +103,7 @@ struct QueueModel {
     // MARK: - Steps
 
     mutating func step() {
-        switch random.below(35) {
+        switch random.below(37) {
         case 0: join()
         case 1: leave()
         case 2...4: append()
@@ -116,6 +119,7 @@ struct QueueModel {
         case 31: cancel()
         case 32: commit()
         case 33, 34: hang()
+        case 35: if kind != .stream { reset() }
         default: pass(milliseconds: Int64(random.below(2_000)))
         }
     }
@@ -153,6 +157,32 @@ struct QueueModel {
         let range = bounds[key.partition] ?? 0..<0
         bounds[key.partition] =
             min(range.lowerBound + Int64(random.below(10)), range.upperBound)..<range.upperBound
+    }
+
+    /// A person sets how far the queue is: the others, and lanes, know nothing of it.
+    private mutating func reset() {
+        let key = Self.keys[random.below(2)]
+        let end = bounds[key.partition]?.upperBound ?? Self.start
+        let offset = Self.start + Int64(random.below(Int(end - Self.start) + 1))
+        let floor = harness.coordinator.groups["g"]?.state.queues[key]?.floor ?? -1
+        let expected = random.chance(1, in: 5) ? floor + 1 : floor
+        let isForced = random.chance(1, in: 2)
+        let isInUse = (entries[key] ?? [:]).values.contains {
+            !$0.isSettled && $0.heldUntil > harness.now.monotonic
+        }
+        let refusal = harness.reset(
+            key.partition, expected: expected, offset, isForced: isForced)
+        let isTaken = isForced || (!isInUse && expected == floor)
+        hold((refusal == nil) == isTaken, "\(String(describing: refusal)), in use: \(isInUse)")
+        guard isTaken else { return }
+        resets += 1
+        let dead = Set(letters.values.map(\.origin))
+        entries[key] = [:]
+        for offset in offset..<end {
+            let isDead = dead.contains(RecordPlace(key, offset))
+            entries[key]?[offset] = Entry(isSettled: isDead)
+            if isDead { keptDead += 1 }
+        }
     }
 
     private mutating func crash() {
@@ -615,7 +645,10 @@ struct QueueModel {
             let known = entries[.flow(counts.partition)] ?? [:]
             let end = bounds[counts.partition]?.upperBound ?? 0
             let acked = Int64(known.values.count(where: \.isAcked))
-            let dead = letters.values.filter { $0.origin.queue == .flow(counts.partition) }
+            // What a reset left behind counts no more.
+            let dead = letters.values.filter {
+                $0.origin.queue == .flow(counts.partition) && $0.origin.offset >= counts.start
+            }
             let expired = Int64(known.values.count { $0.isSettled && !$0.isAcked })
             hold(counts.acked == acked, "\(acked) are acked: \(counts)")
             hold(counts.expired == expired - Int64(dead.count), "expired: \(counts)")

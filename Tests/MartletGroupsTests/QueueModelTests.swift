@@ -13,6 +13,7 @@ import Testing
         let model = run(seed, .queue(from: .earliest))
         #expect(model.granted > 2_000 && model.taken > 200 && model.refused > 20)
         #expect(model.again > 50 && model.crashes > 20)
+        #expect(model.resets > 8 && model.keptDead > 0)
     }
 
     @Test(arguments: [UInt64(101), 102, 103, 104])
@@ -42,7 +43,8 @@ import Testing
             "queue: \(model.granted) handed out, \(model.again) of them again, \(model.taken) "
                 + "settlements, \(model.refused) refused, \(model.crashes) crashes, "
                 + "\(model.died) died, \(model.diedAgain) again, \(model.handledLetters) "
-                + "handled after, \(model.abandoned) by the broker, \(model.sentAgain) sent again, \(model.takenBack) taken back, "
+                + "handled after, \(model.abandoned) by the broker, \(model.sentAgain) sent again, "
+                + "\(model.takenBack) taken back, \(model.resets) resets with \(model.keptDead) dead, "
                 + "seed \(seed)")
         return model
     }

@@ -35,6 +35,7 @@ struct GroupEntry: WireItem {
         case takenBack = 39
         case parked = 60
         case released = 61
+        case restarted = 62
         // Of records that handlers failed with.
         case policy = 40
         case letterEntry = 41
@@ -60,6 +61,7 @@ struct GroupEntry: WireItem {
     var covers: Int64 = 0
     var below: Int64 = 0
     var queue = QueueEntry()
+    var restarts: [RestartItem] = []
     var letters = LetterFields()
     var breaker = BreakerFields()
 
@@ -89,6 +91,9 @@ struct GroupEntry: WireItem {
         case .queueBegan, .acked, .delayed, .attempted, .expired, .restored, .failed, .reopened,
             .takenBack, .parked, .released:
             try queue.fields(kind, &c)
+        case .restarted:
+            try c.array(
+                "restarts", &restarts, max: WireLimits.partitionsPerRequestMax, "partitions")
         case .policy: try letters.policyFields(&c)
         case .breaker: try breaker.fields(&c)
         case .letterEntry, .letterWaiting: try letters.entryFields(&c)
@@ -121,6 +126,33 @@ struct GroupEntry: WireItem {
             try c.item("position", &position)
             try c.int64("at", &at, "milliseconds since 1970 UTC")
         }
+    }
+}
+
+/// Where a partition of a queue begins anew.
+struct RestartItem: WireItem {
+    static let bytesMin = 28
+    private var topic = TopicID.zero
+    private var partition: Int32 = 0
+    private var offset: Int64 = 0
+
+    init() {}
+
+    init(_ restart: QueueRestart) {
+        topic = restart.partition.topic
+        partition = restart.partition.partition
+        offset = restart.offset
+    }
+
+    /// nil for what no broker writes.
+    var restart: QueueRestart? {
+        offset < 0 ? nil : QueueRestart(TopicPartition(topic, partition), at: offset)
+    }
+
+    mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.identifier("topic", &topic, "topic id")
+        try c.int32("partition", &partition, "number, from 0")
+        try c.int64("offset", &offset, "the first that is owed")
     }
 }
 
@@ -162,9 +194,10 @@ extension GroupEntry {
         case .queue(_, let key, let change):
             queue = QueueEntry(key, change)
             kind = QueueEntry.kind(of: change).rawValue
+        case .restarted(_, let restarts):
+            (kind, self.restarts) = (Kind.restarted.rawValue, restarts.map { RestartItem($0) })
         case .policy(_, let policy):
-            letters = LetterFields(policy)
-            kind = Kind.policy.rawValue
+            (kind, letters) = (Kind.policy.rawValue, LetterFields(policy))
         case .letter(_, let change):
             letters = LetterFields(change)
             kind = LetterFields.kind(of: change).rawValue
@@ -268,6 +301,8 @@ extension GroupEntry {
             return queue.offset.isOffset
                 ? queue.record(group, .parked(queue.offset, queue.parked)) : nil
         case .released: return queue.record(group, .released(queue.offsets))
+        case .restarted:
+            return .restarted(group: group, restarts.compactMap(\.restart))
         case .expired: return queue.record(group, .expired(below: queue.offset))
         case .reopened: return queue.record(group, .reopened(queue.offsets))
         case .takenBack: return queue.record(group, .takenBack(queue.offsets))

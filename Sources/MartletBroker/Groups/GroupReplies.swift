@@ -139,7 +139,7 @@ extension GroupRefusal {
             "the group has \(count) dead letters: replay or resolve them first"
         case .fencedMember(let reason): reason
         case .paused: "the group is paused there: nobody owns the partition until it is resumed"
-        case .partitionInUse(let what): "a member owns \(what): pause the group there, or force it"
+        case .partitionInUse(let what): "\(what) is in use: pause the group there, or force it"
         case .resetOutdated(let what), .outsideLog(let what): what
         case .groupNotEmpty(let members): "the group has \(members) members; stop them first"
         case .limitReached(let reason): reason

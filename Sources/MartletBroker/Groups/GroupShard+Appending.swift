@@ -110,7 +110,8 @@ extension GroupShard {
         case .joined(let group, _, _, .some(let former)):
             gone = MemberKey(group: group, member: former)
         case .joined(_, _, _, nil), .created, .deleted, .departed, .granted, .freed, .committed,
-            .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker, .suspected:
+            .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker,
+            .suspected, .restarted:
             return
         }
         // It asks again, and hears it.

@@ -39,13 +39,19 @@ extension AdminClient {
     /// Sets how far a group is. Members that own a partition get it again under a new epoch and go
     /// on there; what they commit late is refused.
     ///
+    /// A queue group begins anew there: records below are owed no more, all others are owed again,
+    /// also those that were acked, and the accounts begin at 0. What members have of it they have no
+    /// more, so what they say late is refused with `LEASE_LOST`. Dead letters stay: such a record is
+    /// not owed as well, until its letter was handled or resolved and the group is reset once more.
+    /// What was sent to the group again stays so.
+    ///
     /// At most 4,096 partitions at once; all are set, or none.
     ///
     /// - Parameters:
     ///   - group: its name.
     ///   - changes: the plan.
-    ///   - force: also where a member reads and the group is not paused, and where the group is not
-    ///     any more where the plan says.
+    ///   - force: also where a member reads, or of a queue has records, and the group is not paused;
+    ///     and where the group is not any more where the plan says.
     /// - Returns: the changes with the offsets that were set: the nearest that the log has.
     /// - Throws: `UNKNOWN_GROUP`, `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `GROUP_NOT_EMPTY`,
     ///   `RESET_OUTDATED`, `INVALID_REQUEST`.

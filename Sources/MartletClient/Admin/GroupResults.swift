@@ -27,7 +27,7 @@ public enum GroupKind: Sendable, Equatable {
 public struct QueuePartitionInfo: Sendable, Equatable {
     /// Which one. Of a topic that was deleted, the name is empty.
     public let partition: TopicPartition
-    /// Where the group began.
+    /// Where the group began, or was set to by the last reset.
     public let start: Int64
     /// Everything below is acked, expired or dead.
     public let floor: Int64
@@ -203,7 +203,7 @@ public struct GroupPause: Sendable, Equatable {
 public struct GroupOffsetChange: Sendable, Equatable {
     /// Which partition.
     public let partition: TopicPartition
-    /// What the group had committed when it was planned; nil: nothing.
+    /// What the group had committed when it was planned, or the floor of a queue; nil: nothing.
     public let from: Int64?
     /// The next record to handle.
     public let to: Int64
@@ -212,7 +212,7 @@ public struct GroupOffsetChange: Sendable, Equatable {
     ///
     /// - Parameters:
     ///   - partition: which one.
-    ///   - from: what the group has committed; nil: nothing.
+    ///   - from: what the group has committed, or the floor of a queue; nil: nothing.
     ///   - to: the next record to handle.
     public init(_ partition: TopicPartition, from: Int64?, to: Int64) {
         self.partition = partition

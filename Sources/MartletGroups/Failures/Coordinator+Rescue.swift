@@ -80,7 +80,9 @@ extension Coordinator {
         }
         var kept = state.letters.rescuedBytes
         var (count, waiting) = (state.letters.letters.count, state.letters.waitingBytes)
-        for (offset, body) in bodies where !progress.isSettled(offset..<(offset + 1)) {
+        // A reset may have left it behind meanwhile.
+        for (offset, body) in bodies
+        where offset >= progress.start && !progress.isSettled(offset..<(offset + 1)) {
             guard count < limits.lettersMax, kept + Int64(body.count) <= limits.rescueBytesMax
             else {
                 rescue.isFull = true

@@ -106,13 +106,12 @@ extension GroupState {
             for number in numbers {
                 guard let place = letters.replay(number), let lane = letters.lane else { continue }
                 queues[lane, default: .replay].reopen(place)
-                letters.letters[number].map { queues[$0.origin.queue]?.replaying &+= 1 }
+                letters.letters[number].map { count($0.origin, replaying: 1) }
             }
         case .restored(let letter):
             letters.restore(letter)
-            queues[letter.origin.queue]?.dead &+= 1
+            count(letter.origin, dead: 1, replaying: letter.isReplaying ? 1 : 0)
             guard letter.isReplaying else { return }
-            queues[letter.origin.queue]?.replaying &+= 1
             if let place = letter.place, let lane = letters.lane {
                 queues[lane, default: .replay].reopen(place)
             }
@@ -125,7 +124,7 @@ extension GroupState {
         let former = letters.letters[entry.letter]
         if let place = letters.take(entry) {
             if let lane = letters.lane { queues[lane]?.close(place) }
-            queues[key]?.replaying &-= 1
+            count(entry.origin, replaying: -1)
         }
         switch entry.kind {
         case .died:
@@ -133,8 +132,7 @@ extension GroupState {
         case .edited: break
         case .resolved:
             guard former != nil else { return }
-            queues[key]?.dead &-= 1
-            queues[key]?.acked &+= 1
+            count(entry.origin, dead: -1, acked: 1)
         }
     }
 
@@ -155,10 +153,9 @@ extension GroupState {
         let places = ranges.flatMap { progress.open(in: $0) }
         for place in places.lazy.joined() {
             guard let letter = letters.end(at: place) else { continue }
-            let key = letter.origin.queue
-            queues[key]?.dead &-= 1
-            queues[key]?.replaying &-= 1
-            if isAcked { queues[key]?.acked &+= 1 } else { queues[key]?.expired &+= 1 }
+            count(
+                letter.origin, dead: -1, replaying: -1, acked: isAcked ? 1 : 0,
+                expired: isAcked ? 0 : 1)
         }
     }
 }

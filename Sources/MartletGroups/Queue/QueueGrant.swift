@@ -1,7 +1,7 @@
 /// Where the records of a queue's partition are.
 package struct QueueCounts: Equatable, Sendable {
     package let partition: TopicPartition
-    /// Where the group began.
+    /// Where the group began, or was reset to.
     package let start: Int64
     /// All below are settled.
     package let floor: Int64

@@ -2,7 +2,7 @@
 ///
 /// Kept as ranges, so a million handled records in a row take as much as one.
 package struct QueueProgress: Equatable, Sendable {
-    /// Where the group began: it owes nothing of what lies below.
+    /// Where the group began, or was reset to: it owes nothing of what lies below.
     let start: Int64
     /// Handled, or gone: nobody gets them again.
     private(set) var settled = RangeSet<Int64>()

@@ -78,7 +78,8 @@ package struct ResetEntry: WireItem {
         try c.identifier("topic", &topic, "topic id")
         try c.int32("partition", &partition, "number, from 0")
         try c.int64(
-            "expected", &expected, "committed when it was planned; -1: nothing; -2: whatever it is")
+            "expected", &expected,
+            "committed, or a queue's floor, when it was planned; -1: nothing; -2: any")
         try c.int64("offset", &offset, "next record to handle")
     }
 }
@@ -96,7 +97,7 @@ package struct ResetGroupRequest: WireRequest {
 
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.group(&group)
-        try c.bool("isForced", &isForced, "also where a member reads, whatever was expected")
+        try c.bool("isForced", &isForced, "also where members are at work, whatever was expected")
         try c.array("entries", &entries, max: WireLimits.partitionsPerRequestMax, "partitions")
     }
 }

@@ -172,7 +172,7 @@ package struct QueuePartitionLine: WireItem {
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.identifier("topic", &topic, "topic id")
         try c.int32("partition", &partition, "number, from 0")
-        try c.int64("start", &start, "where the group began")
+        try c.int64("start", &start, "where the group began, or was reset to")
         try c.int64("floor", &floor, "all below are acked, expired or dead")
         try c.int64("highWatermark", &highWatermark, "readers see what lies below; -1: unknown")
         try c.int64("acked", &acked, "handled")

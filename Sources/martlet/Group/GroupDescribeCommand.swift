@@ -94,10 +94,9 @@ enum GroupDescribeCommand {
 
     private static func queues(_ group: GroupDescription) -> Table {
         var table = Table([
-            .left("TOPIC"), .right("PARTITION"), .right("DONE"), .right("IN FLIGHT"),
-            .right("READY"), .right("DELAYED"), .right("PARKED"), .right("DEAD"), .right("EXPIRED"),
-            .right("LAG"),
-            .right("HEADROOM"),
+            .left("TOPIC"), .right("PARTITION"), .right("START"), .right("DONE"),
+            .right("IN FLIGHT"), .right("READY"), .right("DELAYED"), .right("PARKED"),
+            .right("DEAD"), .right("EXPIRED"), .right("LAG"), .right("HEADROOM"),
         ])
         let lines = Dictionary(
             group.partitions.map { ($0.partition, $0) }, uniquingKeysWith: { first, _ in first })
@@ -105,7 +104,8 @@ enum GroupDescribeCommand {
         for queue in group.queues {
             let line = lines[queue.partition]
             table.add([
-                queue.partition.topic, "\(queue.partition.partition)", "\(queue.acked)",
+                queue.partition.topic, "\(queue.partition.partition)", "\(queue.start)",
+                "\(queue.acked)",
                 "\(queue.inFlight)", "\(queue.ready)", "\(queue.delayed)", "\(queue.parked)",
                 "\(queue.dead)", "\(queue.expired)", "\(queue.lag)",
                 headroom(line?.retentionHeadroom, line?.retentionHeadroomBytes) ?? "",
@@ -114,7 +114,7 @@ enum GroupDescribeCommand {
         for line in group.partitions where !begun.contains(line.partition) {
             // Nobody has asked for records there yet.
             table.add([
-                line.partition.topic, "\(line.partition.partition)", "never", "0",
+                line.partition.topic, "\(line.partition.partition)", "", "never", "0",
                 line.lag.map { "\($0)" } ?? "?", "0", "0", "0", "0",
                 line.lag.map { "\($0)" } ?? "?",
                 headroom(line.retentionHeadroom, line.retentionHeadroomBytes) ?? "",

@@ -11,9 +11,12 @@ enum GroupResetCommand {
                 "The plan says for each partition where the group is and where it would go on. With "
                     + "-o json it can be kept and given back with --plan, which then does exactly "
                     + "that: it is refused when the group has moved on meanwhile.",
-                "Partitions that a member reads are refused: 'martlet group pause' first, or "
-                    + "--force. Either way members get them anew, and what they commit late does "
-                    + "not count. Offsets that the log does not have become the nearest, and the "
+                "Partitions that a member reads, or of a queue has records of, are refused: "
+                    + "'martlet group pause' first, or --force. Either way what members commit or "
+                    + "ack late does not count.",
+                "A queue group begins anew: it owes nothing below, and all the rest again, also "
+                    + "what was acked. Dead letters stay dead letters, and what was sent again "
+                    + "stays sent again. Offsets that the log does not have become the nearest, and the "
                     + "plan says so.",
             ],
             arguments: [GroupCommands.argument],
@@ -26,7 +29,7 @@ enum GroupResetCommand {
                 FlagSpec("shift", value: "N", "So many records on, or back with -N."),
                 FlagSpec("plan", value: "FILE", "Do what this plan says; - is standard input."),
                 FlagSpec("execute", "Do it."),
-                FlagSpec("force", "Also where a member reads, or the group has moved on."),
+                FlagSpec("force", "Also where members are at work, or the group has moved on."),
                 CommonFlags.output([.table, .json], "table (default), or json: the plan."),
                 CommonFlags.noHeaders,
             ],

@@ -55,12 +55,26 @@ struct GroupResetPlan: GroupPlan {
         lines.append(line)
     }
 
-    /// Says which partitions somebody reads.
+    /// Says which partitions somebody reads, and what of a queue stays as it is.
     mutating func noteMembers(of group: GroupDescription) {
         let read = Set(
             group.partitions.filter { $0.owner != nil && !$0.isPaused }.map(\.partition))
-        for index in lines.indices where read.contains(lines[index].partition) {
-            lines[index].note("a member reads it: pause the group, or --force")
+        let paused = Set(group.partitions.filter(\.isPaused).map(\.partition))
+        let queues = Dictionary(
+            group.queues.map { ($0.partition, $0) }, uniquingKeysWith: { first, _ in first })
+        for index in lines.indices {
+            let partition = lines[index].partition
+            if read.contains(partition) {
+                lines[index].note("a member reads it: pause the group, or --force")
+            }
+            guard let queue = queues[partition] else { continue }
+            if queue.inFlight > 0, !paused.contains(partition) {
+                lines[index].note(
+                    "\(Shown.count(queue.inFlight)) in flight: pause the group, or --force")
+            }
+            if queue.dead > 0 {
+                lines[index].note("\(Shown.count(queue.dead)) dead letters stay")
+            }
         }
     }
 
