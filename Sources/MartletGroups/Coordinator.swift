@@ -20,6 +20,10 @@ package struct Coordinator: Sendable {
     var openBreakers: Set<String> = []
     /// Queue groups in which records became ready.
     var readyQueues: Set<String> = []
+    /// Groups of which their members have something to hear.
+    var withNews: Set<String> = []
+    /// The number of the news of groups that nothing has happened to in this start.
+    let firstNews: UInt64
     /// What the broker is to read for queues in order.
     var keyWants: [KeyWant] = []
     /// What the broker is to decide in place of handlers, in order.
@@ -38,10 +42,11 @@ package struct Coordinator: Sendable {
     /// the same member, or of an earlier start of the broker.
     private var lastRevision: UInt64
 
-    /// `incarnation` is a number that no earlier start had.
+    /// `incarnation` is a number that no earlier start had, above 0.
     package init(limits: GroupLimits, incarnation: UInt32) {
         self.limits = limits
         lastRevision = UInt64(incarnation) << 32
+        firstNews = lastRevision
         deliveries = UInt64(incarnation) << 32
     }
 
@@ -55,9 +60,11 @@ package struct Coordinator: Sendable {
     /// Makes what a record says so.
     package mutating func replay(_ record: GroupRecord) {
         let before = handledBefore(record)
+        let expired = expiredBefore(record)
         apply(record)
         followGrants(record)
         count(record, before: before)
+        note(record, expiredBefore: expired)
     }
 
     private mutating func apply(_ record: GroupRecord) {
@@ -90,6 +97,7 @@ package struct Coordinator: Sendable {
         case .committed, .suspected:
             makeIfLost(record)
             groups[name]?.state.apply(record)
+        case .expired: groups[name]?.state.apply(record)
         case .restarted(_, let restarts):
             makeIfLost(record)
             groups[name]?.state.apply(record)
@@ -135,7 +143,7 @@ package struct Coordinator: Sendable {
                 groups[record.group] = Group(
                     state: GroupState(createdAt: 0, kind: kind, isNamed: true))
             }
-        case .created, .deleted, .left, .freed, .forgotten, .resumed, .breaker: break
+        case .created, .deleted, .left, .freed, .forgotten, .resumed, .breaker, .expired: break
         }
     }
 
@@ -387,6 +395,7 @@ extension GroupState {
         }
         if policy != FailurePolicy() { records.append(.policy(group: name, policy)) }
         if breaker != .closed { records.append(.breaker(group: name, breaker)) }
+        if expired != 0 { records.append(.expired(group: name, records: expired)) }
         return records
     }
 }

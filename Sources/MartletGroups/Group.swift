@@ -33,6 +33,8 @@ struct GroupState: Equatable, Sendable {
     private(set) var openLanes: Set<QueueID> = []
     private(set) var policy = FailurePolicy()
     private(set) var breaker = BreakerState.closed
+    /// Records that were gone before they were handled, also of queues that were reset since.
+    private(set) var expired: Int64 = 0
     var letters = DeadLetters()
 
     init(createdAt: Int64, kind: GroupKind, isNamed: Bool) {
@@ -111,7 +113,9 @@ struct GroupState: Equatable, Sendable {
             if kind == .stream, key.lane == .flow, applyToStream(change, key.partition) { break }
             // Damage may have taken where it began; nothing of it is skipped then.
             if key == letters.lane { endOnLane(change) }
+            let former = expired(in: key, by: change)
             queues[key, default: .unknown(key.lane)].apply(change)
+            expired &+= expired(in: key, by: change) &- former
             note(key)
         case .policy(_, let policy): self.policy = policy
         case .letter(_, let change):
@@ -119,7 +123,14 @@ struct GroupState: Equatable, Sendable {
             if let lane = letters.lane { note(lane) }
             if case .entry(let entry) = change { note(entry.origin.queue) }
         case .breaker(_, let breaker): self.breaker = breaker
+        case .expired(_, let records): expired = max(0, records)
         }
+    }
+
+    /// How many have, when the change tells of more.
+    private func expired(in queue: QueueID, by change: QueueChange) -> Int64 {
+        guard case .expired = change else { return 0 }
+        return queues[queue]?.expired ?? 0
     }
 
     private mutating func note(_ queue: QueueID) {
@@ -214,6 +225,8 @@ struct GroupActivity {
     /// here nobody knows: those of an earlier start of the broker, and who said that they know nothing.
     var told: [MemberID: [TopicPartition: Int32]] = [:]
     var breaker = BreakerActivity()
+    /// The number of what its members have to hear; nil: nothing happened in this start.
+    var news: UInt64?
     /// What members said of their handlers.
     var handled = HandlerTimes()
     /// How often members' reset policies chose where to go on.

@@ -38,6 +38,8 @@ package enum GroupRecord: Equatable, Sendable {
     case letter(group: String, LetterChange)
     /// Its breaker opened, or lets something through again.
     case breaker(group: String, BreakerState)
+    /// Of a snapshot: so many of its records expired, in all queues that it ever had.
+    case expired(group: String, records: Int64)
 
     /// Whether something is to be written to a dead letter topic by it.
     package var isLetterEntry: Bool {
@@ -52,7 +54,7 @@ package enum GroupRecord: Equatable, Sendable {
             1 + entry.bytes / 1_024
         case .created, .deleted, .joined, .left, .departed, .granted, .freed, .committed,
             .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker,
-            .suspected, .restarted:
+            .suspected, .restarted, .expired:
             1
         }
     }
@@ -64,7 +66,8 @@ package enum GroupRecord: Equatable, Sendable {
             .freed(let group, _), .committed(let group, _, _), .forgotten(let group, _),
             .paused(let group, _, _), .resumed(let group, _), .reset(let group, _, _, _),
             .queue(let group, _, _), .policy(let group, _), .letter(let group, _),
-            .breaker(let group, _), .suspected(let group, _, _), .restarted(let group, _):
+            .breaker(let group, _), .suspected(let group, _, _), .restarted(let group, _),
+            .expired(let group, _):
             group
         }
     }

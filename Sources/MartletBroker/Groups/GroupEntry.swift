@@ -36,6 +36,7 @@ struct GroupEntry: WireItem {
         case parked = 60
         case released = 61
         case restarted = 62
+        case expiredInAll = 63
         // Of records that handlers failed with.
         case policy = 40
         case letterEntry = 41
@@ -91,6 +92,7 @@ struct GroupEntry: WireItem {
         case .queueBegan, .acked, .delayed, .attempted, .expired, .restored, .failed, .reopened,
             .takenBack, .parked, .released:
             try queue.fields(kind, &c)
+        case .expiredInAll: try c.int64("records", &at, "so many of the group's expired")
         case .restarted:
             try c.array(
                 "restarts", &restarts, max: WireLimits.partitionsPerRequestMax, "partitions")
@@ -194,6 +196,7 @@ extension GroupEntry {
         case .queue(_, let key, let change):
             queue = QueueEntry(key, change)
             kind = QueueEntry.kind(of: change).rawValue
+        case .expired(_, let records): (kind, at) = (Kind.expiredInAll.rawValue, records)
         case .restarted(_, let restarts):
             (kind, self.restarts) = (Kind.restarted.rawValue, restarts.map { RestartItem($0) })
         case .policy(_, let policy):
@@ -202,8 +205,7 @@ extension GroupEntry {
             letters = LetterFields(change)
             kind = LetterFields.kind(of: change).rawValue
         case .breaker(_, let state):
-            kind = Kind.breaker.rawValue
-            breaker = BreakerFields(state)
+            (kind, breaker) = (Kind.breaker.rawValue, BreakerFields(state))
         case .deleted: kind = Kind.deleted.rawValue
         case .joined(_, let id, let joined, let former):
             kind = Kind.joined.rawValue
@@ -301,6 +303,7 @@ extension GroupEntry {
             return queue.offset.isOffset
                 ? queue.record(group, .parked(queue.offset, queue.parked)) : nil
         case .released: return queue.record(group, .released(queue.offsets))
+        case .expiredInAll: return .expired(group: group, records: at)
         case .restarted:
             return .restarted(group: group, restarts.compactMap(\.restart))
         case .expired: return queue.record(group, .expired(below: queue.offset))

@@ -5,20 +5,24 @@ import MartletWire
 
 /// What the coordinator knows, as it is told on the wire.
 extension HeartbeatReply {
-    /// What a member owns.
-    static func view(_ coordinator: inout Coordinator, _ key: MemberKey) -> HeartbeatReply {
+    /// What a member owns, and what is new of its group.
+    static func view(
+        _ coordinator: inout Coordinator, _ key: MemberKey, _ request: HeartbeatRequest
+    ) -> HeartbeatReply {
         do throws(GroupRefusal) {
-            return HeartbeatReply(
+            var reply = HeartbeatReply(
                 try coordinator.tell(key.group, key.member), coordinator.topicName)
+            reply.add(coordinator, key.group, after: request.news)
+            return reply
         } catch {
             return HeartbeatReply(error: error.code, message: error.text)
         }
     }
 
     /// Nothing has changed since.
-    init(unchanged revision: UInt64) {
+    init(unchanged request: HeartbeatRequest) {
         self.init()
-        self.revision = revision
+        (revision, news) = (request.revision, request.news)
     }
 
     init(_ view: MemberView, _ name: (TopicID) -> String?) {

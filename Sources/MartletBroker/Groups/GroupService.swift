@@ -151,7 +151,7 @@ extension GroupService {
         limits.groupsMax = max(1, limits.groupsMax / Int(Self.shardCount))
         limits.keysMax = max(1, limits.keysMax / Int(Self.shardCount))
         let empty = Coordinator(
-            limits: limits, incarnation: UInt32.random(in: .min ... .max))
+            limits: limits, incarnation: UInt32.random(in: 1 ... .max))
         var opened: [GroupShard] = []
         for number in 0..<Self.shardCount {
             opened.append(

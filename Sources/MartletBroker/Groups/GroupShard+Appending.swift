@@ -111,7 +111,7 @@ extension GroupShard {
             gone = MemberKey(group: group, member: former)
         case .joined(_, _, _, nil), .created, .deleted, .departed, .granted, .freed, .committed,
             .forgotten, .paused, .resumed, .reset, .queue, .policy, .letter, .breaker,
-            .suspected, .restarted:
+            .suspected, .restarted, .expired:
             return
         }
         // It asks again, and hears it.

@@ -274,7 +274,8 @@ final class GroupShard: AppendRetry, Sendable {
             effects.woken +=
                 state.receivers.removeValue(forKey: key.group)?.values.map(\.self) ?? []
             guard let heartbeat = state.parked.removeValue(forKey: key) else { continue }
-            let reply = HeartbeatReply.view(&state.coordinator, key)
+            let reply = HeartbeatReply.view(
+                &state.coordinator, key, heartbeat.request.message)
             effects.told.append { failure in heartbeat.answer(reply, failure) }
         }
         effects.end = state.end
@@ -286,6 +287,7 @@ final class GroupShard: AppendRetry, Sendable {
         for group in state.coordinator.takeReadyQueues() {
             effects.woken += state.receivers.removeValue(forKey: group)?.values.map(\.self) ?? []
         }
+        for group in state.coordinator.takeNews() { tellNews(of: group, &state, &effects) }
         effects.keyWants += state.coordinator.takeKeyWants()
         if !state.isDeciding, let abandoned = state.coordinator.nextAbandoned() {
             state.isDeciding = true

@@ -2,7 +2,8 @@ import MartletGroups
 import MartletStorage
 import MartletWire
 
-/// A heartbeat that waits until what its member owns has changed, or its time is over.
+/// A heartbeat that waits until what its member owns has changed, there is news of its group, or its
+/// time is over.
 ///
 /// Whoever takes it out of its shard answers it, so it is answered once.
 // Sendable: confined to the connection's loop, but for what never changes.
@@ -41,7 +42,7 @@ final class ParkedHeartbeat: ParkedRequest, @unchecked Sendable {
     /// Its time is over: nothing has changed.
     func expire() {
         guard shard.withdraw(self) else { return }
-        finish(HeartbeatReply(unchanged: request.message.revision))
+        finish(HeartbeatReply(unchanged: request.message))
     }
 
     /// Its connection is gone. The member is not: it may come back on another.
@@ -53,7 +54,7 @@ final class ParkedHeartbeat: ParkedRequest, @unchecked Sendable {
 
     /// A later heartbeat of the member took its place. Any thread.
     func supersede() {
-        answer(HeartbeatReply(unchanged: request.message.revision), nil)
+        answer(HeartbeatReply(unchanged: request.message), nil)
     }
 
     /// By who took it out of the shard. Any thread.

@@ -105,7 +105,7 @@ struct QueueEntry: Equatable {
         case .created, .createdQueue, .deleted, .joined, .left, .departed, .granted, .freed,
             .committed, .forgotten, .paused, .resumed, .reset, .snapshotBegins, .snapshotEnds,
             .policy, .breaker, .letterEntry, .letterStored, .lettersReplayed, .letterRestored,
-            .letterWaiting, .suspected, .restarted:
+            .letterWaiting, .suspected, .restarted, .expiredInAll:
             break
         }
     }

@@ -84,8 +84,11 @@ struct GroupHandler: Sendable {
             let view = try state.coordinator.view(key.group, key.member)
             // Only its last heartbeat waits.
             if let earlier = state.parked.removeValue(forKey: key) { earlier.supersede() }
-            guard view.revision == message.revision, wait > 0 else {
-                return HeartbeatReply.view(&state.coordinator, key)
+            let isNew =
+                message.news > 0
+                && message.news != state.coordinator.newsNumber(of: key.group)
+            guard view.revision == message.revision, !isNew, wait > 0 else {
+                return HeartbeatReply.view(&state.coordinator, key, message)
             }
             let parked = ParkedHeartbeat(request, key, shard, deadline: deadline)
             state.parked[key] = parked

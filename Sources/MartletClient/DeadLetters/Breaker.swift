@@ -64,6 +64,16 @@ public struct GroupBreaker: Sendable, Equatable {
         case halfOpen = "half-open"
         /// Nothing.
         case open
+
+        /// nil: the wire knows no such number.
+        init?(number: UInt8) {
+            switch number {
+            case 0: self = .closed
+            case 1: self = .halfOpen
+            case 2: self = .open
+            default: return nil
+            }
+        }
     }
 
     /// What it lets through now.
@@ -80,13 +90,10 @@ public struct GroupBreaker: Sendable, Equatable {
     public let openings: UInt64
 
     init(_ item: BreakerItem) throws(MartletError) {
-        switch item.state {
-        case 0: state = .closed
-        case 1: state = .halfOpen
-        case 2: state = .open
-        default:
+        guard let known = State(number: item.state) else {
             throw .protocolError("The broker names a breaker's state, \(item.state), unknown here.")
         }
+        state = known
         since = item.since < 0 ? nil : item.since
         until = item.until < 0 ? nil : item.until
         outcomes = Int(item.outcomes)

@@ -89,6 +89,7 @@ extension GroupCore {
         request.member = member
         request.revision = heartbeats.revision
         request.progress = progress()
+        request.news = news.number
         request.maxWaitMilliseconds = wait.millisecondsClamped
         let released = held.values.filter { $0.phase == .released }.map(\.key)
             .prefix(WireLimits.partitionsPerRequestMax)
@@ -141,6 +142,7 @@ extension GroupCore {
             // One that left later knew at least as much.
             if beat.number > heartbeats.answered {
                 heartbeats.answered = beat.number
+                for event in news.read(reply) { events.post(.news(event)) }
                 // With the revision that it named, the lists are empty, whatever is known by now.
                 if reply.revision != beat.revision, phase == .joined {
                     heartbeats.revision = reply.revision

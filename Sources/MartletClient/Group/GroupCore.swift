@@ -109,6 +109,8 @@ final class GroupCore: @unchecked Sendable {
     /// Whether another process took the member's name is being asked: it does not join meanwhile.
     var isAskingForName = false
     var commits = CommitLine()
+    /// Outlives sessions, so that nothing is told twice.
+    var news = NewsReader()
     /// What the reset policy chose; not told yet.
     var resets: [PolicyResetItem] = []
     /// Wait until it is in the group, or is not to be any more.

@@ -24,6 +24,8 @@ public enum GroupEvent: Sendable {
     /// So much of the partition waits behind parked records that a commit could not say more: the
     /// group stands still there. Release them, then resume it.
     case tooManyParked(TopicPartition)
+    /// Something happened to the group as a whole.
+    case news(GroupNews)
     /// The connection to the group broke; it is made again until the deadline.
     case disconnected(MartletError)
     /// The connection to the group is back.

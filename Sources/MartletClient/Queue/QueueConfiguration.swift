@@ -48,12 +48,25 @@ public enum QueueOutcome: Sendable, Equatable {
     case reject(_ reason: String)
 }
 
+/// What happens to a member of a queue group beside its records.
+public enum QueueEvent: Sendable {
+    /// The member is in the group, under this id (32 hexadecimal digits).
+    case joined(member: String)
+    /// The group took the member for dead: what it held is others' by now. It joins again.
+    case fenced(MartletError)
+    /// Something happened to the group as a whole.
+    case news(GroupNews)
+}
+
 /// What a member of a queue group reads, and how.
 ///
 /// The values are checked when the member begins: `INVALID_ARGUMENT` names the field.
 public struct QueueConfiguration: Sendable {
     /// Is told of offsets that others have by now: what this member did with them may be done twice.
     public typealias LostHook = @Sendable (TopicPartition, Range<Int64>) -> Void
+    /// Is told what happens to the member beside its records, one event after the other. What it does
+    /// holds up heartbeats: it must not block.
+    public typealias EventHook = @Sendable (QueueEvent) -> Void
     /// Is told of a record whose handler threw.
     public typealias FailureHook = @Sendable (QueueRecord, any Error) -> Void
 
@@ -83,6 +96,8 @@ public struct QueueConfiguration: Sendable {
     public var onLost: LostHook?
     /// Called when a handler threw.
     public var onFailure: FailureHook?
+    /// Called when something happens to the member or its group.
+    public var onEvent: EventHook?
     package var trace: MemberTracer?
 
     /// - Parameters:

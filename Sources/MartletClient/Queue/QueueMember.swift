@@ -62,6 +62,7 @@ final class QueueMember: LeaseTaker {
         request.topics = configuration.topics.map { TopicNameItem($0) }
         work.trace(.joining(member: id.description))
         _ = try await work.port.call(request, isRepeatable: true, facts: facts)
+        configuration.onEvent?(.joined(member: id.description))
     }
 
     private func leave() async {
@@ -82,13 +83,17 @@ final class QueueMember: LeaseTaker {
         request.group = configuration.group
         request.member = id
         request.maxWaitMilliseconds = wait.millisecondsClamped
+        var news = NewsReader()
         while true {
+            request.news = news.number
             do {
                 let reply = try await work.port.call(
                     request, isRepeatable: true, extraTime: wait, facts: facts)
                 request.revision = reply.revision
+                for event in news.read(reply) { configuration.onEvent?(.news(event)) }
             } catch let error as MartletError where error.code == .fencedMember {
                 // What it holds is lost, or soon will be: whoever is told says so.
+                configuration.onEvent?(.fenced(error))
                 request.revision = 0
                 try await join()
             }

@@ -61,7 +61,7 @@ extension Coordinator {
             count(name, passed &- dead, isFailure: false)
         case .created, .deleted, .joined, .left, .departed, .granted, .freed, .forgotten, .paused,
             .resumed,
-            .reset, .queue, .policy, .letter, .breaker, .suspected, .restarted:
+            .reset, .queue, .policy, .letter, .breaker, .suspected, .restarted, .expired:
             break
         }
     }
@@ -73,7 +73,7 @@ extension Coordinator {
         case .committed(let name, let key, _): groups[name]?.state.handled(key)
         case .created, .deleted, .joined, .left, .departed, .granted, .freed, .forgotten, .paused,
             .resumed,
-            .reset, .queue, .policy, .letter, .breaker, .suspected, .restarted:
+            .reset, .queue, .policy, .letter, .breaker, .suspected, .restarted, .expired:
             nil
         }
     }

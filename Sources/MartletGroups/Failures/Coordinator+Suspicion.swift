@@ -64,7 +64,8 @@ extension Coordinator {
             groups[name]?.activity.served[key] = nil
             groups[name]?.activity.started[key] = nil
         case .joined(_, _, _, nil), .created, .deleted, .left, .departed, .freed, .committed,
-            .paused, .resumed, .reset, .restarted, .queue, .policy, .letter, .breaker, .suspected:
+            .paused, .resumed, .reset, .restarted, .queue, .policy, .letter, .breaker, .suspected,
+            .expired:
             break
         }
     }

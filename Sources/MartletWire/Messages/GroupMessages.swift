@@ -164,7 +164,7 @@ package struct HeartbeatRequest: WireRequest {
     package typealias Reply = HeartbeatReply
     package static let operation = Operation.heartbeat
     package static let purpose =
-        "A sign of life; waits until what the member owns has changed."
+        "A sign of life; waits until what the member owns has changed, or there is news of the group."
 
     package var group = ""
     package var member = TopicID.zero
@@ -172,6 +172,7 @@ package struct HeartbeatRequest: WireRequest {
     package var progress: UInt64 = 0
     package var maxWaitMilliseconds: UInt32 = 0
     package var released: [OwnedPartition] = []
+    package var news: UInt64 = 0
 
     package init() {}
 
@@ -184,18 +185,23 @@ package struct HeartbeatRequest: WireRequest {
         try c.array(
             "released", &released, max: WireLimits.partitionsPerRequestMax,
             "given up, after the last commit; may be said again")
+        try c.uint64("news", &news, "number of the last news told; 1: none yet; 0: none wanted")
     }
 }
 
 package struct HeartbeatReply: WireReply {
     package static let operation = Operation.heartbeat
-    package static let purpose = "What the member owns, when that is not what it knew."
+    package static let purpose = "What the member owns and of its group, when it did not know it."
 
     package var error = ErrorCode.none
     package var message = ""
     package var revision: UInt64 = 0
     package var topics: [TopicNaming] = []
     package var partitions: [AssignedPartition] = []
+    package var news: UInt64 = 0
+    package var expired: Int64 = 0
+    package var breaker: UInt8 = 0
+    package var pauses: [GroupPlace] = []
 
     package init() {}
 
@@ -205,6 +211,11 @@ package struct HeartbeatReply: WireReply {
         try c.array(
             "partitions", &partitions, max: WireLimits.assignmentMax,
             "all that the member owns; what it holds beside these it is to give up")
+        try c.uint64("news", &news, "as in the request: nothing new, and nothing below")
+        try c.int64(
+            "expired", &expired, "records that were gone before they were handled, in all")
+        try c.uint8("breaker", &breaker, "0: closed; 1: half-open; 2: open")
+        try c.array("pauses", &pauses, max: WireLimits.pausesMax, "what stands still")
     }
 }
 

@@ -101,6 +101,7 @@ struct GroupTail: Sendable {
             "offset \(from) of \(partition) is not there any more; going on at \(to)"
         case .commitFailed(let partitions, let error):
             "not committed: \(names(partitions)) (\(error.code.name))"
+        case .news(let news): describe(news)
         case .disconnected(let error): "connection lost (\(error.code.name)); trying again"
         case .parked(let partition, let offset, let withKey):
             "\(partition) \(offset) is parked\(withKey ? " with its key" : "")"
@@ -109,6 +110,21 @@ struct GroupTail: Sendable {
         case .reconnected: "connected again"
         case .reading(let event): TailCommand.describe(event)
         }
+    }
+
+    private static func describe(_ news: GroupNews) -> String {
+        switch news {
+        case .expired(let records):
+            "\(Shown.plural(records, "record")) of the group expired un-handled"
+        case .paused(let part): "paused: \(place(part))"
+        case .resumed(let part): "goes on: \(place(part))"
+        case .breaker(let state): "the group's breaker is \(state.rawValue)"
+        }
+    }
+
+    private static func place(_ part: GroupPart?) -> String {
+        guard let part else { return "the whole group" }
+        return part.topic + (part.partition.map { ":\($0)" } ?? "")
     }
 
     private static func names(_ partitions: [TopicPartition]) -> String {

@@ -87,6 +87,7 @@ enum GroupExamples {
         message.progress = 26
         message.maxWaitMilliseconds = 3_000
         message.released = [OwnedPartition(topic: ExampleMessages.flights, partition: 3, epoch: 1)]
+        message.news = 4_700
         return message
     }
 
@@ -100,6 +101,8 @@ enum GroupExamples {
         entry.suspectBelow = 6_640
         entry.parked = [ParkedOffset(6_612, isKey: true)]
         message.partitions = [entry]
+        (message.news, message.expired) = (4_709, 12)
+        message.pauses = [GroupPlace(topic: ExampleMessages.flights, partition: 3)]
         return message
     }
 

@@ -72,7 +72,8 @@ struct LetterFields: Equatable {
         case .lettersReplayed: .replayed(numbers.map(\.number))
         case .created, .deleted, .joined, .left, .departed, .granted, .freed, .committed,
             .forgotten,
-            .paused, .resumed, .reset, .restarted, .createdQueue, .queueBegan, .acked, .delayed,
+            .paused, .resumed, .reset, .restarted, .expiredInAll, .createdQueue, .queueBegan,
+            .acked, .delayed,
             .attempted,
             .expired, .restored, .failed, .reopened, .takenBack, .parked, .released, .policy,
             .breaker, .suspected, .snapshotBegins, .snapshotEnds:
