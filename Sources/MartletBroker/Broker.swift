@@ -185,6 +185,7 @@ extension Broker {
         var options = try StorageOptions(
             setup.configuration, descriptors: descriptors)
         options.plantedBugs.formUnion(setup.plantedBugs)
+        options.asksGroups = true
         let onFatal = setup.onFatal
         let logger = setup.logger.labelled("broker")
         let engine = try StorageEngine.open(

@@ -43,7 +43,9 @@ final class ConsumedSource: Sendable {
 
     /// Up to where records may go; nil: not yet.
     func release(_ log: PartitionLog, below target: Int64) -> Int64? {
-        guard let marks = reference.withLock({ $0.marks }) else { return target }
+        guard let marks = reference.withLock({ $0.marks }) else {
+            return log.context.options.asksGroups ? nil : target
+        }
         return marks.release(topic: log.topicID, partition: log.partition, below: target)
     }
 

@@ -87,6 +87,9 @@ package struct StorageOptions: Sendable {
     /// Every stored batch is read and checked within this time; -1 never.
     package var scrubMilliseconds: Int64 = -1
     package var scrubBytesPerSecondMax: Int64 = 8 << 20
+    /// Retention takes nothing before somebody answers for the groups (`setConsumedMarks`): at a start
+    /// they are read after the logs.
+    package var asksGroups = false
     /// No topic is made or changed to keep records for longer; -1: as long as it likes.
     package var retentionMillisecondsMax: Int64 = -1
     package var topicsMax = 10_000

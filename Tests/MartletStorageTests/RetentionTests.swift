@@ -62,6 +62,37 @@ import Testing
         try harness.engine.close()
     }
 
+    /// Groups that need nothing.
+    private final class IdleGroups: ConsumedMarks {
+        func consumed(topic: TopicID, partition: Int32) -> ConsumedMark { .nobody }
+        func release(topic: TopicID, partition: Int32, below target: Int64) -> Int64? { target }
+        func released(topic: TopicID, partition: Int32, below offset: Int64) {}
+    }
+
+    @Test func `nothing goes before the groups are read that may need it`() throws {
+        let folder = try TemporaryDirectory("asks")
+        let harness = try StorageHarness(folder.path("data"), PosixFileSystem(), clock: clock) {
+            $0.asksGroups = true
+        }
+        let settings = ["retention.ms": "2000", "segment.bytes": "\(Self.segment)"]
+        let log = try #require(try harness.topic("t", settings: settings).partition(0))
+        try fill(log, 9)
+        func wait() {
+            for _ in 0..<6 {
+                clock.advance(seconds: 1)
+                harness.engine.tick()
+            }
+        }
+        wait()
+        #expect(log.view.logStart == 0)
+        let groups = IdleGroups()
+        harness.engine.setConsumedMarks(groups)
+        wait()
+        #expect(log.view.logStart == 9)
+        withExtendedLifetime(groups) {}
+        try harness.engine.close()
+    }
+
     @Test func `what is kept for ever is there after ten years, byte for byte`() throws {
         let folder = try TemporaryDirectory("ever")
         let (harness, log) = try open(folder, ["retention.ms": "-1", "retention.bytes": "-1"])
