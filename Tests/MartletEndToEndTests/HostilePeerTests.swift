@@ -169,8 +169,20 @@ import Testing
                 #expect(answer.isEmpty || answer.hasPrefix("HTTP/1.1 4"), "\(answer.prefix(80))")
             }
         }
-        #expect(try broker.get("/readyz").body == "ready\n")
+        #expect(try Self.readiness(broker.admin).hasSuffix("\r\n\r\nready\n"))
         #expect(try broker.residentBytes() - before < 32 << 20)
         #expect(broker.end() == .exited(0))
+    }
+
+    /// The place of a peer may be free a moment after that peer has heard the end: who comes in
+    /// between is sent away without an answer.
+    private static func readiness(_ admin: SocketAddress) throws -> String {
+        for _ in 0..<1_000 {
+            let peer = try BlockingConnection(to: admin)
+            peer.send("GET /readyz HTTP/1.1\r\nHost: martlet\r\n\r\n")
+            let answer = peer.readToEnd()
+            if !answer.isEmpty { return answer }
+        }
+        return ""
     }
 }
