@@ -184,13 +184,13 @@ struct PartitionState: Equatable, Sendable {
     var committed: CommittedOffset?
     /// What is not committed below may be why an owner was lost; 0: nothing.
     var suspectBelow: Int64 = 0
+    /// Something that its owner has passed is to be read again: it gives the partition up, and gets
+    /// it again under a new epoch.
+    var isReturning = false
 
     mutating func clearSuspicion() {
         if suspectBelow <= committed?.offset ?? 0 { suspectBelow = 0 }
     }
-    /// Something that its owner has passed is to be read again: it gives the partition up, and gets
-    /// it again under a new epoch.
-    var isReturning = false
 }
 
 /// What is forgotten with the process: who was heard of when, and who should own what.

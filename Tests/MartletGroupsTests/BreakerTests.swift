@@ -389,8 +389,8 @@ import Testing
         _ severity: HandlerFailure.Severity = .transient
     ) throws -> Coordinator.FailureAnswer {
         let failed = Coordinator.FailedRecord(
-            partition: key, epoch: epoch(harness), offset: offset,
-            failure: HandlerFailure(severity, kind: "Down", text: "", at: 1))
+            OwnedRecord(key, epoch: epoch(harness), offset),
+            HandlerFailure(severity, kind: "Down", text: "", at: 1))
         let isDying = harness.coordinator.isDying("g", failed, at: harness.now)
         let outcome = try harness.coordinator.fail(
             "g", id, failed, isDying ? .record([1], first: nil) : nil, at: harness.now)

@@ -196,8 +196,8 @@ extension CoordinatorModelTests.Model {
         var policy = FailurePolicy()
         (policy.last, policy.breaker.sharePercent) = (.parkKey, 0)
         let failed = Coordinator.FailedRecord(
-            partition: key, epoch: epoch, offset: offset, hasKey: true,
-            failure: HandlerFailure(.permanent, kind: "", text: "", at: 0))
+            OwnedRecord(key, epoch: epoch, offset, hasKey: true),
+            HandlerFailure(.permanent, kind: "", text: "", at: 0))
         do throws(GroupRefusal) {
             harness.take(try harness.coordinator.setPolicy("g", policy))
             let outcome = try harness.coordinator.fail("g", id, failed, nil, at: harness.now)

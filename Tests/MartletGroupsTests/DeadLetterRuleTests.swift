@@ -183,7 +183,7 @@ import Testing
             policy.last = last
             harness.take([.policy(group: "g", policy)])
             let failed = Coordinator.FailedRecord(
-                partition: key, epoch: epoch, offset: 4, failure: failure())
+                OwnedRecord(key, epoch: epoch, 4), failure())
             #expect(!harness.coordinator.isDying("g", failed, at: harness.now))
             let outcome = try harness.coordinator.fail("g", id, failed, nil, at: harness.now)
             #expect(outcome.answer == (last == .parkRecord ? .parked(isKey: false) : .paused))

@@ -25,7 +25,7 @@ import Testing
     ) throws(GroupRefusal) -> Coordinator.FailureAnswer {
         let failure = HandlerFailure(severity, kind: "Broken", text: "it is", at: 1)
         let failed = Coordinator.FailedRecord(
-            partition: key, epoch: epoch ?? self.epoch(harness), offset: offset, failure: failure)
+            OwnedRecord(key, epoch: epoch ?? self.epoch(harness), offset), failure)
         let isDying = harness.coordinator.isDying("g", failed, at: harness.now)
         let outcome = try harness.coordinator.fail(
             "g", member, failed, isDying ? .record([1], first: nil) : nil, at: harness.now)

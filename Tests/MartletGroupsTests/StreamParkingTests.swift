@@ -29,8 +29,8 @@ import Testing
         _ harness: inout GroupHarness, _ offset: Int64, hasKey: Bool = true
     ) throws(GroupRefusal) -> Coordinator.FailureAnswer {
         let failed = Coordinator.FailedRecord(
-            partition: key, epoch: epoch(harness), offset: offset, hasKey: hasKey,
-            failure: HandlerFailure(.permanent, kind: "Broken", text: "it is", at: 1))
+            OwnedRecord(key, epoch: epoch(harness), offset, hasKey: hasKey),
+            HandlerFailure(.permanent, kind: "Broken", text: "it is", at: 1))
         #expect(!harness.coordinator.isDying("g", failed, at: harness.now))
         let outcome = try harness.coordinator.fail("g", member, failed, nil, at: harness.now)
         harness.take(outcome.records)
@@ -93,8 +93,8 @@ import Testing
         var answers: [Coordinator.StartAnswer] = []
         for number in 1...5 as ClosedRange<UInt64> {
             let started = Coordinator.StartedRecord(
-                partition: key, epoch: epoch(harness), offset: 3, number: number, isAlone: true,
-                hasKey: true)
+                OwnedRecord(key, epoch: epoch(harness), 3, hasKey: true), number: number,
+                isAlone: true)
             #expect(!harness.coordinator.isDying("g", started, at: harness.now))
             let outcome = try harness.coordinator.start("g", member, started, nil, at: harness.now)
             harness.take(outcome.records)

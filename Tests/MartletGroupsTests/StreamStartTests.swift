@@ -33,8 +33,7 @@ import Testing
     ) throws -> Answer {
         let partition = try #require(try state(harness).partitions[key])
         let started = Coordinator.StartedRecord(
-            partition: key, epoch: partition.epoch, offset: offset, number: number,
-            isAlone: isAlone)
+            OwnedRecord(key, epoch: partition.epoch, offset), number: number, isAlone: isAlone)
         let owner = partition.owner ?? .nobody
         let isDying = harness.coordinator.isDying("g", started, at: harness.now)
         let outcome = try harness.coordinator.start(
@@ -49,8 +48,8 @@ import Testing
     ) throws -> Coordinator.FailureAnswer {
         let partition = try #require(try state(harness).partitions[key])
         let failed = Coordinator.FailedRecord(
-            partition: key, epoch: partition.epoch, offset: offset,
-            failure: HandlerFailure(.transient, kind: "Broken", text: "it is", at: 1))
+            OwnedRecord(key, epoch: partition.epoch, offset),
+            HandlerFailure(.transient, kind: "Broken", text: "it is", at: 1))
         let isDying = harness.coordinator.isDying("g", failed, at: harness.now)
         let outcome = try harness.coordinator.fail(
             "g", partition.owner ?? .nobody, failed, isDying ? .record([1], first: nil) : nil,
@@ -272,7 +271,7 @@ import Testing
         }
         for (id, epoch) in [(MemberID(9), Int32(1)), (MemberID(1), 0), (MemberID(1), 2)] {
             let started = Coordinator.StartedRecord(
-                partition: key, epoch: epoch, offset: 7, number: 1, isAlone: true)
+                OwnedRecord(key, epoch: epoch, 7), number: 1, isAlone: true)
             #expect(throws: GroupRefusal.self) {
                 try harness.coordinator.start("g", id, started, nil, at: harness.now)
             }

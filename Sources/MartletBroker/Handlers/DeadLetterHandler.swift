@@ -114,24 +114,25 @@ struct DeadLetterHandler: Sendable {
                 .invalidRequest, "severity: \(message.severity) is not from 0 to 2")
         }
         let failed = Coordinator.FailedRecord(
-            partition: TopicPartition(message.owned.topic, message.owned.partition),
-            epoch: message.owned.epoch, offset: message.offset, hasKey: message.hasKey,
-            failure: HandlerFailure(
+            OwnedRecord(message.owned, message.offset, hasKey: message.hasKey),
+            HandlerFailure(
                 severity, kind: message.failure, text: message.text,
                 at: services.clock.wallMilliseconds()))
-        withContent(of: failed.partition, failed.offset, if: shard.isDying(message.group, failed)) {
+        withContent(of: failed.owned, if: shard.isDying(message.group, failed)) {
             fail(request, shard, failed, $0)
         }
     }
 
     /// Reads a record that becomes a dead letter before it does.
     private func withContent(
-        of partition: TopicPartition, _ offset: Int64, if isDying: Bool,
+        of record: OwnedRecord, if isDying: Bool,
         _ body: @escaping @Sendable (Coordinator.DeadContent?) -> Void
     ) {
         guard isDying else { return body(nil) }
         let clerk = services.groups.clerk
-        clerk.execute { body(clerk.content(of: RecordPlace(.flow(partition), offset))) }
+        clerk.execute {
+            body(clerk.content(of: RecordPlace(.flow(record.partition), record.offset)))
+        }
     }
 
     private func fail(
@@ -167,11 +168,10 @@ struct DeadLetterHandler: Sendable {
             return request.reply(.unknownGroup)
         }
         let started = Coordinator.StartedRecord(
-            partition: TopicPartition(message.owned.topic, message.owned.partition),
-            epoch: message.owned.epoch, offset: message.offset, number: message.number,
-            isAlone: message.isAlone, hasKey: message.hasKey)
+            OwnedRecord(message.owned, message.offset, hasKey: message.hasKey),
+            number: message.number, isAlone: message.isAlone)
         let isDying = shard.isDying(message.group, started)
-        withContent(of: started.partition, started.offset, if: isDying) {
+        withContent(of: started.owned, if: isDying) {
             start(request, shard, started, $0)
         }
     }
@@ -226,6 +226,14 @@ struct DeadLetterHandler: Sendable {
         } _: { _, _ in
             EditDeadLetterReply()
         }
+    }
+}
+
+extension OwnedRecord {
+    fileprivate init(_ owned: OwnedPartition, _ offset: Int64, hasKey: Bool) {
+        self.init(
+            TopicPartition(owned.topic, owned.partition), epoch: owned.epoch, offset,
+            hasKey: hasKey)
     }
 }
 

@@ -2,26 +2,13 @@
 /// its place in the order; the broker counts, over restarts and owners, and says when it is enough.
 extension Coordinator {
     package struct FailedRecord: Sendable {
-        package let partition: TopicPartition
-        /// Under which the member owns it.
-        package let epoch: Int32
-        package let offset: Int64
-        /// Whether others may have to wait behind it.
-        package let hasKey: Bool
+        package let owned: OwnedRecord
         package let failure: HandlerFailure
 
-        package init(
-            partition: TopicPartition, epoch: Int32, offset: Int64, hasKey: Bool = false,
-            failure: HandlerFailure
-        ) {
-            self.partition = partition
-            self.epoch = epoch
-            self.offset = offset
-            self.hasKey = hasKey
+        package init(_ owned: OwnedRecord, _ failure: HandlerFailure) {
+            self.owned = owned
             self.failure = failure
         }
-
-        var place: RecordPlace { RecordPlace(.flow(partition), offset) }
     }
 
     /// What the owner does now.
@@ -37,10 +24,10 @@ extension Coordinator {
 
     /// Whether the record would become a dead letter: then it has to be read first.
     package func isDying(_ name: String, _ failed: FailedRecord, at now: Now) -> Bool {
-        let progress = groups[name]?.state.queues[.flow(failed.partition)]
-        if progress?.isSettled(at: failed.offset) == true { return false }
-        let count = attempts(progress, failed.offset)
-        guard case .dead = decide(name, failed.place, failed.failure, count, at: now) else {
+        let progress = groups[name]?.state.queues[.flow(failed.owned.partition)]
+        if progress?.isSettled(at: failed.owned.offset) == true { return false }
+        let count = attempts(progress, failed.owned.offset)
+        guard case .dead = decide(name, failed.owned.place, failed.failure, count, at: now) else {
             return false
         }
         return true
@@ -53,25 +40,13 @@ extension Coordinator {
         return before == .max ? .max : before + 1
     }
 
-    func checkOffset(_ offset: Int64) throws(GroupRefusal) {
-        guard (0..<Int64.max).contains(offset) else {
-            throw .invalid(field: "offset", reason: "\(offset) is no offset")
-        }
-    }
-
     package func fail(
         _ name: String, _ id: MemberID, _ failed: FailedRecord, _ content: DeadContent?,
         at now: Now
     ) throws(GroupRefusal) -> (records: [GroupRecord], answer: FailureAnswer) {
-        let state = try group(name).state
-        try state.kind.check(.stream)
-        try checkOwner(name, id, failed.partition, epoch: failed.epoch)
-        try checkOffset(failed.offset)
-        let (key, offset) = (failed.partition, failed.offset)
-        let progress = state.queues[.flow(key)]
-        // Asked for twice, or by the next owner.
-        if progress?.isSettled(at: offset) == true { return ([], .dead) }
-        if let parked = progress?.parked[offset] { return ([], .parked(isKey: parked.isKey)) }
+        if let answer = try decided(name, id, failed.owned) { return ([], answer) }
+        let (key, offset) = (failed.owned.partition, failed.owned.offset)
+        let progress = groups[name]?.state.queues[.flow(key)]
         guard (progress?.failures.count ?? 0) < limits.delayedRecordsMax else {
             throw .limitReached("\(limits.delayedRecordsMax) records of the partition fail")
         }
@@ -91,13 +66,13 @@ extension Coordinator {
         _ content: DeadContent?, isAbandoned: Bool, at now: Now
     ) -> (records: [GroupRecord], answer: FailureAnswer) {
         guard let state = groups[name]?.state else { return ([], .dead) }
-        let (key, offset) = (failed.partition, failed.offset)
+        let (key, offset) = (failed.owned.partition, failed.owned.offset)
         let trail = FailureTrail(
             first: state.queues[.flow(key)]?.failures[offset]?.first ?? failed.failure,
             last: failed.failure)
         let counted: [GroupRecord] = [.queue(group: name, .flow(key), .failed(offset, trail))]
         let decision = decide(
-            name, failed.place, failed.failure, count, isAbandoned: isAbandoned, at: now)
+            name, failed.owned.place, failed.failure, count, isAbandoned: isAbandoned, at: now)
         switch decision {
         case .again(let milliseconds): return (counted, .again(milliseconds: milliseconds))
         case .pause:
@@ -107,7 +82,7 @@ extension Coordinator {
         case .park(let isKey):
             // What is done is not set aside.
             if state.partitions[key]?.committed?.covers(offset) == true { return ([], .dead) }
-            let parked = ParkedRecord(at: now.wall, isKey: isKey && failed.hasKey)
+            let parked = ParkedRecord(at: now.wall, isKey: isKey && failed.owned.hasKey)
             return (
                 counted + [.queue(group: name, .flow(key), .parked(offset, parked))],
                 .parked(isKey: parked.isKey)
@@ -117,7 +92,7 @@ extension Coordinator {
             case .record(let body, _):
                 var entry = LetterEntry(
                     .died, number: state.letters.lastNumber + 1,
-                    letter: state.letters.lastNumber + 1, origin: failed.place, trail: trail,
+                    letter: state.letters.lastNumber + 1, origin: failed.owned.place, trail: trail,
                     at: now.wall)
                 entry.topicName = topics[key.topic]?.name ?? ""
                 if let holder {

@@ -3,30 +3,17 @@
 /// nobody ever said how it went, the policy decides as if a handler had failed.
 extension Coordinator {
     package struct StartedRecord: Sendable {
-        package let partition: TopicPartition
-        /// Under which the member owns it.
-        package let epoch: Int32
-        package let offset: Int64
+        package let owned: OwnedRecord
         /// Of this start alone, so that asking twice is starting once; 0: none.
         package let number: UInt64
         /// No other suspect record is with a handler of the member.
         package let isAlone: Bool
-        /// Whether others may have to wait behind it.
-        package let hasKey: Bool
 
-        package init(
-            partition: TopicPartition, epoch: Int32, offset: Int64, number: UInt64, isAlone: Bool,
-            hasKey: Bool = false
-        ) {
-            self.partition = partition
-            self.epoch = epoch
-            self.offset = offset
+        package init(_ owned: OwnedRecord, number: UInt64, isAlone: Bool) {
+            self.owned = owned
             self.number = number
             self.isAlone = isAlone
-            self.hasKey = hasKey
         }
-
-        var place: RecordPlace { RecordPlace(.flow(partition), offset) }
     }
 
     /// What the owner does now.
@@ -49,9 +36,10 @@ extension Coordinator {
     package func isDying(_ name: String, _ started: StartedRecord, at now: Now) -> Bool {
         guard isSpent(name, started) else { return false }
         let failed = abandonment(name, started, at: now)
-        let count = groups[name]?.state.queues[.flow(started.partition)]?.attempts[started.offset]
+        let record = started.owned
+        let count = groups[name]?.state.queues[.flow(record.partition)]?.attempts[record.offset]
         let decision = decide(
-            name, started.place, failed.failure, count ?? 0, isAbandoned: true, at: now)
+            name, record.place, failed.failure, count ?? 0, isAbandoned: true, at: now)
         guard case .dead = decision else { return false }
         return true
     }
@@ -60,14 +48,9 @@ extension Coordinator {
         _ name: String, _ id: MemberID, _ started: StartedRecord, _ content: DeadContent?,
         at now: Now
     ) throws(GroupRefusal) -> (records: [GroupRecord], answer: StartAnswer) {
-        let state = try group(name).state
-        try state.kind.check(.stream)
-        try checkOwner(name, id, started.partition, epoch: started.epoch)
-        try checkOffset(started.offset)
-        let (key, offset) = (started.partition, started.offset)
-        let progress = state.queues[.flow(key)]
-        if progress?.isSettled(at: offset) == true { return ([], .passed) }
-        if let parked = progress?.parked[offset] { return ([], .parked(isKey: parked.isKey)) }
+        if let answer = try decided(name, id, started.owned) { return ([], StartAnswer(answer)) }
+        let (key, offset) = (started.owned.partition, started.owned.offset)
+        let progress = groups[name]?.state.queues[.flow(key)]
         if isCounted(name, started) { return ([], .go) }
         if isSpent(name, started) {
             let begun = groups[name]?.activity.started[key]
@@ -87,15 +70,15 @@ extension Coordinator {
 
     /// What follows, in memory, once a handler may begin. Nothing of a start that is not counted.
     package mutating func began(_ name: String, _ id: MemberID, _ started: StartedRecord) {
-        let (key, epoch) = (started.partition, started.epoch)
+        let (key, epoch) = (started.owned.partition, started.owned.epoch)
         guard let open = groups[name]?.state.queues[.flow(key)]?.unanswered,
-            open.contains(started.offset)
+            open.contains(started.owned.offset)
         else { return }
         var starts = groups[name]?.activity.started[key] ?? Starts(epoch: epoch, member: id)
         if starts.epoch != epoch { starts = Starts(epoch: epoch, member: id) }
         groups[name]?.activity.started[key] = nil
         starts.keep(open)
-        starts.numbers[started.offset] = started.number
+        starts.numbers[started.owned.offset] = started.number
         groups[name]?.activity.started[key] = starts
     }
 
@@ -115,9 +98,11 @@ extension Coordinator {
 
     /// Its answer was lost, and the same start is asked for again.
     private func isCounted(_ name: String, _ started: StartedRecord) -> Bool {
-        guard started.number > 0, let starts = groups[name]?.activity.started[started.partition]
+        guard started.number > 0,
+            let starts = groups[name]?.activity.started[started.owned.partition]
         else { return false }
-        return starts.epoch == started.epoch && starts.numbers[started.offset] == started.number
+        return starts.epoch == started.owned.epoch
+            && starts.numbers[started.owned.offset] == started.number
     }
 
     private func isSpent(_ name: String, _ started: StartedRecord) -> Bool {
@@ -125,24 +110,22 @@ extension Coordinator {
             return false
         }
         return !isCounted(name, started)
-            && state.queues[.flow(started.partition)]?
-                .isSpent(started.offset, state.policy.attemptsMax) == true
+            && state.queues[.flow(started.owned.partition)]?
+                .isSpent(started.owned.offset, state.policy.attemptsMax) == true
     }
 
     /// What is said in place of the handler that never did.
     private func abandonment(
         _ name: String, _ started: StartedRecord, at now: Now
     ) -> FailedRecord {
-        let isKnown =
-            groups[name]?.activity.started[started.partition]?.numbers[started.offset] != nil
+        let starts = groups[name]?.activity.started[started.owned.partition]
+        let isKnown = starts?.numbers[started.owned.offset] != nil
         let (kind, text) =
             isKnown
             ? ("MemberGone", "its handler began, and its member lost the partition without a word")
             : ("NoOutcome", "its handler began, and nobody said what became of it")
         return FailedRecord(
-            partition: started.partition, epoch: started.epoch, offset: started.offset,
-            hasKey: started.hasKey,
-            failure: HandlerFailure(.transient, kind: kind, text: text, at: now.wall))
+            started.owned, HandlerFailure(.transient, kind: kind, text: text, at: now.wall))
     }
 }
 
