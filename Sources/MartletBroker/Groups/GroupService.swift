@@ -129,12 +129,10 @@ final class GroupService: Sendable {
 }
 
 extension GroupService {
-    /// The member is about to be handed so much of the partition.
-    func served(_ entry: FetchEntry, _ group: String, _ member: TopicID, below end: Int64) {
-        guard entry.offset < end else { return }
-        let key = TopicPartition(entry.topic, entry.partition)
-        shard(of: group)?.served(
-            group, MemberID(member), key, epoch: entry.epoch, entry.offset..<end)
+    /// A member is about to be handed partitions of its request, each up to an end.
+    func served(_ fetch: FetchRequest, _ ends: [(index: Int, end: Int64)]) {
+        guard !fetch.group.isEmpty, !ends.isEmpty else { return }
+        shard(of: fetch.group)?.served(fetch, ends)
     }
 }
 

@@ -1,6 +1,7 @@
 import MartletFormat
 import MartletGroups
 import MartletStorage
+import MartletWire
 import Synchronization
 
 // What changes nothing.
@@ -47,12 +48,19 @@ extension GroupShard {
         return state.withLock { $0.coordinator.isDying(group, started, at: now) }
     }
 
-    /// A member is about to be handed records of a partition that it owns.
-    func served(
-        _ group: String, _ member: MemberID, _ key: TopicPartition, epoch: Int32,
-        _ range: Range<Int64>
-    ) {
-        state.withLock { $0.coordinator.served(group, member, key, epoch: epoch, range) }
+    /// A member is about to be handed records of partitions that it owns. Once for each answer to a
+    /// fetch, and not for each partition: others wait for the lock.
+    func served(_ fetch: FetchRequest, _ ends: [(index: Int, end: Int64)]) {
+        state.withLock { state in
+            for (index, end) in ends {
+                let entry = fetch.partitions[index]
+                guard entry.offset < end else { continue }
+                state.coordinator.served(
+                    fetch.group, MemberID(fetch.member),
+                    TopicPartition(entry.topic, entry.partition), epoch: entry.epoch,
+                    entry.offset..<end)
+            }
+        }
     }
 
     /// Records that members had of what lies below, and that are not settled.

@@ -96,13 +96,7 @@ final class FetchHandler: Sendable {
 
     func send(_ answer: FetchAnswer, _ fetch: ParkedFetch) {
         services.metrics.batchBytesOut.add(answer.bytes)
-        let message = fetch.request.message
-        if !message.group.isEmpty {
-            for (index, end) in answer.ends {
-                services.groups.served(
-                    message.partitions[index], message.group, message.member, below: end)
-            }
-        }
+        services.groups.served(fetch.request.message, answer.ends)
         let (reply, parts) = answer.finished()
         fetch.finish(reply, parts)
     }
