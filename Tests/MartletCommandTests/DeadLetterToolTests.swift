@@ -12,7 +12,7 @@ import Testing
     }
 
     /// The tool, and a client whose member fails with some records.
-    private struct Bench {
+    private struct Bench: ToolBench {
         let client: MartletClient
 
         @discardableResult
@@ -20,31 +20,11 @@ import Testing
             _ words: String..., input: String = "", editor: String? = nil, expect code: Int32 = 0,
             sourceLocation: SourceLocation = #_sourceLocation
         ) throws -> (output: String, errors: String) {
-            var environment = BuiltPrograms.environment
-            environment["MARTLET_SERVER"] = client.configuration.server
-            environment["USER"] = "ann"
-            environment["VISUAL"] = nil
-            environment["EDITOR"] = editor
-            let child = try ChildProcess(
-                BuiltPrograms.folder + "/martlet", words, environment: environment)
-            try child.write(input)
-            child.closeInput()
-            let ending = child.wait()
-            #expect(
-                ending == .exited(code), "\(words): \(child.errorOutput)",
+            let child = try run(
+                words, input: input,
+                changes: ["USER": "ann", "VISUAL": nil, "EDITOR": editor], expect: code,
                 sourceLocation: sourceLocation)
             return (child.output, child.errorOutput)
-        }
-
-        func json(_ words: String) throws -> JSONValue {
-            let words = words.split(separator: " ").map(String.init) + ["-o", "json"]
-            let child = try ChildProcess(
-                BuiltPrograms.folder + "/martlet",
-                words + ["--server", client.configuration.server],
-                environment: BuiltPrograms.environment)
-            child.closeInput()
-            #expect(child.wait() == .exited(0), "\(words): \(child.errorOutput)")
-            return try JSONValue(parsing: child.output)
         }
 
         /// Handles what there is, until so many are dead; what `fails` throws on becomes so.

@@ -1,31 +1,15 @@
 import MartletJSON
 import MartletTestSupport
 import MartletTesting
-import Synchronization
 import Testing
 
 @testable import MartletClient
 
 /// `martlet group reset` of a queue group as people use it, while its members run.
 @Suite(.timeLimit(.minutes(5))) struct QueueResetToolTests {
-    private struct Bench {
+    private struct Bench: ToolBench {
         let client: MartletClient
         static let reset = ["group", "reset", "q", "--all-topics"]
-
-        @discardableResult
-        func run(
-            _ words: [String], input: String = "", expect code: Int32 = 0
-        ) throws -> ChildProcess {
-            let child = try ChildProcess(
-                BuiltPrograms.folder + "/martlet",
-                words + ["--server", client.configuration.server],
-                environment: BuiltPrograms.environment)
-            try child.write(input)
-            child.closeInput()
-            let ending = child.wait()
-            #expect(ending == .exited(code), "\(words): \(child.errorOutput)")
-            return child
-        }
 
         func fill(_ numbers: Range<Int>) async throws {
             try await client.withProducer { producer in
@@ -44,30 +28,6 @@ import Testing
                 let isIdle = group.queues.allSatisfy { $0.inFlight == 0 }
                 if group.queues.count == 3, isIdle, lag == nil || group.lag == lag { return }
                 await Task.yield()
-            }
-        }
-    }
-
-    /// What came since the last look, and how often.
-    private final class Seen: Sendable {
-        private let state = Mutex<[Int: Int]>([:])
-
-        /// How many have come with it.
-        @discardableResult
-        func add(_ record: ConsumedRecord) -> Int {
-            let number = Int(record.valueString ?? "") ?? -1
-            return state.withLock { seen in
-                seen[number, default: 0] += 1
-                return seen.values.reduce(0, +)
-            }
-        }
-
-        var count: Int { state.withLock { $0.values.reduce(0, +) } }
-
-        func take() -> [Int: Int] {
-            state.withLock { seen in
-                defer { seen = [:] }
-                return seen
             }
         }
     }
@@ -97,7 +57,7 @@ import Testing
     @Test func `a queue goes back by a plan while its members wait, and each record comes again`()
         async throws
     {
-        let seen = Seen()
+        let seen = SeenNumbers()
         try await Self.with {
             seen.add($0)
         } _: { bench in
@@ -123,8 +83,7 @@ import Testing
             try await bench.waitUntilIdle(lag: 0)
             let outdated = try bench.run(execute, input: plan, expect: 6)
             #expect(outdated.errorOutput.contains("RESET_OUTDATED"))
-            let ends = try JSONValue(
-                parsing: bench.run(["group", "describe", "q", "-o", "json"]).output)
+            let ends = try bench.json("group describe q")
             let queues = ends["queues"]?.arrayValue ?? []
             #expect(queues.count == 3)
             #expect(queues.allSatisfy { $0["start"]?.integerValue == 60 })
@@ -134,7 +93,7 @@ import Testing
 
     @Test func `under its members a queue is reset only when it is paused or forced`() async throws
     {
-        let (seen, doors) = (Seen(), (0..<2).map { _ in Promise<Void>() })
+        let (seen, doors) = (SeenNumbers(), (0..<2).map { _ in Promise<Void>() })
         try await Self.with {
             let count = seen.add($0)
             if count <= doors.count { await doors[count - 1].settled() }

@@ -1,7 +1,6 @@
 import MartletJSON
 import MartletTestSupport
 import MartletTesting
-import Synchronization
 import Testing
 
 @testable import MartletClient
@@ -10,28 +9,9 @@ import Testing
 @Suite(.timeLimit(.minutes(5))) struct ReplayToolTests {
     /// The tool against a broker with a topic `t` of 3 partitions. Record N has the key N % 7, the time
     /// 1,000,000 + 10 × N but for every ninth, which is late, and every eleventh has an id.
-    private struct Bench {
+    private struct Bench: ToolBench {
         let client: MartletClient
         static let count = 900
-
-        func run(
-            _ words: [String], input: String = "", expect code: Int32 = 0
-        ) throws -> ChildProcess {
-            let child = try ChildProcess(
-                BuiltPrograms.folder + "/martlet",
-                words + ["--server", client.configuration.server],
-                environment: BuiltPrograms.environment)
-            try child.write(input)
-            child.closeInput()
-            let ending = child.wait()
-            #expect(ending == .exited(code), "\(words): \(child.errorOutput)")
-            return child
-        }
-
-        func json(_ words: String, input: String = "") throws -> JSONValue {
-            let words = words.split(separator: " ").map(String.init) + ["-o", "json"]
-            return try JSONValue(parsing: try run(words, input: input).output)
-        }
 
         static func time(_ number: Int) -> Int64 {
             1_000_000 + Int64(number) * 10 - (number % 9 == 0 ? 2_000 : 0)
@@ -49,26 +29,6 @@ import Testing
                 }
             }
         }
-    }
-
-    /// How often each number came.
-    private final class Seen: Sendable {
-        private let state = Mutex<[Int: Int]>([:])
-
-        func add(_ record: ConsumedRecord) {
-            let number = Int(record.valueString ?? "") ?? -1
-            state.withLock { $0[number, default: 0] += 1 }
-        }
-
-        /// What came since the last look.
-        func take() -> [Int: Int] {
-            state.withLock { seen in
-                defer { seen = [:] }
-                return seen
-            }
-        }
-
-        var count: Int { state.withLock { $0.values.reduce(0, +) } }
     }
 
     private struct Choice {
@@ -101,7 +61,7 @@ import Testing
     @Test(arguments: [true, false])
     func `what the tool chooses is what comes again`(_ isQueue: Bool) async throws {
         try await Self.with { bench in
-            let (client, seen) = (bench.client, Seen())
+            let (client, seen) = (bench.client, SeenNumbers())
             try await bench.fill(0..<Bench.count)
             let member = Task {
                 if isQueue {
@@ -171,12 +131,12 @@ import Testing
             #expect(part.errorOutput.contains("took 6 records back"))
             #expect(
                 try bench.json("replay --to g --cancel --execute")["records"]?.integerValue == 12)
-            _ = try bench.run(["replay", "--topic", "t"], expect: 2)
-            _ = try bench.run(["replay", "--to", "g"], expect: 2)
-            _ = try bench.run(["replay", "--to", "g", "--plan", "-"], input: "{}", expect: 2)
+            try bench.run(["replay", "--topic", "t"], expect: 2)
+            try bench.run(["replay", "--to", "g"], expect: 2)
+            try bench.run(["replay", "--to", "g", "--plan", "-"], input: "{}", expect: 2)
             let other = try bench.json("replay --to g --topic t")
             try await bench.client.admin.createGroup("h")
-            _ = try bench.run(
+            try bench.run(
                 ["replay", "--to", "h", "--plan", "-"], input: JSONWriter.text(other), expect: 2)
             let absurd: [JSONValue] = (0..<2).map { partition in
                 [
@@ -184,7 +144,7 @@ import Testing
                     "ranges": [["from": 0, "to": 1]],
                 ]
             }
-            _ = try bench.run(
+            try bench.run(
                 ["replay", "--to", "g", "--plan", "-"],
                 input: JSONWriter.text(["group": "g", "plan": .array(absurd)]))
             let stale = JSONWriter.text(other).replacingEnd()
