@@ -63,6 +63,7 @@ public enum QueueEvent: Sendable {
 /// The values are checked when the member begins: `INVALID_ARGUMENT` names the field.
 public struct QueueConfiguration: Sendable {
     /// Is told of offsets that others have by now: what this member did with them may be done twice.
+    /// Or the group was reset there, or retention takes them, and nobody has them.
     public typealias LostHook = @Sendable (TopicPartition, Range<Int64>) -> Void
     /// Is told what happens to the member beside its records, one event after the other. What it does
     /// holds up heartbeats: it must not block.
