@@ -162,6 +162,11 @@ import Testing
                 "serial", assigned("a", epoch: 1), commit("invoke", epoch: 1, to: 5),
                 commit("ok", epoch: 1, to: 5), line("committed", "invoke", ["n": 1]),
                 line("committed", "ok", ["n": 1, "k": 0, "off": 3]))),
+        Case(
+            "parked-order",
+            Process(
+                "producer", sent("1:0"), sent("1:1"), acked("1:0", at: 0), acked("1:1", at: 1)),
+            Process("parking", begun("1:1", at: 1))),
         Case("group-progress", Process("driver", line("end", nil, ["f": "3 left"]))),
         Case("member-ended", Process("driver", line("ended", nil, ["f": "no words"]))),
     ]

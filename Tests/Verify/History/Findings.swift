@@ -43,6 +43,8 @@ struct Findings {
         /// In a queue in order one record of a key is out at a time, in order of offsets; parked with
         /// its key, a record is the next that comes.
         case queueKeyOrder = "queue-key-order"
+        /// In a stream that parks keys none of a key is begun before all earlier ones are handled.
+        case parkedOrder = "parked-order"
         /// What a member had begun with is handled or a dead letter before retention takes it.
         case rescued
         /// What was sent again is handled again, and nothing else is.

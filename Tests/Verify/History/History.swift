@@ -64,6 +64,7 @@ struct History {
             guard number < 2 else { continue }
             try crew.start(HistoryCrew.Place(kind: .ordered, number: number))
             try crew.start(HistoryCrew.Place(kind: .passing, number: number))
+            try crew.start(HistoryCrew.Place(kind: .parking, number: number))
         }
         for number in 0..<Self.producers {
             try crew.start(HistoryCrew.Place(kind: .producer, number: number))
@@ -72,7 +73,7 @@ struct History {
             client, broker, crew, history, SeededRandom(seed: options.seed))
         try await nemesis.rage(seconds: options.seconds)
         // With a bug nothing need come to rest.
-        let patience = plant == nil ? 20 : 2
+        let patience = plant == nil ? 60 : 2
         var isQuiet = crew.end([.producer], seconds: patience)
         var left: Int64 = -1
         for _ in 0..<(patience * 10) where left != 0 {
@@ -89,7 +90,7 @@ struct History {
             try await drainLetters(scene.group, client, history)
         }
         isQuiet =
-            crew.end([.stream, .queue, .ordered, .passing], seconds: patience) && isQuiet
+            crew.end([.stream, .queue, .ordered, .passing, .parking], seconds: patience) && isQuiet
         history.write(.end, nil, isQuiet ? [:] : ["f": .string("\(left) left")])
     }
 
@@ -106,6 +107,12 @@ struct History {
         try await client.admin.createGroup(
             HistoryWorker.orderedGroup, .queue(.earliest, order: .byKey))
         try await HistoryWords(client, history).park(key: true)
+        try await client.admin.createGroup(HistoryWorker.parkingGroup)
+        try await client.admin.setFailurePolicy(
+            FailurePolicy(
+                attempts: 3, backoff: .milliseconds(20), last: .parkKey,
+                breaker: BreakerPolicy(share: nil)),
+            of: HistoryWorker.parkingGroup)
         try await client.admin.createGroup(HistoryWorker.passingGroup, .queue(.earliest))
         // While a breaker is not closed it counts no attempts.
         try await client.admin.setFailurePolicy(

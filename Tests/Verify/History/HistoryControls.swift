@@ -13,6 +13,7 @@ struct HistoryControls {
         ("mixQueueKeys", [.queueKeyOrder]),
         ("replayInFlow", [.replayLost, .handledOnceAfterAck]),
         ("forgetRescue", [.rescued]),
+        ("passParkedKeys", [.parkedOrder]),
     ]
 
     let options: Options

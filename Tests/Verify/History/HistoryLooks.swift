@@ -30,6 +30,7 @@ struct HistoryLooks {
         }
         let isOwned = stream.partitions.allSatisfy { $0.owner != nil && !$0.isLeaving }
         var left = stream.lag + (isOwned ? 0 : 1)
+        left += try await client.admin.describeGroup(HistoryWorker.parkingGroup).lag
         for scene in QueueScene.allCases {
             let queue = try await client.admin.describeGroup(scene.group)
             write(queue)

@@ -131,7 +131,7 @@ struct HistoryNemesis {
             if random.chance(1, in: 3) { try crew.kill(guest) } else { crew.leave(guest) }
         }
         guests = []
-        for kind in [HistoryWorker.Kind.stream, .stream, .queue, .ordered] {
+        for kind in [HistoryWorker.Kind.stream, .stream, .queue, .ordered, .parking] {
             let guest = HistoryCrew.Place(kind: kind, number: nextGuest)
             nextGuest += 1
             guests.append(guest)

@@ -59,6 +59,7 @@ private struct Histories {
     private var queues = QueueScene.allCases.map { QueueHistory($0) }
     private var letters = QueueScene.allCases.map { LetterHistory($0) }
     private var keyOrder = KeyOrderHistory()
+    private var parking = ParkingHistory()
     private var replays = ReplayHistory()
     private var retention = RetentionHistory()
     private var pauses = PauseHistory()
@@ -73,6 +74,7 @@ private struct Histories {
             letters[index].take(event)
         }
         keyOrder.take(event)
+        parking.take(event)
         replays.take(event, &findings)
         retention.take(event)
         pauses.take(event, &findings)
@@ -90,6 +92,7 @@ private struct Histories {
     func close(_ findings: inout Findings) {
         log.close(&findings)
         stream.close(log.acked, &findings)
+        parking.close(log, &findings)
         for (queue, letters) in zip(queues, letters) {
             let known = queue.scene == .passing ? passing : log
             let replayed = queue.scene == .free ? replays.places : []
@@ -118,6 +121,7 @@ struct HistoryCounts {
     private var expired = 0
     private var rescued = 0
     private var sentAgain = 0
+    private var released = 0
     private var deeds: [String: Int] = [:]
 
     mutating func take(_ event: HistoryEvent) {
@@ -134,13 +138,15 @@ struct HistoryCounts {
         case (.listed, _) where event.word == "retention": rescued += 1
         case (.assign, _): grants += 1
         case (.accounts, _): looks += 1
-        case (.nemesis, _): deeds[event.word, default: 0] += 1
+        case (.nemesis, _):
+            deeds[event.word, default: 0] += 1
+            released += max(0, Int(event.parked))
         default: break
         }
     }
 
     var line: String {
-        "\(acked) sends acknowledged, \(commits) commits, \(refused) refused, \(settled) acks, \(deaths) dead, \(parked) parked, \(rescued) rescued, \(expired) expired, \(sentAgain) sent again, \(grants) assignments, \(looks) accounts; "
+        "\(acked) sends acknowledged, \(commits) commits, \(refused) refused, \(settled) acks, \(deaths) dead, \(parked) parked, \(released) released in the stream, \(rescued) rescued, \(expired) expired, \(sentAgain) sent again, \(grants) assignments, \(looks) accounts; "
             + deeds.sorted { $0.key < $1.key }.map { "\($0.value) x \($0.key)" }
             .joined(separator: ", ")
     }
@@ -154,6 +160,7 @@ struct HistoryCounts {
             ("accounts", looks, seconds), ("dead letters", deaths, seconds),
             ("parked", parked, max(1, seconds / 2)), ("expired", expired, seconds),
             ("rescued", rescued, max(1, seconds / 2)), ("sent again", sentAgain, seconds),
+            ("released in the stream", released, max(1, seconds / 2)),
             ("kills of the broker", deeds["kill-broker", default: 0], max(1, seconds / 10)),
             ("kills of producers", deeds["kill-producer", default: 0], max(1, seconds / 20)),
             ("kills of members", deeds["kill", default: 0], max(1, seconds / 10)),

@@ -48,6 +48,18 @@ struct HistoryWords {
         write("release")
         try await client.admin.releaseAllParked(of: HistoryWorker.orderedGroup)
         write("released")
+        try await releaseStream()
+    }
+
+    private func releaseStream() async throws {
+        let group = HistoryWorker.parkingGroup
+        let stream = try await client.admin.describeGroup(group)
+        let parked = stream.partitions.reduce(0) { $0 + $1.parked }
+        guard parked > 0 else { return }
+        try await client.admin.releaseAllParked(of: group)
+        history.write(
+            .nemesis, nil,
+            ["f": "release-stream", "m": .string(group), "parked": .integer(parked)])
     }
 
     /// What becomes of what fails in the queue in order. Only by what members say: of what they are

@@ -6,7 +6,7 @@ import MartletTestSupport
 import Synchronization
 
 /// One process of the history campaign, which writes down what it does:
-/// `martlet-verify history-worker producer|stream|queue|ordered|passing SERVER FILE NUMBER`
+/// `martlet-verify history-worker producer|stream|queue|ordered|passing|parking SERVER FILE NUMBER`
 ///
 /// It ends in order when its standard input does.
 struct HistoryWorker {
@@ -18,12 +18,15 @@ struct HistoryWorker {
         case ordered
         /// Of a queue over a topic that retention takes from.
         case passing
+        /// Of a stream group that parks the keys of what fails.
+        case parking
     }
 
     static let topic = "history"
     static let streamGroup = "board"
     static let queueGroup = "notify"
     static let orderedGroup = "ledger"
+    static let parkingGroup = "gate"
     static let passingTopic = "passing"
     static let passingGroup = "late"
     static let session = Duration.seconds(1)
@@ -42,7 +45,7 @@ struct HistoryWorker {
             let number = Int(arguments[3])
         else {
             throw VerifyError(
-                "usage: martlet-verify history-worker producer|stream|queue|ordered|passing SERVER FILE NUMBER"
+                "usage: martlet-verify history-worker producer|stream|queue|ordered|passing|parking SERVER FILE NUMBER"
             )
         }
         self.kind = kind
@@ -61,6 +64,7 @@ struct HistoryWorker {
                 case .queue: try await settle(client)
                 case .ordered: try await keepOrder(client)
                 case .passing: try await fallBehind(client)
+                case .parking: try await setAside(client)
                 }
             }
         }
@@ -168,12 +172,38 @@ struct HistoryWorker {
         }
     }
 
+    /// Some fail for a while and some for good, not always the same: what is released comes again.
+    private func setAside(_ client: MartletClient) async throws {
+        var configuration = GroupConsumerConfiguration(
+            Self.parkingGroup, topics: [Self.topic], sessionTimeout: Self.session,
+            commitPolicy: .afterProcessing(interval: .milliseconds(50)))
+        configuration.maxBytes = 16 << 10
+        configuration.failures = .byPolicy
+        let random = Mutex(SeededRandom(seed: .random(in: 0...UInt64.max)))
+        history.write(.start, nil, ["f": .string(kind.rawValue)])
+        try await client.consumeGroup(
+            configuration, handling: number.isMultiple(of: 2) ? .serial : .perKey(4)
+        ) { record in
+            switch random.withLock({ $0.below(100) }) {
+            case 0:
+                begin(record)
+                throw Refused()
+            case 1...2:
+                begin(record)
+                throw Unready()
+            default: try await work(record)
+            }
+        }
+    }
+
     private func begin(_ mode: String) {
         history.write(.start, nil, ["f": .string(mode), "m": .string(instance ?? "")])
     }
 
     /// Some records nobody can handle.
     private struct Refused: PermanentFailure {}
+    /// Or not now.
+    private struct Unready: Error {}
 
     @discardableResult
     private func begin(_ record: ConsumedRecord) -> JSONObject {

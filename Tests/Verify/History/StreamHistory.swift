@@ -30,6 +30,8 @@ struct StreamHistory {
         var handled: Set<Int64> = []
     }
 
+    /// In which ways its members handle their records.
+    private static let kinds: Set<String> = ["serial", "unordered", "key"]
     /// Of the clock and its milliseconds.
     private static let slack: Int64 = 5_000_000
 
@@ -63,6 +65,7 @@ struct StreamHistory {
     mutating func take(_ event: HistoryEvent, _ findings: inout Findings) {
         switch (event.operation, event.phase) {
         case (.start, _):
+            guard Self.kinds.contains(event.word) else { return }
             modes[event.process] = event.word
             if !event.member.isEmpty { instances[event.process] = event.member }
         case (.join, _): join(event)
@@ -142,7 +145,7 @@ struct StreamHistory {
     // MARK: - Handlers
 
     private mutating func begin(_ event: HistoryEvent, _ findings: inout Findings) {
-        guard let mode = modes[event.process], QueueScene(rawValue: mode) == nil,
+        guard let mode = modes[event.process],
             var reading = readings.removeValue(forKey: Assignment(event))
         else { return }
         defer { readings[Assignment(event)] = reading }
@@ -168,7 +171,7 @@ struct StreamHistory {
     }
 
     private mutating func done(_ event: HistoryEvent) {
-        guard let mode = modes[event.process], QueueScene(rawValue: mode) == nil else { return }
+        guard modes[event.process] != nil else { return }
         var partition = partitions.removeValue(forKey: event.partition) ?? Partition()
         partition.handle(event.offset)
         partitions[event.partition] = partition
