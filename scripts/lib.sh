@@ -15,7 +15,7 @@ need() {
 
 # need_for_tests: what the tests call that is not of the toolchain.
 need_for_tests() {
-    need promtool prometheus
+    need prometheus prometheus
     need strace strace
     need mkfs.ext4 e2fsprogs
     need mkfs.xfs xfsprogs

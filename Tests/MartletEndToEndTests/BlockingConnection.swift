@@ -105,9 +105,10 @@ struct HTTPAnswer {
     let status: Int
     let body: String
 
-    init(from address: SocketAddress, path: String) throws {
+    /// - Parameter version: of HTTP; before 1.1 no answer comes in chunks.
+    init(from address: SocketAddress, path: String, version: String = "1.1") throws {
         let connection = try BlockingConnection(to: address)
-        connection.send("GET \(path) HTTP/1.1\r\nHost: martlet\r\n\r\n")
+        connection.send("GET \(path) HTTP/\(version)\r\nHost: martlet\r\n\r\n")
         let text = connection.readToEnd()
         let end = try #require(
             text.unicodeScalars.indices.first { text[$0...].hasPrefix("\r\n\r\n") },
