@@ -72,7 +72,7 @@ extension Coordinator {
         case .stream: break
         }
         try check(resets)
-        var records: [GroupRecord] = []
+        var done: [StreamReset] = []
         for reset in resets {
             let key = reset.partition
             let partition = state.partitions[key] ?? PartitionState()
@@ -82,15 +82,16 @@ extension Coordinator {
             let committed = partition.committed?.offset ?? -1
             try check(reset, isAt: committed, isForced: isForced)
             guard partition.epoch < Int32.max else { throw .staleEpoch }
-            let offset = CommittedOffset(offset: reset.offset, at: now.wall)
-            guard limits.plantedBug != .resetKeepsOwner else {
-                records.append(.committed(group: name, key, offset))
-                continue
-            }
-            records.append(
-                .reset(group: name, key, offset, epoch: partition.epoch + 1))
+            done.append(StreamReset(key, at: reset.offset, epoch: partition.epoch + 1))
         }
-        return records
+        if limits.plantedBug == .resetKeepsOwner {
+            return done.map {
+                let offset = CommittedOffset(offset: $0.offset, at: now.wall)
+                return .committed(group: name, $0.partition, offset)
+            }
+        }
+        // One record for all of them, so that they hold together or not at all.
+        return done.isEmpty ? [] : [.reset(group: name, done, at: now.wall)]
     }
 
     /// Each partition is there, and comes once.
@@ -117,6 +118,19 @@ extension Coordinator {
     /// A partition as people know it.
     func label(_ key: TopicPartition) -> String {
         "partition \(key.partition) of \(topics[key.topic]?.name ?? "\(key.topic)")"
+    }
+}
+
+/// Where a stream group goes on in a partition. Nobody owns it, under an epoch that no owner had.
+package struct StreamReset: Hashable, Sendable {
+    package let partition: TopicPartition
+    package let offset: Int64
+    package let epoch: Int32
+
+    package init(_ partition: TopicPartition, at offset: Int64, epoch: Int32) {
+        self.partition = partition
+        self.offset = offset
+        self.epoch = epoch
     }
 }
 

@@ -99,11 +99,8 @@ struct GroupState: Equatable, Sendable {
             paused[place] = at
         case .resumed(_, let place):
             paused[place] = nil
-        case .reset(_, let key, let committed, let epoch):
-            detailBytes += committed.detailBytes - detailBytes(of: key)
-            partitions[key] = PartitionState(owner: nil, epoch: epoch, committed: committed)
-            queues[.flow(key)]?.answerAll()
-            queues[.flow(key)]?.releaseAll()
+        case .reset(_, let resets, let at):
+            for reset in resets { apply(reset, at: at) }
         case .restarted(_, let restarts): apply(restarts)
         case .queue(_, let key, .began(let start)):
             if key.lane == .flow, queues[key] == nil {
@@ -140,6 +137,16 @@ struct GroupState: Equatable, Sendable {
         } else {
             openLanes.remove(queue)
         }
+    }
+
+    private mutating func apply(_ reset: StreamReset, at time: Int64) {
+        let key = reset.partition
+        detailBytes -= detailBytes(of: key)
+        partitions[key] = PartitionState(
+            owner: nil, epoch: reset.epoch,
+            committed: CommittedOffset(offset: reset.offset, at: time))
+        queues[.flow(key)]?.answerAll()
+        queues[.flow(key)]?.releaseAll()
     }
 
     func detailBytes(of key: TopicPartition) -> Int {

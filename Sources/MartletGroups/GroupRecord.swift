@@ -25,9 +25,8 @@ package enum GroupRecord: Equatable, Sendable {
     /// Nobody is granted a partition there until it is resumed.
     case paused(group: String, PausePlace, at: Int64)
     case resumed(group: String, PausePlace)
-    /// A person set how far the group is. Nobody owns the partition, under an epoch that no owner
-    /// had.
-    case reset(group: String, TopicPartition, CommittedOffset, epoch: Int32)
+    /// A person set how far a stream group is in these of its partitions.
+    case reset(group: String, [StreamReset], at: Int64)
     /// A person set how far a queue group is: these of its partitions begin anew.
     case restarted(group: String, [QueueRestart])
     /// Something happened to a queue of the group.
@@ -64,7 +63,7 @@ package enum GroupRecord: Equatable, Sendable {
         case .created(let group, _, _, _), .deleted(let group), .joined(let group, _, _, _),
             .left(let group, _, _), .departed(let group, _, _), .granted(let group, _, _, _),
             .freed(let group, _), .committed(let group, _, _), .forgotten(let group, _),
-            .paused(let group, _, _), .resumed(let group, _), .reset(let group, _, _, _),
+            .paused(let group, _, _), .resumed(let group, _), .reset(let group, _, _),
             .queue(let group, _, _), .policy(let group, _), .letter(let group, _),
             .breaker(let group, _), .suspected(let group, _, _), .restarted(let group, _),
             .expired(let group, _):

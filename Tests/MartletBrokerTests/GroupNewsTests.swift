@@ -1,5 +1,6 @@
 import MartletFormat
 import MartletGroups
+import MartletStorage
 import MartletTestSupport
 import MartletWire
 import Testing
@@ -70,13 +71,33 @@ import Testing
         }
         let keys = [0, 7].map { TopicPartition(TopicID(high: 1, low: 2), $0) }
         let restarts = keys.map { QueueRestart($0, at: 40) }
+        let resets = keys.map { StreamReset($0, at: 40, epoch: 3) }
         for record in [
             GroupRecord.restarted(group: "q", restarts), .expired(group: "q", records: .max),
+            .reset(group: "s", resets, at: 5),
         ] { #expect(try read(record) == record) }
         // No broker writes the last one.
         let damaged = restarts + [QueueRestart(keys[0], at: -1)]
         #expect(
             try read(.restarted(group: "q", damaged)) == .restarted(group: "q", restarts))
+    }
+
+    /// What is one batch is in the log whole or not at all.
+    @Test func `the largest reset there can be is one record of one batch`() throws {
+        let keys = (0..<WireLimits.partitionsPerRequestMax).map {
+            TopicPartition(TopicID(high: .max, low: .max), Int32($0))
+        }
+        let name = String(repeating: "g", count: WireLimits.groupNameBytesMax)
+        for record in [
+            GroupRecord.restarted(group: name, keys.map { QueueRestart($0, at: .max) }),
+            .reset(
+                group: name, keys.map { StreamReset($0, at: .max, epoch: .max) }, at: .max),
+        ] {
+            let parts = try GroupBatch.parts([GroupEntry(record)])
+            #expect(parts.count == 1)
+            let (slab, _) = try InternalBatch.encode(parts[0], time: .max)
+            #expect(Int64(slab.count) < TopicSettings().batchBytesMax)
+        }
     }
 
     @Test func `heartbeats that wait tell of pauses, the breaker and records that expired`() throws

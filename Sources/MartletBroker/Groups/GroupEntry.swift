@@ -62,6 +62,7 @@ struct GroupEntry: WireItem {
     var covers: Int64 = 0
     var below: Int64 = 0
     var queue = QueueEntry()
+    var resets: [ResetItem] = []
     var restarts: [RestartItem] = []
     var letters = LetterFields()
     var breaker = BreakerFields()
@@ -123,11 +124,44 @@ struct GroupEntry: WireItem {
         case .paused:
             try c.item("owned", &owned)
             try c.int64("at", &at, "milliseconds since 1970 UTC")
-        case .committed, .reset:
+        case .committed:
             try c.item("owned", &owned)
             try c.item("position", &position)
             try c.int64("at", &at, "milliseconds since 1970 UTC")
+        case .reset:
+            try c.array("resets", &resets, max: WireLimits.partitionsPerRequestMax, "partitions")
+            try c.int64("at", &at, "milliseconds since 1970 UTC")
         }
+    }
+}
+
+/// Where a stream group goes on in a partition.
+struct ResetItem: WireItem {
+    static let bytesMin = 32
+    private var topic = TopicID.zero
+    private var partition: Int32 = 0
+    private var offset: Int64 = 0
+    private var epoch: Int32 = 0
+
+    init() {}
+
+    init(_ reset: StreamReset) {
+        topic = reset.partition.topic
+        partition = reset.partition.partition
+        (offset, epoch) = (reset.offset, reset.epoch)
+    }
+
+    /// nil for what no broker writes.
+    var reset: StreamReset? {
+        offset < 0
+            ? nil : StreamReset(TopicPartition(topic, partition), at: offset, epoch: epoch)
+    }
+
+    mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.identifier("topic", &topic, "topic id")
+        try c.int32("partition", &partition, "number, from 0")
+        try c.int64("offset", &offset, "where it goes on")
+        try c.int32("epoch", &epoch, "that no owner had")
     }
 }
 
@@ -246,11 +280,9 @@ extension GroupEntry {
         case .resumed(_, let place):
             kind = Kind.resumed.rawValue
             owned = OwnedPartition(topic: place.topic, partition: place.partition, epoch: 0)
-        case .reset(_, let key, let committed, let epoch):
+        case .reset(_, let resets, let at):
             kind = Kind.reset.rawValue
-            owned = OwnedPartition(topic: key.topic, partition: key.partition, epoch: epoch)
-            position = CommittedPosition(committed)
-            at = committed.at
+            (self.resets, self.at) = (resets.map { ResetItem($0) }, at)
         }
     }
 
@@ -277,9 +309,7 @@ extension GroupEntry {
         case .forgotten: return .forgotten(group: group, key)
         case .paused: return .paused(group: group, place, at: at)
         case .resumed: return .resumed(group: group, place)
-        case .reset:
-            return .reset(
-                group: group, key, CommittedOffset(position, at: at), epoch: owned.epoch)
+        case .reset: return .reset(group: group, resets.compactMap(\.reset), at: at)
         case .createdQueue:
             let start = QueueStart(rawValue: queue.start) ?? .earliest
             // What nobody knows must not lose its order.
