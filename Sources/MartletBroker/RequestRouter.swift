@@ -124,6 +124,8 @@ final class RequestRouter: Sendable {
         case .listDeadLetters: letters.list(try request(ListDeadLettersRequest.self))
         case .replayDeadLetters: letters.replay(try request(ReplayDeadLettersRequest.self))
         case .resolveDeadLetters: letters.resolve(try request(ResolveDeadLettersRequest.self))
+        case .assignDeadLetters: letters.assign(try request(AssignDeadLettersRequest.self))
+        case .commentDeadLetters: letters.comment(try request(CommentDeadLettersRequest.self))
         case .editDeadLetter: letters.edit(try request(EditDeadLetterRequest.self))
         case .failRecord: letters.fail(try request(FailRecordRequest.self))
         case .startRecord: letters.start(try request(StartRecordRequest.self))

@@ -274,6 +274,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case keepReleased
     /// Deliveries of before a reset still count.
     case resetKeepsLeases
+    /// What was said about a dead letter is answered and not recorded.
+    case dropRemarks
 }
 
 /// What a broker allows its groups.
@@ -326,6 +328,8 @@ package struct GroupLimits: Sendable {
     package var suspectRecordsMax: Int64 = 100_000
     /// Of a group, neither handled nor resolved.
     package var lettersMax = 100_000
+    /// Assignments and comments of one dead letter.
+    package var letterRemarksMax: UInt16 = 1_000
     /// Of entries that a dead letter topic does not have yet, in a group. One is taken always.
     package var waitingLetterBytesMax = 16 << 20
     /// Ranges of a partition that were sent again and are not handled: one key of many has many.

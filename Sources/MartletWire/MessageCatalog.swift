@@ -44,6 +44,10 @@ package enum MessageCatalog {
             (ReplayDeadLettersRequest.self, ReplayDeadLettersReply.self)
         case .resolveDeadLetters:
             (ResolveDeadLettersRequest.self, ResolveDeadLettersReply.self)
+        case .assignDeadLetters:
+            (AssignDeadLettersRequest.self, AssignDeadLettersReply.self)
+        case .commentDeadLetters:
+            (CommentDeadLettersRequest.self, CommentDeadLettersReply.self)
         case .editDeadLetter:
             (EditDeadLetterRequest.self, EditDeadLetterReply.self)
         case .failRecord: (FailRecordRequest.self, FailRecordReply.self)

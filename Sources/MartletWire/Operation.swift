@@ -46,6 +46,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
     case setBreaker = 52
     case startRecord = 53
     case listQueueRecords = 54
+    case assignDeadLetters = 60
+    case commentDeadLetters = 61
 
     /// Name in Protocol.md, in logs and in metrics.
     package var name: String {
@@ -92,6 +94,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .setBreaker: "set-breaker"
         case .startRecord: "start-record"
         case .listQueueRecords: "list-queue-records"
+        case .assignDeadLetters: "assign-dead-letters"
+        case .commentDeadLetters: "comment-dead-letters"
         }
     }
 
@@ -105,7 +109,7 @@ package enum Operation: UInt16, CaseIterable, Sendable {
             .pauseGroup, .resetGroup, .receive, .settle, .setFailurePolicy, .listDeadLetters,
             .replayDeadLetters, .resolveDeadLetters, .editDeadLetter, .failRecord,
             .replayRecords, .cancelReplay, .listParked, .releaseParked, .setBreaker, .startRecord,
-            .listQueueRecords:
+            .listQueueRecords, .assignDeadLetters, .commentDeadLetters:
             1...1
         }
     }
@@ -167,6 +171,8 @@ package enum Operation: UInt16, CaseIterable, Sendable {
         case .setBreaker: OperationAccess(.alter, .group)
         case .startRecord: OperationAccess(.read, .group)
         case .listQueueRecords: OperationAccess(.describe, .group)
+        case .assignDeadLetters: OperationAccess(.alter, .group)
+        case .commentDeadLetters: OperationAccess(.alter, .group)
         }
     }
 }

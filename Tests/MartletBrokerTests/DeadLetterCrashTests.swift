@@ -14,6 +14,9 @@ import Testing
     private struct Said {
         var died = false
         /// It was asked for, and then nobody may know.
+        var askedToAssign = false
+        var assigned = false
+        /// It was asked for, and then nobody may know.
         var askedToReplay = false
         var replayed = false
         var acked = false
@@ -95,6 +98,9 @@ import Testing
             try files.hasCrashed || queue.letters().first.map { $0.place >= 0 } ?? false
         }
         guard !files.hasCrashed else { return }
+        said.askedToAssign = true
+        said.assigned = try queue.assign([1], to: "ann") == [.none]
+        guard said.assigned else { return }
         said.askedToReplay = true
         said.replayed = try queue.replay([1]) == [.none]
         guard said.replayed, let again = try receive(queue, wait: 1_000) else { return }
@@ -128,14 +134,20 @@ import Testing
             #expect(letter.state == 1, "\(words)")
         }
         if said.acked { #expect(letters.isEmpty, "\(words)") }
+        if said.assigned, !said.acked, let letter = letters.first {
+            #expect(letter.assignee == "ann" && letter.remarks == 1, "\(words)")
+        }
+        let isAssigned = letters.first?.assignee == "ann"
         try finish(queue)
         try checkAccounts(queue, words)
         let line = try queue.line()
         #expect(line.acked == 2 && line.dead == 0 && line.lag == 0, "\(words): \(line)")
         #expect(try queue.letters().isEmpty, "\(words)")
-        // Once in its topic, too, however often the clerk began.
+        // Each once in its topic, too, however often the clerk began.
         let dead = try queue.topic("q.dlq")
-        #expect(try queue.end(of: dead.id) == 1, "\(words)")
+        let count: Int64 = said.assigned || isAssigned ? 2 : 1
+        #expect(try eventually { try queue.end(of: dead.id) >= count }, "\(words)")
+        #expect(try queue.end(of: dead.id) == count, "\(words)")
         try harness.stop()
     }
 

@@ -129,7 +129,7 @@ import Testing
             trail: FailureTrail(first: failure, last: failure), at: .max)
         entry.topicName = String(repeating: "t", count: 249)
         entry.client = String(repeating: "\u{1}", count: WireLimits.textBytesMax)
-        (entry.author, entry.note) = (name, text)
+        (entry.author, entry.note, entry.assignee) = (name, text, name)
         (entry.attempts, entry.deaths) = (.max, .max)
         entry.body = Array(repeating: 7, count: 8 << 20)
         return entry
@@ -190,5 +190,19 @@ import Testing
         #expect(try isTaken(.restored(letter)))
         letter.place = .max
         #expect(try !isTaken(.restored(letter)))
+        (letter.place, letter.lastPlace) = (7, .max)
+        #expect(try !isTaken(.restored(letter)))
+    }
+
+    @Test func `the largest words about as many letters as one may name make one batch`() throws {
+        var entry = largest()
+        (entry.kind, entry.body) = (.commented, [])
+        // Of no failure: those are in the entry that it died with.
+        let nothing = HandlerFailure(.rejected, kind: "", text: "", at: .max)
+        entry.trail = FailureTrail(first: nothing, last: nothing)
+        entry.client = ""
+        let record = GroupRecord.letter(group: String(repeating: "g", count: 245), .entry(entry))
+        let records = Array(repeating: GroupEntry(record), count: WireLimits.remarkedLettersMax)
+        #expect(try GroupBatch.parts(records).count == 1)
     }
 }

@@ -139,6 +139,24 @@ struct RawLetters {
         return try client.ask(request).results.map(\.error)
     }
 
+    func assign(_ numbers: [UInt64], to assignee: String) throws -> [ErrorCode] {
+        var request = AssignDeadLettersRequest()
+        request.group = "q"
+        (request.author, request.assignee) = ("eve", assignee)
+        request.letters = numbers.map { DeadLetterNumber($0) }
+        let reply = try client.ask(request)
+        return reply.error == .none ? reply.results.map(\.error) : [reply.error]
+    }
+
+    func comment(_ numbers: [UInt64], _ note: String) throws -> [ErrorCode] {
+        var request = CommentDeadLettersRequest()
+        request.group = "q"
+        (request.author, request.note) = ("eve", note)
+        request.letters = numbers.map { DeadLetterNumber($0) }
+        let reply = try client.ask(request)
+        return reply.error == .none ? reply.results.map(\.error) : [reply.error]
+    }
+
     func resolve(_ numbers: [UInt64]) throws -> [ErrorCode] {
         var request = ResolveDeadLettersRequest()
         request.group = "q"

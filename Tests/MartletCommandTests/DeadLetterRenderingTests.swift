@@ -24,7 +24,7 @@ import Testing
             letter: DeadLetter(
                 number: number, partition: TopicPartition("t", 1), offset: 41, reason: reason,
                 attempts: 3, deaths: 1, replays: replays, diedAt: died, isReplaying: isReplaying,
-                place: place), newest: nil, died: nil)
+                place: place, lastPlace: place, assignee: nil, remarks: 0), newest: nil, died: nil)
     }
 
     @Test func `counts by each axis, the most frequent first, ages from the youngest on`() {

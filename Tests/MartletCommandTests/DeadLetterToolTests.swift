@@ -275,7 +275,9 @@ import Testing
                 #expect(record.deadLetter?.author == "bob")
                 return .done
             }
-            try bench.run("dlq", "show", "notify", one, expect: 3)
+            let gone = try bench.json("dlq show notify \(one)")
+            #expect(gone["state"]?.stringValue == "handled")
+            #expect(gone["value"]?.stringValue == "value three")
             try bench.run("dlq", "replay", "notify", "--id", one, "--execute", expect: 3)
         }
     }
@@ -307,6 +309,80 @@ import Testing
             #expect(result["author"]?.stringValue?.hasPrefix("ann@") == true)
             #expect(try await bench.client.admin.deadLetters(of: "notify").isEmpty)
             #expect(try bench.run("dlq", "list", "notify").output.hasPrefix("N  STATE"))
+        }
+    }
+
+    @Test func `letters are assigned and commented, and what was said outlives them`() async throws
+    {
+        try await Self.with { bench in
+            // In which order they died is not said: of the types early, late and late.
+            let one = try Self.number(bench, at: 3)
+            let two = try Self.number(bench, at: 4)
+            let three = try Self.number(bench, at: 7)
+            try bench.run("dlq", "assign", "notify", one, two, "--to", "bob")
+            try bench.run("dlq", "assign", "notify", two, "--nobody", "--author", "eve")
+            try bench.run("dlq", "comment", "notify", one, "--note", "ask\nthem")
+            let dry = try bench.run("dlq", "assign", "notify", "--unassigned", "--to", "cy").errors
+            #expect(dry.contains("2 dead letters of group notify would be assigned to cy"))
+            let done = try bench.run(
+                "dlq", "comment", "notify", "--type", "late", "--note", "INC-1", "--execute", "-o",
+                "json")
+            let result = try JSONValue(parsing: done.output)
+            #expect(result["letters"]?.arrayValue?.count == 2)
+            #expect(result["note"]?.stringValue == "INC-1")
+            for wrong in [
+                ["assign", "notify", "1"], ["assign", "notify", "--to", "bob"],
+                ["assign", "notify", "1", "--to", "bob", "--nobody"],
+                ["assign", "notify", "1", "--all", "--to", "bob"],
+                ["comment", "notify", "1"], ["comment", "notify", "x", "--note", "y"],
+                ["list", "notify", "--assigned", "a", "--unassigned"],
+            ] {
+                try bench.run(["dlq"] + wrong, expect: 2)
+            }
+            let refused = try bench.run(
+                "dlq", "comment", "notify", one, "9", "--note", "x", expect: 3)
+            #expect(refused.errors.contains("dead letter 9 was refused"))
+
+            while try await bench.client.admin.describeGroup("notify").deadLetters.notStored > 0 {
+                await Task.yield()
+            }
+            #expect(Self.numbers(try bench.json("dlq list notify --assigned bob")) == [Int64(one)])
+            #expect(
+                Self.numbers(try bench.json("dlq list notify --unassigned"))
+                    == [two, three].compactMap { Int64($0) }.sorted())
+            let table = try bench.run("dlq", "list", "notify").output
+            #expect(table.contains("ASSIGNEE") && table.contains("bob"))
+            let shown = try bench.run("dlq", "show", "notify", one).output
+            #expect(shown.contains("bob") && shown.contains("ask\\nthem"), "\(shown)")
+            let second = try bench.json("dlq show notify \(two)")
+            let history = second["history"]?.arrayValue ?? []
+            #expect(second["assignee"] == JSONValue.null)
+            #expect(
+                history.prefix(3).map { $0["kind"]?.stringValue } == [
+                    "died", "assigned", "assigned",
+                ])
+            #expect(
+                history.dropFirst().map { $0["assignee"]?.stringValue }.prefix(2) == ["bob", nil])
+            #expect(history[1]["author"]?.stringValue?.hasPrefix("ann@") == true)
+            #expect(history[2]["author"]?.stringValue == "eve")
+            let lines = try bench.run("dlq", "export", "notify", "--id", one).output
+            let line = try JSONValue(parsing: lines)
+            #expect(line["assignee"]?.stringValue == "bob" && line["remarks"]?.integerValue == 3)
+            #expect(line["history"]?.arrayValue?.count == 4)
+
+            try bench.run(
+                "dlq", "resolve", "notify", "--id", one, "--note", "by hand", "--execute")
+            while try await bench.client.admin.describeGroup("notify").deadLetters.notStored > 0 {
+                await Task.yield()
+            }
+            let gone = try bench.json("dlq show notify \(one)")
+            #expect(
+                gone["state"]?.stringValue == "resolved" && gone["assignee"]?.stringValue == "bob")
+            #expect(
+                gone["history"]?.arrayValue?.map { $0["kind"]?.stringValue }
+                    == ["died", "assigned", "commented", "commented", "resolved"])
+            #expect(try bench.run("dlq", "show", "notify", one).output.contains("by hand"))
+            try bench.run("dlq", "show", "notify", "99", expect: 3)
         }
     }
 

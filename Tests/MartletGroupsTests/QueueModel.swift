@@ -29,8 +29,10 @@ struct QueueModel {
         let origin: RecordPlace
         var place: Int64?
         var isReplaying = false
-        /// The number of its last entry.
+        /// The number of its last entry with a record.
         var newest: UInt64
+        var assignee = ""
+        var remarks: UInt16 = 0
     }
 
     typealias Settlement = Coordinator.Settlement
@@ -111,6 +113,7 @@ struct QueueModel {
         case 12...18: settle()
         case 19: crash()
         case 20: retain()
+        case 21, 22: remark()
         case 23: edit()
         case 24: store()
         case 25, 26: replayLetters()
@@ -599,6 +602,31 @@ struct QueueModel {
         harness.take(outcome?.records ?? [])
     }
 
+    /// Somebody says something about a letter, wherever it is.
+    private mutating func remark() {
+        guard let number = letters.keys.sorted().randomElement(using: &random),
+            let letter = letters[number]
+        else { return }
+        let assignee = random.chance(1, in: 2) ? nil : ["ann", "bob", ""][random.below(3)]
+        let coordinator = harness.coordinator
+        let now = harness.now
+        let outcome =
+            if let assignee {
+                try? coordinator.assignLetters(
+                    "g", [number], to: assignee, author: "eve", at: now)
+            } else {
+                try? coordinator.commentLetters(
+                    "g", [number], author: "eve", note: "odd", at: now)
+            }
+        let isNews = assignee == nil || assignee != letter.assignee
+        #expect(outcome?.records.count == (isNews ? 1 : 0))
+        harness.take(outcome?.records ?? [])
+        guard isNews else { return }
+        lastNumber += 1
+        letters[number]?.assignee = assignee ?? letter.assignee
+        letters[number]?.remarks += 1
+    }
+
     private mutating func edit() {
         guard let number = letters.keys.sorted().randomElement(using: &random) else { return }
         let isReplaying = letters[number]?.isReplaying == true
@@ -664,6 +692,13 @@ struct QueueModel {
             hold(isOpen, "what is settled is counted")
         }
         checkReplays(description, state)
+        for (number, letter) in letters {
+            let found = state.letters.letters[number]
+            hold(
+                found?.assignee == letter.assignee && found?.remarks == letter.remarks
+                    && found?.newest == letter.newest && found?.place == letter.place,
+                "\(String(describing: found)), not \(letter)")
+        }
     }
 
     private mutating func checkReplays(_ description: GroupDescription, _ state: GroupState) {

@@ -72,6 +72,32 @@ struct DeadLetterHandler: Sendable {
         }
     }
 
+    func assign(_ request: Request<AssignDeadLettersRequest>) {
+        let message = request.message
+        change(request, message.group, message.letters, "assigned") {
+            coordinator, numbers, now throws(GroupRefusal) in
+            try coordinator.assignLetters(
+                message.group, numbers, to: message.assignee, author: message.author, at: now)
+        } _: { results in
+            var reply = AssignDeadLettersReply()
+            reply.results = results
+            return reply
+        }
+    }
+
+    func comment(_ request: Request<CommentDeadLettersRequest>) {
+        let message = request.message
+        change(request, message.group, message.letters, "commented") {
+            coordinator, numbers, now throws(GroupRefusal) in
+            try coordinator.commentLetters(
+                message.group, numbers, author: message.author, note: message.note, at: now)
+        } _: { results in
+            var reply = CommentDeadLettersReply()
+            reply.results = results
+            return reply
+        }
+    }
+
     private typealias Change =
         @Sendable (Coordinator, [UInt64], Now) throws(GroupRefusal) -> (
             records: [GroupRecord], refusals: [Int: GroupRefusal]
@@ -260,6 +286,9 @@ extension DeadLetterLine {
         diedAt = letter.diedAt
         state = letter.isReplaying ? 1 : 0
         place = letter.place ?? -1
+        lastPlace = letter.lastPlace ?? -1
+        remarks = letter.remarks
+        assignee = letter.assignee
     }
 }
 

@@ -155,7 +155,7 @@ extension AdminClient {
 
     // MARK: - Helpers
 
-    private static func check(_ author: String, _ note: String) throws(MartletError) {
+    static func check(_ author: String, _ note: String) throws(MartletError) {
         guard author.utf8.count <= WireLimits.failureKindBytesMax else {
             throw .invalid("author", "is longer than \(WireLimits.failureKindBytesMax) bytes")
         }
@@ -183,14 +183,14 @@ extension AdminClient {
         return slab.bytes.array(0..<slab.count)
     }
 
-    private func inParts(
-        _ numbers: [UInt64], _ group: String,
+    func inParts(
+        _ numbers: [UInt64], _ group: String, of most: Int = WireLimits.lettersMax,
         _ change: ([DeadLetterNumber]) async throws -> [CommitResult]
     ) async throws -> [UInt64: MartletError] {
         var refused: [UInt64: MartletError] = [:]
         var rest = numbers[...]
         while !rest.isEmpty {
-            let part = rest.prefix(WireLimits.lettersMax)
+            let part = rest.prefix(most)
             rest = rest.dropFirst(part.count)
             let results = try await change(part.map { DeadLetterNumber($0) })
             guard results.count == part.count else {
@@ -229,7 +229,9 @@ extension DeadLetter {
             offset: line.offset, reason: try DeadLetterReason(wire: line.reason),
             attempts: Int(line.attempts), deaths: Int(line.deaths), replays: Int(line.replays),
             diedAt: line.diedAt, isReplaying: line.state == 1,
-            place: line.place < 0 ? nil : line.place)
+            place: line.place < 0 ? nil : line.place,
+            lastPlace: line.lastPlace < 0 ? nil : line.lastPlace,
+            assignee: line.assignee.isEmpty ? nil : line.assignee, remarks: Int(line.remarks))
     }
 }
 

@@ -15,6 +15,10 @@ public struct DeadLetterEntry: Sendable {
         case edited
         /// Somebody said that it needs no handling any more.
         case resolved
+        /// Somebody said who is to look after it.
+        case assigned
+        /// Somebody said something about it.
+        case commented
     }
 
     /// What happened.
@@ -51,12 +55,14 @@ public struct DeadLetterEntry: Sendable {
     /// The trace that the record belongs to: 32 hexadecimal digits out of its header `traceparent` (W3C
     /// Trace Context). nil without one, or when it does not say it rightly.
     public let traceID: String?
-    /// Who edited or resolved it; nil when it died.
+    /// Who did it; nil when it died.
     public let author: String?
-    /// Why; nil when it died.
+    /// Why, or what there is to say; nil when it died or was assigned.
     public let note: String?
+    /// Who is to look after it from then on; nil: nobody, or it was not assigned.
+    public let assignee: String?
     /// The record as it was, or as it was edited: at the place where it comes from, without the
-    /// header that tells all this. Without key and value when it was resolved.
+    /// header that tells all this. Without key and value unless it died or was edited.
     public let record: ConsumedRecord
 
     /// Reads what the broker wrote.
@@ -95,6 +101,7 @@ public struct DeadLetterEntry: Sendable {
         traceID = json["traceID"]?.stringValue
         author = json["author"]?.stringValue
         note = json["note"]?.stringValue
+        assignee = json["assignee"]?.stringValue.flatMap { $0.isEmpty ? nil : $0 }
         self.record = record.moved(to: self.partition, offset, headersBefore: start)
     }
 

@@ -119,9 +119,15 @@ public struct DeadLetter: Sendable, Equatable {
     public let diedAt: Int64
     /// Whether it is with the group again, and not handled yet.
     public let isReplaying: Bool
-    /// The offset of its newest entry in partition 0 of the group's topic of dead letters; nil: it
-    /// is not there yet, but soon.
+    /// The offset of its newest entry that has a record, in partition 0 of the group's topic of dead
+    /// letters; nil: it is not there yet, but soon.
     public let place: Int64?
+    /// The same of its last entry of any kind.
+    public let lastPlace: Int64?
+    /// Who is to look after it; nil: nobody.
+    public let assignee: String?
+    /// How often it was assigned or commented.
+    public let remarks: Int
 }
 
 /// The dead letters of a group, counted.

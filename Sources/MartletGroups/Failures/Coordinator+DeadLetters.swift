@@ -165,9 +165,11 @@ extension Coordinator {
 }
 
 extension GroupState {
-    /// Where the letter of a change is on the lane before the change holds.
+    /// Where the letter of a change is on the lane before the change holds; nil also when it stays
+    /// there.
     func lanePlace(of change: LetterChange) -> Int64? {
-        guard case .entry(let entry) = change, let letter = letters.letters[entry.letter],
+        guard case .entry(let entry) = change, !entry.kind.isRemark,
+            let letter = letters.letters[entry.letter],
             letter.isReplaying
         else { return nil }
         return letter.place

@@ -23,6 +23,10 @@ struct DeadLetters: Equatable, Sendable {
     /// Takes an entry. Returns the place on the lane that it leaves, if it was there.
     mutating func take(_ entry: LetterEntry) -> Int64? {
         wait(for: entry)
+        if entry.kind.isRemark {
+            letters[entry.letter]?.take(remark: entry)
+            return nil
+        }
         let lanePlace = letters[entry.letter].flatMap { $0.isReplaying ? $0.place : nil }
         if let lanePlace { onLane[lanePlace] = nil }
         switch entry.kind {
@@ -30,7 +34,7 @@ struct DeadLetters: Equatable, Sendable {
             var letter = Letter(
                 number: entry.letter, origin: entry.origin, reason: entry.reason,
                 attempts: entry.attempts, deaths: entry.deaths, diedAt: entry.at)
-            letter.replays = letters[entry.letter]?.replays ?? 0
+            if let former = letters[entry.letter] { letter.keepStory(of: former) }
             letter.newest = entry.number
             letter.rescuedBytes =
                 entry.reason == .retention
@@ -40,6 +44,7 @@ struct DeadLetters: Equatable, Sendable {
             letters[entry.letter]?.newest = entry.number
             letters[entry.letter]?.place = nil
         case .resolved: letters[entry.letter] = nil
+        case .assigned, .commented: break
         }
         return lanePlace
     }
@@ -64,8 +69,10 @@ struct DeadLetters: Equatable, Sendable {
         lastPlace = max(lastPlace, place)
         guard let entry = waiting.removeValue(forKey: number) else { return }
         waitingBytes -= entry.bytes
-        guard letters[entry.letter]?.newest == number else { return }
-        letters[entry.letter]?.place = place
+        guard var letter = letters[entry.letter] else { return }
+        letter.lastPlace = max(letter.lastPlace ?? 0, place)
+        if letter.newest == number { letter.place = place }
+        letters[entry.letter] = letter
     }
 
     /// Sends it to the group again. Returns its place on the lane.
@@ -129,7 +136,7 @@ extension GroupState {
         switch entry.kind {
         case .died:
             if former == nil, queues[key]?.close(offset) == true { queues[key]?.dead &+= 1 }
-        case .edited: break
+        case .edited, .assigned, .commented: break
         case .resolved:
             guard former != nil else { return }
             count(entry.origin, dead: -1, acked: 1)

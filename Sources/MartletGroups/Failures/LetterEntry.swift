@@ -10,6 +10,18 @@ package struct LetterEntry: Hashable, Sendable {
         case edited = 2
         /// Somebody says that it needs no handling any more.
         case resolved = 3
+        /// Somebody says who is to look after it.
+        case assigned = 4
+        /// Somebody says something about it.
+        case commented = 5
+
+        /// Whether it changes nothing but what people know of the dead letter.
+        package var isRemark: Bool {
+            switch self {
+            case .assigned, .commented: true
+            case .died, .edited, .resolved: false
+            }
+        }
     }
 
     /// Why nobody tries it any more.
@@ -40,11 +52,13 @@ package struct LetterEntry: Hashable, Sendable {
     package var trail: FailureTrail
     /// In milliseconds since 1970 UTC.
     package var at: Int64
-    /// Who edited or resolved it, and why.
+    /// Who did it, and why; nobody when it died.
     package var author = ""
     package var note = ""
-    /// A batch of one record (RecordBatch v2): the record with its key, headers and time. Empty
-    /// when it is resolved.
+    /// Who is to look after it from now on; empty: nobody. Of an assignment.
+    package var assignee = ""
+    /// A batch of one record (RecordBatch v2): the record with its key, headers and time. Only when
+    /// it died or was edited.
     package var body: [UInt8] = []
 
     package init(
@@ -62,7 +76,7 @@ package struct LetterEntry: Hashable, Sendable {
     /// About what it takes in memory.
     var bytes: Int {
         body.count + trail.bytes + topicName.utf8.count + client.utf8.count + author.utf8.count
-            + note.utf8.count + 256
+            + note.utf8.count + assignee.utf8.count + 256
     }
 }
 
@@ -100,10 +114,17 @@ package struct Letter: Hashable, Sendable {
     package var isReplaying = false
     /// What was copied when retention was about to take it; 0: something else made it die.
     package var rescuedBytes: UInt32 = 0
-    /// The number of its newest entry.
+    /// Who is to look after it; empty: nobody.
+    package var assignee = ""
+    /// How often somebody assigned it or said something about it.
+    package var remarks: UInt16 = 0
+    /// The number of the newest entry that has a record: of what would be sent again.
     package var newest: UInt64
     /// Where that lies in the dead letter topic; nil: only in `$groups` so far.
     package var place: Int64?
+    /// Where the last of its entries lies there that is known, of any kind: the newest may be on its
+    /// way.
+    package var lastPlace: Int64?
 
     package init(
         number: UInt64, origin: RecordPlace, reason: LetterEntry.Reason, attempts: UInt32,

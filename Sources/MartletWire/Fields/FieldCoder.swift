@@ -154,6 +154,9 @@ package enum WireLimits {
     package static let assignmentMax = 100_000
     package static let pausesMax = 1_000
     package static let lettersMax = 1_000
+    /// Of one assignment or comment. With them and their words it fits into one batch of `$groups`,
+    /// so it is made whole or not at all.
+    package static let remarkedLettersMax = 100
     /// With them and their ranges a replay fits into one batch of `$groups`.
     package static let replayPartitionsMax = 100
     package static let replayRangesMax = 10_000

@@ -125,7 +125,7 @@ package struct ListDeadLettersRequest: WireRequest {
 }
 
 package struct DeadLetterLine: WireItem {
-    package static let bytesMin = 63
+    package static let bytesMin = 75
     package var number: UInt64 = 0
     package var topic = TopicID.zero
     package var partition: Int32 = 0
@@ -138,6 +138,9 @@ package struct DeadLetterLine: WireItem {
     package var diedAt: Int64 = 0
     package var state: UInt8 = 0
     package var place: Int64 = -1
+    package var lastPlace: Int64 = -1
+    package var remarks: UInt16 = 0
+    package var assignee = ""
 
     package init() {}
 
@@ -154,7 +157,13 @@ package struct DeadLetterLine: WireItem {
         try c.int64("diedAt", &diedAt, "milliseconds since 1970 UTC")
         try c.uint8("state", &state, "0: dead; 1: with the group again")
         try c.int64(
-            "place", &place, "offset of its newest entry in `<group>.dlq`; -1: not there yet")
+            "place", &place,
+            "offset in `<group>.dlq` of its newest entry with a record; -1: not there yet")
+        try c.int64("lastPlace", &lastPlace, "the same of its last entry of any kind")
+        try c.uint16("remarks", &remarks, "how often it was assigned or commented")
+        try c.string(
+            "assignee", &assignee, max: WireLimits.failureKindBytesMax,
+            "who is to look after it; empty: nobody")
     }
 }
 

@@ -12,16 +12,19 @@ enum DeadLetterCommands {
             "A record whose handlers fail as often as the group's policy allows ('martlet group "
                 + "policy') becomes a dead letter: it has a number in its group, and lies with all "
                 + "that it had, and why, in the topic GROUP.dlq. It goes on to count as dead until "
-                + "it is replayed and handled, or resolved."
+                + "it is replayed and handled, or resolved. Until then people may say who looks after "
+                + "it, and what they found out."
         ],
         examples: [
             ExampleSpec("martlet dlq stats notify", "What fails, how often, since when"),
             ExampleSpec("martlet dlq show notify 17", "All about one of them"),
+            ExampleSpec("martlet dlq assign notify 17 --to ann", "Say who looks after it"),
             ExampleSpec("martlet dlq edit notify 17", "Mend it with your editor"),
             ExampleSpec("martlet dlq replay notify --id 17 --execute", "Send it again"),
         ],
         commands: [
-            list, DeadLetterShowCommand.command, DeadLetterEditCommand.command,
+            list, DeadLetterShowCommand.command, DeadLetterRemarkCommands.assign,
+            DeadLetterRemarkCommands.comment, DeadLetterEditCommand.command,
             DeadLetterReplayCommand.command, DeadLetterResolveCommand.command,
             DeadLetterStatsCommand.command, export,
         ])
@@ -44,6 +47,7 @@ enum DeadLetterCommands {
                 ExampleSpec(
                     "martlet dlq list notify --error Timeout --since @-1h",
                     "What ran out of time in the last hour"),
+                ExampleSpec("martlet dlq list notify --unassigned", "What nobody looks after"),
             ])
     ) { context in
         let name = try context.argument(0)
@@ -61,7 +65,8 @@ enum DeadLetterCommands {
         rows = Array(rows.prefix(limit))
         var table = Table([
             .right("N"), .left("STATE"), .left("REASON"), .right("TRIES"), .right("REPLAYS"),
-            .left("DIED"), .left("FROM"), .left("TYPE"), .left("KEY"), .left("ERROR"),
+            .left("DIED"), .left("ASSIGNEE"), .left("FROM"), .left("TYPE"), .left("KEY"),
+            .left("ERROR"),
         ])
         for row in rows { table.add(row.cells) }
         try context.show(table, objects: rows.map(\.object), names: rows.map { "\($0.number)" })
@@ -71,7 +76,8 @@ enum DeadLetterCommands {
         let letter = view.letter
         return [
             "\(letter.number)", view.state, letter.reason.rawValue, "\(letter.attempts)",
-            "\(letter.replays)", TimeText.text(letter.diedAt), place(view),
+            "\(letter.replays)", TimeText.text(letter.diedAt),
+            Shown.cut(letter.assignee ?? "-", to: 24), place(view),
             Shown.cut(view.eventType ?? "", to: 32),
             Shown.cut(view.newest?.record.keyBytes.map { Shown.bytes($0) } ?? "", to: 24),
             Shown.cut(LetterView.words(view.failure), to: 60)
@@ -92,7 +98,7 @@ enum DeadLetterCommands {
                 "Each line has the record (key, value and headers, with the suffix Base64 where they "
                     + "are no text), where it comes from, and what it failed with. 'martlet produce "
                     + "--format jsonl' does not take it: dead letters go back with 'martlet dlq "
-                    + "replay'.",
+                    + "replay'. What was assigned or commented has its 'history', too.",
                 "They come in the order in which they were written to GROUP.dlq.",
             ],
             arguments: [GroupCommands.argument], flags: LetterFilter.flags,
@@ -103,8 +109,14 @@ enum DeadLetterCommands {
         let name = try context.argument(0)
         let filter = try LetterFilter(context)
         try await context.withClient { client in
+            let reader = LetterReader(client: client, group: name)
             try await filter.each(of: name, client) { view in
-                try context.output.jsonLine(.object(LetterJSON.whole(view, name)))
+                var object = LetterJSON.whole(view, name)
+                if view.letter.remarks > 0, let newest = view.newest {
+                    let history = try await reader.history(of: view.letter, upTo: newest)
+                    object["history"] = .array(history.map(LetterJSON.entry))
+                }
+                try context.output.jsonLine(.object(object))
             }
         }
     }
@@ -126,11 +138,19 @@ extension CommandContext {
     func letter(
         _ client: MartletClient, _ group: String, _ number: UInt64
     ) async throws -> LetterView {
-        let letters = try await client.admin.deadLetters(
-            of: group, after: number - 1, limit: 1)
-        guard let letter = letters.first, letter.number == number else {
+        guard let found = try await findLetter(client, group, number) else {
             throw LetterFilter.unknown(number, group)
         }
+        return found
+    }
+
+    /// nil: it is none any more, or never was.
+    func findLetter(
+        _ client: MartletClient, _ group: String, _ number: UInt64
+    ) async throws -> LetterView? {
+        let letters = try await client.admin.deadLetters(
+            of: group, after: number - 1, limit: 1)
+        guard let letter = letters.first, letter.number == number else { return nil }
         var found = LetterView(letter: letter, newest: nil, died: nil)
         try await LetterReader(client: client, group: group).each([letter]) { found = $0 }
         return found

@@ -7,7 +7,11 @@ enum DeadLetterShowCommand {
     static let command: Command = Command(
         CommandSpec(
             "show", "Show all about one dead letter.",
-            discussion: ["--format: " + RecordFormat.meaning],
+            discussion: [
+                "With all that was done about it, in order of time. One that is handled or resolved is "
+                    + "shown as far as GROUP.dlq goes back.",
+                "--format: " + RecordFormat.meaning,
+            ],
             arguments: [GroupCommands.argument, DeadLetterCommands.number],
             flags: [
                 CommonFlags.output(
@@ -26,17 +30,9 @@ enum DeadLetterShowCommand {
         let hasFormat = context.invocation.has("format")
         // It is checked before anything is asked for.
         var printer = hasFormat ? try RecordPrinter(context) : nil
-        let (view, history) = try await context.withClient { client in
-            let view = try await context.letter(client, name, number)
-            let reader = LetterReader(client: client, group: name)
-            var history: [DeadLetterEntry] = []
-            if let newest = view.newest {
-                history = try await reader.history(of: view.letter, upTo: newest)
-            }
-            return (view, history)
-        }
+        let story = try await context.withClient { try await Story(of: number, name, $0, context) }
         if hasFormat || context.format() == .raw {
-            guard let record = view.newest?.record else { throw missing(number, name) }
+            guard let record = story.record else { throw missing(number, name) }
             if hasFormat {
                 try printer?.show(RecordView(record))
                 try printer?.flush()
@@ -45,12 +41,60 @@ enum DeadLetterShowCommand {
             }
             return
         }
-        var object = LetterJSON.whole(view, name)
-        object["history"] = .array(history.map(LetterJSON.entry))
         switch context.format() {
-        case .table, .name, .raw: try context.output.write(text(view, history, name))
-        case .json: try context.output.json(.object(object))
-        case .jsonl: try context.output.jsonLine(.object(object))
+        case .table, .name, .raw: try context.output.write(story.text(name))
+        case .json: try context.output.json(story.json(name))
+        case .jsonl: try context.output.jsonLine(story.json(name))
+        }
+    }
+
+    /// What there is to know of a number.
+    private enum Story {
+        case letter(LetterView, [DeadLetterEntry])
+        case gone(GoneLetter)
+
+        init(
+            of number: UInt64, _ group: String, _ client: MartletClient, _ context: CommandContext
+        ) async throws {
+            let reader = LetterReader(client: client, group: group)
+            guard let view = try await context.findLetter(client, group, number) else {
+                let entries = try await reader.story(ofGone: number)
+                guard let gone = GoneLetter(entries) else {
+                    throw LetterFilter.unknown(number, group)
+                }
+                self = .gone(gone)
+                return
+            }
+            var history: [DeadLetterEntry] = []
+            if let newest = view.newest {
+                history = try await reader.history(of: view.letter, upTo: newest)
+            }
+            self = .letter(view, history)
+        }
+
+        var record: ConsumedRecord? {
+            switch self {
+            case .letter(let view, _): view.newest?.record
+            case .gone(let letter): letter.newest?.record
+            }
+        }
+
+        func text(_ group: String) -> String {
+            switch self {
+            case .letter(let view, let history):
+                DeadLetterShowCommand.text(view, history, group)
+            case .gone(let letter): letter.text(group)
+            }
+        }
+
+        func json(_ group: String) -> JSONValue {
+            switch self {
+            case .letter(let view, let history):
+                var object = LetterJSON.whole(view, group)
+                object["history"] = .array(history.map(LetterJSON.entry))
+                return .object(object)
+            case .gone(let letter): return letter.json(group)
+            }
         }
     }
 
@@ -73,6 +117,7 @@ enum DeadLetterShowCommand {
         facts.add("died", "\(TimeText.text(letter.diedAt)), \(times(letter.deaths))")
         facts.add("tries", "\(letter.attempts)")
         facts.add("replays", "\(letter.replays)")
+        facts.add("assigned to", letter.assignee ?? "nobody")
         if let died = view.died {
             facts.add(
                 "member", [died.member, died.client].compactMap(\.self).joined(separator: " "))
@@ -92,17 +137,29 @@ enum DeadLetterShowCommand {
         }
         facts.add("key", record.keyBytes.map { Shown.bytes($0) } ?? "(none)")
         facts.add("value", record.valueBytes.map { Shown.bytes($0) } ?? "(null)")
+        return facts.text + "\n" + table(history)
+    }
+
+    /// What was done about a letter, line by line.
+    static func table(_ history: [DeadLetterEntry]) -> String {
         var table = Table([
             .right("ENTRY"), .left("AT"), .left("WHAT"), .left("WHO"), .left("WHY"),
         ])
         for entry in history {
             table.add([
                 "\(entry.number)", TimeText.text(entry.at), entry.kind.rawValue,
-                entry.author ?? entry.client ?? "",
-                entry.note ?? LetterView.words(entry.lastFailure),
+                entry.author ?? entry.client ?? "", words(entry),
             ])
         }
-        return facts.text + "\n" + table.text()
+        return table.text()
+    }
+
+    private static func words(_ entry: DeadLetterEntry) -> String {
+        switch entry.kind {
+        case .died: LetterView.words(entry.lastFailure)
+        case .edited, .resolved, .commented: entry.note ?? ""
+        case .assigned: "to \(entry.assignee ?? "nobody")"
+        }
     }
 
     private static func add(_ name: String, _ failure: HandlerFailure?, _ facts: inout Facts) {

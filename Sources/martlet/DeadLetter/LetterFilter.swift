@@ -14,6 +14,8 @@ struct LetterFilter: Sendable {
         FlagSpec("since", value: "@TIME", "Only what died then or later: @2026-01-22, @-2h."),
         FlagSpec("until", value: "@TIME", "Only what died before."),
         FlagSpec("key", short: "k", value: "KEY", "Only records with this key."),
+        FlagSpec("assigned", value: "NAME", "Only what is assigned to this one."),
+        FlagSpec("unassigned", "Only what is assigned to nobody."),
         GroupPauseCommands.topic,
     ]
 
@@ -24,7 +26,13 @@ struct LetterFilter: Sendable {
     private let since: Int64?
     private let until: Int64?
     private let key: [UInt8]?
+    private let assignee: Assignee?
     private let parts: [GroupPart]
+
+    private enum Assignee: Equatable {
+        case nobody
+        case somebody(String)
+    }
 
     init(
         _ context: CommandContext, now: Int64 = SystemClock().wallMilliseconds()
@@ -35,6 +43,7 @@ struct LetterFilter: Sendable {
         error = invocation.value("error")
         trace = invocation.value("trace").map { $0.lowercased() }
         key = invocation.value("key").map { Array($0.utf8) }
+        assignee = try Self.assignee(context)
         parts = try context.groupParts()
         func time(_ flag: String) throws -> Int64? {
             try invocation.value(flag).map { word in
@@ -50,6 +59,13 @@ struct LetterFilter: Sendable {
         until = try time("until")
     }
 
+    private static func assignee(_ context: CommandContext) throws -> Assignee? {
+        let name = context.invocation.value("assigned")
+        guard context.invocation.has("unassigned") else { return name.map { .somebody($0) } }
+        if name != nil { throw context.usage("--assigned and --unassigned exclude each other") }
+        return .nobody
+    }
+
     static func number(
         _ word: String, _ what: String, _ context: CommandContext
     ) throws -> UInt64 {
@@ -62,7 +78,7 @@ struct LetterFilter: Sendable {
     /// Whether it leaves anything out.
     var isEmpty: Bool {
         numbers.isEmpty && type == nil && error == nil && trace == nil && since == nil
-            && until == nil
+            && until == nil && assignee == nil
             && key == nil && parts.isEmpty
     }
 
@@ -71,7 +87,11 @@ struct LetterFilter: Sendable {
         if !numbers.isEmpty, !numbers.contains(letter.number) { return false }
         if let since, letter.diedAt < since { return false }
         if let until, letter.diedAt >= until { return false }
-        return true
+        switch assignee {
+        case nil: return true
+        case .nobody: return letter.assignee == nil
+        case .somebody(let name): return letter.assignee == name
+        }
     }
 
     /// Whether the records have to be read to know.

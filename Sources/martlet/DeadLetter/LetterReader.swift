@@ -69,11 +69,30 @@ struct LetterReader: Sendable {
         of letter: DeadLetter, upTo newest: DeadLetterEntry
     ) async throws -> [DeadLetterEntry] {
         guard let place = letter.place else { return [] }
-        if newest.number == letter.number { return [newest] }
+        let last = max(place, letter.lastPlace ?? place)
+        if newest.number == letter.number, last == place { return [newest] }
         let first = Self.firstPlace(of: newest, place)
-        let found = try await entries(of: newest, first..<(place + 1))
+        let found = try await entries(of: newest, first..<(last + 1))
         if found.first?.number == letter.number { return found }
-        return try await entries(of: newest, 0..<(place + 1))
+        return try await entries(of: newest, 0..<(last + 1))
+    }
+
+    /// What was done about a letter that is none any more, oldest first; empty: the topic does not
+    /// know it. An entry lies nowhere before its number, unless somebody deleted the topic between.
+    func story(ofGone number: UInt64) async throws -> [DeadLetterEntry] {
+        let createdAt = try await client.admin.describeGroup(group).createdAt
+        guard let end = try await end() else { return [] }
+        let first = Int64(clamping: number) - 1
+        return first < end ? try await entries(of: number, createdAt, first..<end) : []
+    }
+
+    /// nil: the group never had a dead letter.
+    private func end() async throws -> Int64? {
+        do {
+            return try await client.admin.listOffsets(topic, at: .latest).first?.offset
+        } catch let error as MartletError where error.code == .unknownTopic {
+            return nil
+        }
     }
 
     /// Where the letter's first entry lies, when its newest is there. The topic has a group's entries
@@ -86,10 +105,16 @@ struct LetterReader: Sendable {
     private func entries(
         of newest: DeadLetterEntry, _ range: Range<Int64>
     ) async throws -> [DeadLetterEntry] {
+        try await entries(of: newest.letter, newest.groupCreatedAt, range)
+    }
+
+    private func entries(
+        of letter: UInt64, _ groupCreatedAt: Int64, _ range: Range<Int64>
+    ) async throws -> [DeadLetterEntry] {
         var found: [DeadLetterEntry] = []
         try await records(range) { record in
-            guard let entry = DeadLetterEntry(record), entry.letter == newest.letter,
-                entry.groupCreatedAt == newest.groupCreatedAt,
+            guard let entry = DeadLetterEntry(record), entry.letter == letter,
+                entry.groupCreatedAt == groupCreatedAt,
                 // A broker that was killed may have written one twice.
                 found.last?.number != entry.number
             else { return }

@@ -69,6 +69,8 @@ enum LetterJSON {
             "attempts": JSONValue(letter.attempts), "deaths": JSONValue(letter.deaths),
             "replays": JSONValue(letter.replays), "diedAt": .integer(letter.diedAt),
             "place": letter.place.map { .integer($0) } ?? .null,
+            "assignee": letter.assignee.map { .string($0) } ?? .null,
+            "remarks": JSONValue(letter.remarks),
             "type": view.eventType.map { .string($0) } ?? .null,
             "traceID": view.traceID.map { .string($0) } ?? .null,
             "member": view.died?.member.map { .string($0) } ?? .null,
@@ -104,6 +106,9 @@ enum LetterJSON {
         ]
         if let author = entry.author { object["author"] = .string(author) }
         if let note = entry.note { object["note"] = .string(note) }
+        if entry.kind == .assigned {
+            object["assignee"] = entry.assignee.map { .string($0) } ?? .null
+        }
         if entry.kind == .died {
             object["reason"] = .string(entry.reason.rawValue)
             object["lastFailure"] = failure(entry.lastFailure)

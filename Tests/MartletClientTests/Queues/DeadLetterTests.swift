@@ -197,6 +197,44 @@ import Testing
         }
     }
 
+    @Test func `what is said about dead letters is in their topic, and only there and in the list`()
+        async throws
+    {
+        try await Self.with(120) { client in
+            try await Self.handle(client, until: { Self.dead($0) == 120 }) { _ in .reject("all") }
+            _ = try await Self.stored(client)
+            // More than one request takes.
+            let refused = try await client.admin.assignDeadLetters(
+                Array(1...121), of: "q", to: "bob", author: "ann")
+            #expect(refused.mapValues(\.code) == [121: .unknownDeadLetter])
+            #expect(
+                try await client.admin.commentDeadLetters(
+                    [120], of: "q", author: "bob", note: "seen"
+                ).isEmpty)
+            let letters = try await client.admin.deadLetters(of: "q")
+            #expect(letters.allSatisfy { $0.assignee == "bob" })
+            #expect(letters.map(\.remarks) == Array(repeating: 1, count: 119) + [2])
+            let entries = try await Self.entries(client, 241)
+            #expect(entries[120...239].allSatisfy { $0.kind == .assigned && $0.assignee == "bob" })
+            #expect(entries[120].author == "ann" && entries[120].note == nil)
+            #expect(entries[240].kind == .commented && entries[240].note == "seen")
+            #expect(entries[240].letter == 120 && entries[240].author == "bob")
+            try await client.admin.assignDeadLetters([1], of: "q", to: nil, author: "ann")
+            #expect(try await client.admin.deadLetters(of: "q", limit: 1).first?.assignee == nil)
+            let long = String(repeating: "x", count: 1_001)
+            for note in ["", long] {
+                let error = await #expect(throws: MartletError.self) {
+                    try await client.admin.commentDeadLetters([1], of: "q", author: "", note: note)
+                }
+                #expect(error?.code == .invalidArgument)
+            }
+            let name = await #expect(throws: MartletError.self) {
+                try await client.admin.assignDeadLetters([1], of: "q", to: long, author: "")
+            }
+            #expect(name?.code == .invalidArgument)
+        }
+    }
+
     @Test func `pages, and what is not allowed`() async throws {
         try await Self.with(40) { client in
             try await Self.handle(client, until: { Self.dead($0) == 40 }) { _ in .reject("all") }

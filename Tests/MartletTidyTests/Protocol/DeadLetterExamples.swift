@@ -12,6 +12,8 @@ enum DeadLetterExamples {
         case .listDeadLetters: (ExampleFrame(list), ExampleFrame(listReply))
         case .replayDeadLetters: (ExampleFrame(replay), ExampleFrame(replayReply))
         case .resolveDeadLetters: (ExampleFrame(resolve), ExampleFrame(resolveReply))
+        case .assignDeadLetters: (ExampleFrame(assign), ExampleFrame(assignReply))
+        case .commentDeadLetters: (ExampleFrame(comment), ExampleFrame(commentReply))
         case .editDeadLetter: (ExampleFrame(edit), ExampleFrame(EditDeadLetterReply()))
         case .failRecord: (ExampleFrame(fail), ExampleFrame(failReply))
         case .replayRecords: (ExampleFrame(replayRecords), ExampleFrame(replayRecordsReply))
@@ -118,6 +120,9 @@ enum DeadLetterExamples {
         line.deaths = 1
         line.diedAt = 1_767_225_600_000
         line.place = 0
+        line.lastPlace = 1
+        line.remarks = 1
+        line.assignee = "bob"
         var reply = ListDeadLettersReply()
         reply.letters = [line]
         return reply
@@ -148,6 +153,36 @@ enum DeadLetterExamples {
 
     private static var resolveReply: ResolveDeadLettersReply {
         var reply = ResolveDeadLettersReply()
+        reply.results = [CommitResult()]
+        return reply
+    }
+
+    private static var assign: AssignDeadLettersRequest {
+        var message = AssignDeadLettersRequest()
+        message.group = group
+        message.author = "ann"
+        message.assignee = "bob"
+        message.letters = [DeadLetterNumber(1)]
+        return message
+    }
+
+    private static var assignReply: AssignDeadLettersReply {
+        var reply = AssignDeadLettersReply()
+        reply.results = [CommitResult()]
+        return reply
+    }
+
+    private static var comment: CommentDeadLettersRequest {
+        var message = CommentDeadLettersRequest()
+        message.group = group
+        message.author = "bob"
+        message.note = "the airline looks into it"
+        message.letters = [DeadLetterNumber(1)]
+        return message
+    }
+
+    private static var commentReply: CommentDeadLettersReply {
+        var reply = CommentDeadLettersReply()
         reply.results = [CommitResult()]
         return reply
     }

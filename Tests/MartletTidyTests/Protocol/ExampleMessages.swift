@@ -49,7 +49,7 @@ enum ExampleMessages {
             .setFailurePolicy, .listDeadLetters, .replayDeadLetters, .resolveDeadLetters,
             .editDeadLetter, .failRecord, .replayRecords, .cancelReplay, .listParked,
             .releaseParked, .setBreaker, .startRecord,
-            .listQueueRecords:
+            .listQueueRecords, .assignDeadLetters, .commentDeadLetters:
             GroupExamples.frames(of: operation)
         }
     }

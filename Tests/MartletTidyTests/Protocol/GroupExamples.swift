@@ -29,7 +29,7 @@ enum GroupExamples {
             .listDeadLetters, .replayDeadLetters, .resolveDeadLetters, .editDeadLetter,
             .failRecord, .replayRecords, .cancelReplay, .listParked, .releaseParked,
             .setBreaker, .startRecord,
-            .listQueueRecords:
+            .listQueueRecords, .assignDeadLetters, .commentDeadLetters:
             other(operation)
         }
     }

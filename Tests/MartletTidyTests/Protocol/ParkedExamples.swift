@@ -17,7 +17,8 @@ enum ParkedExamples {
             .listGroups, .describeGroup, .joinGroup, .heartbeat, .leaveGroup, .commitOffsets,
             .pauseGroup, .resetGroup, .receive, .settle, .setFailurePolicy, .listDeadLetters,
             .replayDeadLetters, .resolveDeadLetters, .editDeadLetter, .failRecord,
-            .replayRecords, .cancelReplay, .setBreaker, .startRecord:
+            .replayRecords, .cancelReplay, .setBreaker, .startRecord, .assignDeadLetters,
+            .commentDeadLetters:
             nil
         }
     }

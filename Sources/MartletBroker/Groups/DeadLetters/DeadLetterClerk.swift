@@ -236,7 +236,7 @@ final class DeadLetterClerk: Sendable {
         }
     }
 
-    /// What was resolved has no record of its own.
+    /// What was resolved or said has no record of its own.
     private static func record(of entry: LetterEntry) throws(StorageError) -> DeadRecord {
         guard !entry.body.isEmpty else { return DeadRecord(at: entry.at) }
         do throws(FormatError) {

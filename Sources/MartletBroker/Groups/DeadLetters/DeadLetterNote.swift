@@ -28,9 +28,12 @@ enum DeadLetterNote {
             note["client"] = .string(entry.client)
             note["firstFailure"] = value(of: entry.trail.first)
             note["lastFailure"] = value(of: entry.trail.last)
-        case .edited, .resolved:
+        case .edited, .resolved, .commented:
             note["author"] = .string(entry.author)
             note["note"] = .string(entry.note)
+        case .assigned:
+            note["author"] = .string(entry.author)
+            note["assignee"] = .string(entry.assignee)
         }
         return (header, JSONWriter.bytes(.object(note)))
     }
@@ -78,6 +81,8 @@ enum DeadLetterNote {
         case .died: "died"
         case .edited: "edited"
         case .resolved: "resolved"
+        case .assigned: "assigned"
+        case .commented: "commented"
         }
     }
 

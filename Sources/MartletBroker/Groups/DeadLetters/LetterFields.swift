@@ -113,7 +113,7 @@ struct FailureItem: WireItem {
 
 /// Something that is to be written to a dead letter topic.
 struct LetterEntryItem: WireItem {
-    static let bytesMin = 113
+    static let bytesMin = 115
     private var kind: UInt8 = 0
     private var number: UInt64 = 0
     private var letter: UInt64 = 0
@@ -132,6 +132,7 @@ struct LetterEntryItem: WireItem {
     private var at: Int64 = 0
     private var author = ""
     private var note = ""
+    private var assignee = ""
     private var body: [BytesPiece] = []
 
     init() {}
@@ -146,11 +147,12 @@ struct LetterEntryItem: WireItem {
         (attempts, deaths, reason) = (entry.attempts, entry.deaths, entry.reason.rawValue)
         (first, last) = (FailureItem(entry.trail.first), FailureItem(entry.trail.last))
         (at, author, note) = (entry.at, entry.author, entry.note)
+        assignee = entry.assignee
         body = BytesPiece.pieces(entry.body)
     }
 
     mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
-        try c.uint8("kind", &kind, "1: died; 2: edited; 3: resolved")
+        try c.uint8("kind", &kind, "1: died; 2: edited; 3: resolved; 4: assigned; 5: commented")
         try c.uint64("number", &number, "of the entry in its group")
         try c.uint64("letter", &letter, "the number that it died with first")
         try c.identifier("topic", &topic, "where the record comes from")
@@ -166,8 +168,10 @@ struct LetterEntryItem: WireItem {
         try c.item("first", &first)
         try c.item("last", &last)
         try c.int64("at", &at, "milliseconds since 1970 UTC")
-        try c.string("author", &author, max: WireLimits.failureKindBytesMax, "who edited it")
+        try c.string("author", &author, max: WireLimits.failureKindBytesMax, "who did it")
         try c.string("note", &note, max: WireLimits.failureTextBytesMax, "and why")
+        try c.string(
+            "assignee", &assignee, max: WireLimits.failureKindBytesMax, "who is to look after it")
         try c.array(
             "body", &body, max: WireLimits.piecesMax, "a record batch of one record, in pieces")
     }
@@ -184,13 +188,14 @@ struct LetterEntryItem: WireItem {
         (entry.topicName, entry.member, entry.client) = (topicName, MemberID(member), client)
         (entry.attempts, entry.deaths, entry.reason) = (attempts, deaths, reason)
         (entry.author, entry.note, entry.body) = (author, note, body.flatMap(\.bytes))
+        entry.assignee = assignee
         return entry
     }
 }
 
 /// A dead letter as a snapshot has it.
 struct LetterItem: WireItem {
-    static let bytesMin = 71
+    static let bytesMin = 83
     private var number: UInt64 = 0
     private var newest: UInt64 = 0
     private var topic = TopicID.zero
@@ -205,6 +210,9 @@ struct LetterItem: WireItem {
     private var diedAt: Int64 = 0
     private var place: Int64 = -1
     private var rescuedBytes: UInt32 = 0
+    private var assignee = ""
+    private var remarks: UInt16 = 0
+    private var lastPlace: Int64 = -1
 
     init() {}
 
@@ -217,6 +225,8 @@ struct LetterItem: WireItem {
         (replays, isReplaying) = (letter.replays, letter.isReplaying)
         (diedAt, place) = (letter.diedAt, letter.place ?? -1)
         rescuedBytes = letter.rescuedBytes
+        (assignee, remarks) = (letter.assignee, letter.remarks)
+        lastPlace = letter.lastPlace ?? -1
     }
 
     mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
@@ -234,11 +244,15 @@ struct LetterItem: WireItem {
         try c.int64("diedAt", &diedAt, "milliseconds since 1970 UTC")
         try c.int64("place", &place, "offset in the dead letter topic; -1: not there yet")
         try c.uint32("rescuedBytes", &rescuedBytes, "copied when retention was about to take it")
+        try c.string(
+            "assignee", &assignee, max: WireLimits.failureKindBytesMax, "who looks after it")
+        try c.uint16("remarks", &remarks, "assignments and comments")
+        try c.int64("lastPlace", &lastPlace, "the same of its last entry of any kind")
     }
 
     var letter: Letter? {
         guard let reason = LetterEntry.Reason(rawValue: reason), offset.isOffset,
-            place == -1 || place.isOffset, number.isNumber,
+            place == -1 || place.isOffset, lastPlace == -1 || lastPlace.isOffset, number.isNumber,
             let queue = QueueID(topic, partition, lane: lane)
         else { return nil }
         var letter = Letter(
@@ -248,6 +262,8 @@ struct LetterItem: WireItem {
         (letter.replays, letter.isReplaying) = (replays, isReplaying)
         letter.place = place < 0 ? nil : place
         letter.rescuedBytes = rescuedBytes
+        (letter.assignee, letter.remarks) = (assignee, remarks)
+        letter.lastPlace = lastPlace < 0 ? nil : lastPlace
         return letter
     }
 }
