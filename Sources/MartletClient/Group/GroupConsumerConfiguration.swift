@@ -39,6 +39,9 @@ public struct GroupConsumerConfiguration: Sendable {
     public typealias AssignHook = @Sendable (GroupConsumer, [TopicPartition]) async -> Void
     /// Is called with the consumer, partitions, and whether they are lost already, and awaited.
     public typealias RevokeHook = @Sendable (GroupConsumer, [TopicPartition], Bool) async -> Void
+    /// Is told what happens to the member beside its records, one event after the other. When it is
+    /// slow, events wait; of more than 1,024 that wait the oldest are forgotten.
+    public typealias EventHook = @Sendable (GroupEvent) -> Void
 
     /// The group's name.
     public var group: String
@@ -77,6 +80,9 @@ public struct GroupConsumerConfiguration: Sendable {
     /// handed, and may still commit. When they are lost (its last argument), others may have them
     /// already.
     public var onRevoke: RevokeHook?
+    /// Called when something happens to the member or its group, in `consumeGroup`, up to the last
+    /// partition that is given up. Who reads sequences has `GroupConsumer.events`.
+    public var onEvent: EventHook?
     package var trace: MemberTracer?
 
     /// - Parameters:

@@ -83,6 +83,10 @@ extension MartletClient {
             throw MartletError.invalid("commitPolicy", "is manual, and nobody is there to commit")
         }
         try await withGroupConsumer(configuration) { consumer in
+            // Not cancelled with this one: it ends with the consumer, and misses nothing of the end.
+            let events = configuration.onEvent.map { tell in
+                Task { for await event in consumer.events { tell(event) } }
+            }
             let slots = HandlerSlots(handling.concurrency)
             let handlers = GroupHandlers(consumer.feed, handling, slots, handler)
             // Not cancelled with this one: what handlers have begun they may end.
@@ -101,6 +105,7 @@ extension MartletClient {
             await consumer.close()
             work.cancel()
             await work.value
+            await events?.value
             if let error = handlers.end.error { throw error }
         }
     }

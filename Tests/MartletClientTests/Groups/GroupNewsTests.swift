@@ -118,6 +118,83 @@ import Testing
         }
     }
 
+    /// Words for what came, in its order.
+    private final class Told: Sendable {
+        private let state = Mutex<[String]>([])
+
+        func add(_ event: GroupEvent) {
+            let word: String? =
+                switch event {
+                case .joined: "joined"
+                case .assigned(let partitions): "assigned \(partitions.map(\.partition))"
+                case .revoked(let partitions): "revoked \(partitions.map(\.partition))"
+                case .reset(let partition, let from, let to):
+                    "reset \(partition.partition) from \(from ?? -1) to \(to)"
+                case .fenced: "fenced"
+                case .news(let news): "\(news)"
+                case .drainTimedOut, .lost, .commitFailed, .parked, .tooManyParked, .disconnected,
+                    .reconnected, .reading:
+                    nil
+                }
+            if let word { state.withLock { $0.append(word) } }
+        }
+
+        var all: [String] { state.withLock { $0 } }
+
+        /// Whether the partition was given up as often as it was taken.
+        var isFree: Bool {
+            let all = all
+            return all.count { $0 == "assigned [0]" } == all.count { $0 == "revoked [0]" }
+        }
+
+        func wait(for word: String) async {
+            while !all.contains(word) { await Task.yield() }
+        }
+
+        func wait(untilFree isFree: Bool) async {
+            while self.isFree != isFree { await Task.yield() }
+        }
+    }
+
+    @Test func `handlers of a stream group have the same events as who reads sequences`()
+        async throws
+    {
+        try await GroupConsumerTests.with(["t": 1]) { _, client in
+            try await GroupTest.fill(client, 0..<10, partitions: 1)
+            try await client.admin.createGroup("g")
+            try await client.admin.commitOffsets("g", [TopicPartition("t", 0): 2])
+            _ = try await client.admin.deleteRecords("t", before: [0: 5])
+            let told = Told()
+            let seen = Sightings()
+            var configuration = GroupTest.member()
+            configuration.onEvent = { told.add($0) }
+            let asked = configuration
+            let member = Task {
+                try await client.consumeGroup(asked) { record in
+                    seen.add(GroupTest.number(record), by: "a")
+                }
+            }
+            try await seen.wait(for: 5)
+            await told.wait(for: "assigned [0]")
+            await told.wait(for: "reset 0 from 2 to 5")
+            #expect(told.all.first == "joined")
+            try await client.admin.openBreaker(of: "g")
+            await told.wait(for: "\(GroupNews.breaker(.open))")
+            try await client.admin.closeBreaker(of: "g")
+            await told.wait(for: "\(GroupNews.breaker(.closed))")
+            try await client.admin.pauseGroup("g")
+            await told.wait(for: "\(GroupNews.paused(nil))")
+            await told.wait(untilFree: true)
+            try await client.admin.resumeGroup("g")
+            await told.wait(for: "\(GroupNews.resumed(nil))")
+            await told.wait(untilFree: false)
+            member.cancel()
+            await #expect(throws: CancellationError.self) { try await member.value }
+            // What it gave up at its end was told before the call was over.
+            #expect(told.isFree && told.all.last == "revoked [0]", "\(told.all)")
+        }
+    }
+
     // MARK: - What is read of an answer
 
     private static func reply(
