@@ -12,6 +12,7 @@ public final class MartletClient: Sendable {
     public let configuration: ClientConfiguration
     private let contexts: [ConnectionContext]
     private let port: RequestPort
+    let handlerTimeBook = HandlerTimeBook()
     let members = ClientMembers()
 
     /// Bytes of unused reply memory that are kept for the next reply.
@@ -35,12 +36,13 @@ public final class MartletClient: Sendable {
         let count = max(1, min(4, CurrentProcess.processorCount / 2))
         let resolver = SerialQueue(label: "martlet.client.resolver")
         let pool = SlabPool(retainedBytesMax: Self.poolBytesMax)
+        let times = handlerTimeBook
         do throws(SystemError) {
             contexts = try (0..<count).map { index throws(SystemError) in
                 let loop = try EventLoop(label: "martlet.client.\(index)")
                 return ConnectionContext(
                     configuration: configuration, loop: loop, lease: LoopLease(loop),
-                    resolver: resolver, pool: pool, clock: clock)
+                    resolver: resolver, pool: pool, clock: clock, handlerTimes: times)
             }
         } catch {
             throw MartletError(

@@ -68,7 +68,7 @@ extension Coordinator {
     }
 
     /// Adds what a member says of its handlers. Kept in memory alone, like a counter.
-    package mutating func handled(_ name: String, _ times: HandlerTimes) {
+    package mutating func handled(_ name: String, _ times: HandlerTimesByType) {
         if times.isEmpty { return }
         groups[name]?.activity.handled.add(times)
     }

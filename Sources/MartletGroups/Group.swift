@@ -235,7 +235,7 @@ struct GroupActivity {
     /// The number of what its members have to hear; nil: nothing happened in this start.
     var news: UInt64?
     /// What members said of their handlers.
-    var handled = HandlerTimes()
+    var handled = HandlerTimesByType()
     /// How often members' reset policies chose where to go on.
     var policyResets: [PolicyReset.Reason: UInt64] = [:]
     /// Which partition of a queue comes first next time.

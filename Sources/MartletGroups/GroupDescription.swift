@@ -50,7 +50,7 @@ package struct GroupDescription: Equatable, Sendable {
     package let letters: LetterCounts
     package let breaker: BreakerLine
     /// How long handlers ran since this start of the broker.
-    package let handled: HandlerTimes
+    package let handled: HandlerTimesByType
     /// How often members' reset policies chose where to go on, since then.
     package let policyResets: [PolicyReset.Reason: UInt64]
 }

@@ -124,8 +124,8 @@ import Testing
                 full\\u{1b}[2J
                 in: 12.5 records/s, 125 B/s; out: 0 B/s, over 2.0s; disk: 1.0 MiB free
 
-                GROUP  STATE    LAG   LAG/S  DONE/S    AGE  HEADROOM  MEMBERS  IN FLIGHT  DELAYED  DEAD
-                q      queue  2,034  +1,012     0.5  1m 1s     1h 0m        1          0        0     7
+                GROUP  STATE    LAG   LAG/S  DONE/S    AGE  HEADROOM  MEMBERS  IN FLIGHT  DELAYED  DEAD  HANDLER P99
+                q      queue  2,034  +1,012     0.5  1m 1s     1h 0m        1          0        0     7            -
 
                 TOPIC  IN/S  OUT/S  PARTITIONS     SIZE
                 a      12.5    0.5           2  1.5 KiB

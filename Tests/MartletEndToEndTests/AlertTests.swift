@@ -76,8 +76,10 @@ import Testing
         _ = try tool(
             ["tail", "t", "--group", "s", "--from", "earliest", "-c", "1"], server: server)
         _ = try tool(["group", "create", "q", "--queue", "earliest"], server: server)
-        // One call of a handler, of 1 ns: in bucket 0, and that is all.
-        let handled = RawBytes.integer(UInt32(1)) + [0] + RawBytes.integer(UInt64(1))
+        // One call of a handler with an event of type "e", of 1 ns: in bucket 0, and that is all.
+        let handled =
+            RawBytes.integer(UInt32(1)) + RawBytes.string("e") + RawBytes.integer(UInt32(1)) + [0]
+            + RawBytes.integer(UInt64(1))
         let settled = try RawPeer(to: broker.listen).request(
             41,
             RawBytes.string("q") + RawBytes.integer(UInt32(0)) + handled

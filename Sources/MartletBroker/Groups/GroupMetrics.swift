@@ -22,7 +22,7 @@ final class GroupMetrics: Sendable {
         /// Sent again, and neither handled nor gone nor dead.
         let replays: Int64
         let breaker: BreakerLine
-        let handled: HandlerTimes
+        let handled: HandlerTimesByType
         let policyResets: [PolicyReset.Reason: UInt64]
         /// Of a queue; nil: of a stream.
         let queue: [QueueCounts]?
@@ -61,7 +61,8 @@ final class GroupMetrics: Sendable {
             "Partitions in which a member's reset policy chose where a stream group goes on."
         ) { metrics.policyResets }
         registry.histograms(
-            "martlet_group_handler_seconds", "How long handlers of a group ran, as members say.",
+            "martlet_group_handler_seconds",
+            "How long handlers of a group ran, by types of events, as members say.",
             .handlers
         ) { metrics.handlerSpreads }
         registry.gauges(
@@ -165,11 +166,13 @@ final class GroupMetrics: Sendable {
 
     /// Of groups whose members said anything.
     private var handlerSpreads: MetricsRegistry.Spreads {
-        newest().groups.filter { !$0.handled.isEmpty }.map { row in
-            (
-                [("group", row.group)],
-                Histogram.Snapshot(counts: row.handled.counts, sum: row.handled.sum)
-            )
+        newest().groups.flatMap { row in
+            row.handled.lines.sorted { $0.key < $1.key }.map { type, times in
+                (
+                    [("group", row.group), ("type", type)],
+                    Histogram.Snapshot(counts: times.counts, sum: times.sum)
+                )
+            }
         }
     }
 

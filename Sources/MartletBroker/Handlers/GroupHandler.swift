@@ -263,7 +263,7 @@ struct GroupHandler: Sendable {
         reply.policy = FailurePolicyItem(group.policy)
         reply.letters = DeadLetterCounts(group.letters)
         reply.breaker = BreakerItem(group.breaker)
-        reply.handled = HandlerTimesItem(group.handled)
+        reply.handled = group.handled.items
         let total = GroupLag.total(reply.partitions)
         reply.lag = total.records
         reply.lagMilliseconds = total.milliseconds

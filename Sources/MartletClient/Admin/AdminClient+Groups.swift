@@ -63,7 +63,7 @@ extension AdminClient {
         let reply = try await port.call(request, isRepeatable: true, facts: ["group": name])
         let names = Dictionary(
             reply.topics.map { ($0.topic, $0.name) }, uniquingKeysWith: { first, _ in first })
-        guard let handled = reply.handled.times else {
+        guard let handled = HandlerTimesByType(reply.handled) else {
             throw MartletError.protocolError("The times of the group's handlers cannot be.")
         }
         return GroupDescription(
@@ -84,7 +84,9 @@ extension AdminClient {
                 return GroupPause(part: topic == .zero ? nil : part, since: $0.since)
             }, policy: try FailurePolicy(reply.policy),
             deadLetters: DeadLetterCounts(reply.letters),
-            breaker: try GroupBreaker(reply.breaker), handlerTime: HandlerTimeSummary(handled))
+            breaker: try GroupBreaker(reply.breaker),
+            handlerTime: HandlerTimeSummary(handled.total),
+            handlerTimeByType: handled.lines.mapValues { HandlerTimeSummary($0) })
     }
 
     /// Sets how far a group without members is: members that join later begin there.

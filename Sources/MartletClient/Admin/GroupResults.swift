@@ -89,6 +89,9 @@ public struct GroupDescription: Sendable, Equatable {
     public let breaker: GroupBreaker
     /// How long its handlers ran since the broker started, as its members say.
     public let handlerTime: HandlerTimeSummary
+    /// The same by types of events: what the header `type` of a record says, empty for records
+    /// without one. Up to 20 types of up to 100 bytes are told apart; the others are `other`.
+    public let handlerTimeByType: [String: HandlerTimeSummary]
 }
 
 /// How long handlers ran. Each call counts, also one that failed. What members report when a

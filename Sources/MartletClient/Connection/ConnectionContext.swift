@@ -12,6 +12,7 @@ struct ConnectionContext: Sendable {
     let resolver: SerialQueue
     let pool: SlabPool
     let clock: any Clock
+    let handlerTimes: HandlerTimeBook
 
     /// Facts for an error's context.
     var facts: [String: String] { ["server": configuration.server] }

@@ -79,6 +79,24 @@ public struct ConsumedRecord: Sendable {
         return headers
     }
 
+    /// What its header `type` says; nil: it has none, or none that can be read.
+    var eventType: String? {
+        guard fields.headerCount > 0 else { return nil }
+        var cursor = HeaderCursor(fields)
+        let slab = run.slab
+        do {
+            while let header = try cursor.next(in: slab.bytes) {
+                guard header.key.count == HandlerTimesByType.header.utf8.count,
+                    run.string(header.key) == HandlerTimesByType.header
+                else { continue }
+                return header.value.flatMap { run.string($0) }
+            }
+        } catch {
+            return nil  // Who reads the headers is told.
+        }
+        return nil
+    }
+
     /// A copy of the last header, and where its bytes begin; nil: there is none that can be read.
     var lastHeader: (header: RecordHeader, start: Int)? {
         guard fields.headerCount > 0 else { return nil }

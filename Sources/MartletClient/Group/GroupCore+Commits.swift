@@ -107,7 +107,7 @@ extension GroupCore {
     /// What goes with a commit beside offsets.
     private struct Untold {
         let resets: [PolicyResetItem]
-        let handled: HandlerTimes
+        let handled: HandlerTimesByType
     }
 
     private func takeUntold() -> Untold {
@@ -117,7 +117,7 @@ extension GroupCore {
 
     private func putBack(_ untold: Untold) {
         note(untold.resets)
-        times.add(untold.handled)
+        times.putBack(untold.handled)
     }
 
     /// What the reset policy chose goes with the next commit, as far as it fits.
@@ -145,7 +145,7 @@ extension GroupCore {
         }
         let untold = takeUntold()
         request.resets = untold.resets
-        request.handled = HandlerTimesItem(untold.handled)
+        request.handled = untold.handled.items
         commits.isSending = true
         commits.sent += 1
         let (incarnation, number) = (incarnation, commits.sent)

@@ -90,7 +90,7 @@ final class GroupCore: @unchecked Sendable {
     /// `onAssign` is over, and nothing is given up before `onRevoke` is.
     let steward = JobLine()
     /// How long handlers ran; not told yet.
-    let times = HandlerTimer()
+    let times: HandlerTimer
     let joined = Promise<Void>()
     let link: Link
 
@@ -129,6 +129,7 @@ final class GroupCore: @unchecked Sendable {
         self.configuration = configuration
         self.context = context
         self.admin = admin
+        times = context.handlerTimes.timer(of: configuration.group)
         ledger = GroupLedger(isManual: configuration.commitPolicy == .manual)
         reading = ConsumerCore(configuration.reading, context, cursors: [], topicIDs: [:])
         link = Link(context)

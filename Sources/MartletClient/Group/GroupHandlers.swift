@@ -235,7 +235,7 @@ final class GroupHandlers: Sendable {
 
     private func call(_ record: ConsumedRecord) async throws {
         let began = feed.now
-        defer { feed.times.add(nanoseconds: feed.now - began) }
+        defer { feed.times.add(nanoseconds: feed.now - began, of: record) }
         try await handler(record)
     }
 

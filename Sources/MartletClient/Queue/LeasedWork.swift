@@ -45,7 +45,7 @@ final class LeasedWork: Sendable {
     private let handler: Handler
     private let ledger = QueueLedger()
     /// Not told yet.
-    private let times = HandlerTimer()
+    private let times: HandlerTimer
     private let lanes = HandlerLanes<Item>(window: .max)
     let end = HandlersEnd()
 
@@ -53,6 +53,7 @@ final class LeasedWork: Sendable {
         self.settings = settings
         self.context = context
         self.handler = handler
+        times = context.handlerTimes.timer(of: settings.group)
         port = RequestPort(context)
         reader = QueueReader(port: port)
     }
@@ -262,7 +263,7 @@ final class LeasedWork: Sendable {
 
     private func call(_ record: QueueRecord) async throws -> QueueOutcome {
         let began = now
-        defer { times.add(nanoseconds: now - began) }
+        defer { times.add(nanoseconds: now - began, of: record.record) }
         return try await handler(record)
     }
 
@@ -286,7 +287,7 @@ final class LeasedWork: Sendable {
             var request = SettleRequest()
             request.group = settings.group
             request.entries = sayings.map { SettleEntry($0, lease: settings.lease) }
-            request.handled = HandlerTimesItem(times.take())
+            request.handled = times.take().items
             let asked = now
             let reply = try await port.call(request, isRepeatable: true, facts: facts)
             guard reply.results.count == sayings.count else {

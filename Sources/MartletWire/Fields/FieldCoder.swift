@@ -164,6 +164,8 @@ package enum WireLimits {
     package static let failureTextBytesMax = 1_000
     /// Of `BytesPiece`: more than the largest batch that any topic takes.
     package static let piecesMax = 2_000
+    /// Types of events, with the line for the rest.
+    package static let handledTypesMax = HandlerTimesByType.typesMax + 1
     package static let handlerBucketsMax = HandlerTimes.bucketCount
 
     /// Cuts a text to its limit, at a character.

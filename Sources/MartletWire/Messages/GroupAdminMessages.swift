@@ -225,7 +225,7 @@ package struct DescribeGroupReply: WireReply {
     package var policy = FailurePolicyItem()
     package var letters = DeadLetterCounts()
     package var breaker = BreakerItem()
-    package var handled = HandlerTimesItem()
+    package var handled: [TypeTimesItem] = []
 
     package init() {}
 
@@ -250,6 +250,6 @@ package struct DescribeGroupReply: WireReply {
         try c.item("policy", &policy)
         try c.item("letters", &letters)
         try c.item("breaker", &breaker)
-        try c.item("handled", &handled)
+        try c.handled(&handled)
     }
 }

@@ -297,7 +297,7 @@ package struct CommitOffsetsRequest: WireRequest {
     package var number: UInt64 = 0
     package var entries: [CommitEntry] = []
     package var resets: [PolicyResetItem] = []
-    package var handled = HandlerTimesItem()
+    package var handled: [TypeTimesItem] = []
 
     package init() {}
 
@@ -312,7 +312,7 @@ package struct CommitOffsetsRequest: WireRequest {
         try c.array(
             "resets", &resets, max: WireLimits.partitionsPerRequestMax,
             "what the member's reset policy chose since it said so before")
-        try c.item("handled", &handled)
+        try c.handled(&handled)
     }
 }
 

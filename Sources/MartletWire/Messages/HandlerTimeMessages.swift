@@ -14,6 +14,56 @@ package struct HandlerTimeBucket: WireItem {
     }
 }
 
+/// How long handlers ran with events of one type.
+package struct TypeTimesItem: WireItem {
+    package static let bytesMin = 22
+    package var type = ""
+    package var times = HandlerTimesItem()
+
+    package init() {}
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.string(
+            "type", &type, max: HandlerTimesByType.typeBytesMax,
+            "of the event: what the record's header `type` says; empty: none")
+        try c.item("times", &times)
+    }
+}
+
+extension HandlerTimesByType {
+    /// nil for what no handlers can have taken.
+    package init?(_ items: [TypeTimesItem]) {
+        self.init()
+        for item in items {
+            guard let times = item.times.times else { return nil }
+            add(times, type: item.type)
+        }
+    }
+
+    /// In order of the types.
+    package var items: [TypeTimesItem] {
+        lines.sorted { $0.key < $1.key }.map { type, times in
+            var item = TypeTimesItem()
+            item.type = type
+            item.times = HandlerTimesItem(times)
+            return item
+        }
+    }
+}
+
+extension [TypeTimesItem] {
+    /// nil for what no handlers can have taken.
+    package var times: HandlerTimesByType? { HandlerTimesByType(self) }
+}
+
+extension FieldCoder where Self: ~Copyable {
+    mutating func handled(_ items: inout [TypeTimesItem]) throws(WireError) {
+        try array(
+            "handled", &items, max: WireLimits.handledTypesMax,
+            "how long handlers ran, by types of events")
+    }
+}
+
 /// How long handlers ran.
 package struct HandlerTimesItem: WireItem {
     package static let bytesMin = 20

@@ -122,7 +122,7 @@ package struct SettleRequest: WireRequest {
 
     package var group = ""
     package var entries: [SettleEntry] = []
-    package var handled = HandlerTimesItem()
+    package var handled: [TypeTimesItem] = []
 
     package init() {}
 
@@ -131,7 +131,7 @@ package struct SettleRequest: WireRequest {
         try c.array(
             "entries", &entries, max: WireLimits.deliveriesMax,
             "of one record at most one, but for verb 4; with verb 5 to 7 of one record each")
-        try c.item("handled", &handled)
+        try c.handled(&handled)
     }
 }
 

@@ -71,9 +71,12 @@ enum GroupDescribeCommand {
         }
         let hasHeader = !context.invocation.has("no-headers")
         let places = group.kind == .stream ? partitions : queues(group)
+        let handlers = HandlerTimeView.table(group.handlerTimeByType)
+            .map { "\n" + $0.text(hasHeader: hasHeader) }
         return facts.text + "\n" + members.text(hasHeader: hasHeader) + "\n"
             + places.text(hasHeader: hasHeader)
             + (group.replays.isEmpty ? "" : "\n" + replays(group).text(hasHeader: hasHeader))
+            + (handlers ?? "")
     }
 
     private static func replays(_ group: GroupDescription) -> Table {
@@ -231,6 +234,7 @@ enum GroupDescribeCommand {
                 "oldestAt": group.deadLetters.oldestAt.map { .integer($0) } ?? .null,
             ],
             "handlerTime": HandlerTimeView.json(group.handlerTime),
+            "handlerTimeByType": HandlerTimeView.json(group.handlerTimeByType),
             "pauses": .array(
                 group.pauses.map { pause in
                     [

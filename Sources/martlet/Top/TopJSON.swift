@@ -41,6 +41,8 @@ enum TopJSON {
             "inFlight": .integer(figures.inFlight), "delayed": .integer(figures.delayed),
             "parked": .integer(figures.parked),
             "dead": .integer(figures.dead), "breaker": .string(figures.breaker.rawValue),
+            "handlerTime": figures.handlerTime.map { HandlerTimeView.json($0) } ?? .null,
+            "handlerTimeByType": HandlerTimeView.json(figures.handlers),
         ]
     }
 

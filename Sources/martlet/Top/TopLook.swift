@@ -82,6 +82,10 @@ struct GroupFigures: Sendable {
     let isPaused: Bool
     /// How many records it has handled, from some beginning on.
     let done: [TopicPartition: Int64]
+    /// How long its handlers ran, by types of events; empty: nobody said.
+    var handlers: [String: HandlerTimeSummary] = [:]
+    /// The same of all types.
+    var handlerTime: HandlerTimeSummary?
 }
 
 extension GroupFigures {
@@ -112,6 +116,8 @@ extension GroupFigures {
             parked: group.queues.reduce(0) { $0 &+ $1.parked }
                 &+ group.partitions.reduce(0) { $0 &+ $1.parked },
             dead: group.deadLetters.dead, breaker: group.breaker.state,
-            isPaused: group.pauses.contains { $0.part == nil }, done: done)
+            isPaused: group.pauses.contains { $0.part == nil }, done: done,
+            handlers: group.handlerTimeByType,
+            handlerTime: group.handlerTime.count > 0 ? group.handlerTime : nil)
     }
 }

@@ -98,6 +98,54 @@ import Testing
         }
     }
 
+    /// Twelve records: half of a type, one of a type that is no text, the rest without one.
+    private static func fillTypes(_ client: MartletClient) async throws {
+        try await client.withProducer { producer in
+            for number in 0..<12 {
+                let type: [RecordHeader] =
+                    number == 11
+                    ? [RecordHeader("type", [0xFF])]
+                    : number % 2 == 0 ? [RecordHeader("a", "b"), RecordHeader("type", "sold")] : []
+                _ = try await producer.send(
+                    ProducerRecord(topic: "t", value: "\(number)", headers: type))
+            }
+        }
+    }
+
+    private static func counts(_ times: [String: HandlerTimeSummary]) -> [String: UInt64] {
+        times.mapValues(\.count)
+    }
+
+    @Test func `types of events are told apart, by the client and by the broker`() async throws {
+        try await GroupConsumerTests.with(["t": 1]) { _, client in
+            try await Self.fillTypes(client)
+            try await client.admin.createGroup("q", .queue(.earliest))
+            #expect(client.handlerTimes(of: "g").isEmpty)
+            let seen = Sightings()
+            try await Self.run {
+                try await client.consumeGroup(GroupTest.member()) { record in
+                    seen.add(Int(record.offset), by: "a")
+                }
+            } _: {
+                try await seen.wait(for: 12)
+            }
+            let other = Sightings()
+            try await Self.run {
+                try await client.consumeQueue("q", topics: ["t"]) { record in
+                    other.add(Int(record.record.offset), by: "a")
+                }
+            } _: {
+                try await other.wait(for: 12)
+            }
+            for group in ["g", "q"] {
+                let found = try await client.admin.describeGroup(group)
+                #expect(Self.counts(found.handlerTimeByType) == ["sold": 6, "": 6], "\(group)")
+                #expect(found.handlerTime.count == 12)
+                #expect(Self.counts(client.handlerTimes(of: group)) == ["sold": 6, "": 6])
+            }
+        }
+    }
+
     @Test func `nothing is told without handlers`() async throws {
         try await GroupConsumerTests.with(["t": 1]) { _, client in
             try await GroupTest.fill(client, 0..<3, partitions: 1)

@@ -139,10 +139,10 @@ enum GroupExamples {
         return message
     }
 
-    private static func handled(_ nanoseconds: [Int64]) -> HandlerTimesItem {
-        var times = HandlerTimes()
-        for time in nanoseconds { times.add(nanoseconds: time) }
-        return HandlerTimesItem(times)
+    private static func handled(_ nanoseconds: [Int64]) -> [TypeTimesItem] {
+        var times = HandlerTimesByType()
+        for time in nanoseconds { times.add(nanoseconds: time, type: "flight.departed.v1") }
+        return times.items
     }
 
     private static var commitReply: CommitOffsetsReply {

@@ -9,7 +9,7 @@ import MartletWire
 final class Settling: @unchecked Sendable {
     private let request: Request<SettleRequest>
     private let settlements: [Coordinator.Settlement]
-    private let handled: HandlerTimes
+    private let handled: HandlerTimesByType
     private let shard: GroupShard
     private let clerk: DeadLetterClerk
     private var next = 0
@@ -17,7 +17,7 @@ final class Settling: @unchecked Sendable {
 
     init(
         _ request: Request<SettleRequest>, _ settlements: [Coordinator.Settlement],
-        _ handled: HandlerTimes, _ shard: GroupShard, _ clerk: DeadLetterClerk
+        _ handled: HandlerTimesByType, _ shard: GroupShard, _ clerk: DeadLetterClerk
     ) {
         self.request = request
         self.settlements = settlements
