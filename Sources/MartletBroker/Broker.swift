@@ -275,6 +275,10 @@ extension Broker {
         registry.gauge("martlet_broker_writable", "1 when producers are served.") {
             services.engine.isWritable ? 1 : 0
         }
+        registry.gauge(
+            "martlet_storage_message_id_bytes",
+            "Memory that the message ids of topics with a deduplication.window take."
+        ) { Double(services.engine.messageIDBytes) }
         let space = services.engine.space
         registry.gauges(
             "martlet_storage_disk_bytes", "Bytes of the file system that holds the data."

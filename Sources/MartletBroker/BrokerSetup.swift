@@ -152,6 +152,7 @@ extension StorageOptions {
         scrubMilliseconds = storage.scrubIntervalMilliseconds
         scrubBytesPerSecondMax = storage.scrubBytesPerSecondMax
         retentionMillisecondsMax = storage.retentionMillisecondsMax
+        messageIDBytesMax = Int(clamping: storage.messageIDBytesMax)
         topicsMax = storage.topicsMax
         partitionsMax = storage.partitionsMax
     }
@@ -170,5 +171,6 @@ extension TopicSettings {
         eventTimeFutureMaxMilliseconds = topic.eventTimeFutureMaxMilliseconds
         tombstoneRetentionMilliseconds = topic.tombstoneRetentionMilliseconds
         compactionLagMilliseconds = topic.compactionLagMilliseconds
+        deduplicationWindowMilliseconds = topic.deduplicationWindowMilliseconds
     }
 }

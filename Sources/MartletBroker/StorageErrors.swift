@@ -1,3 +1,4 @@
+import MartletFormat
 import MartletStorage
 import MartletWire
 
@@ -33,6 +34,17 @@ enum StorageErrors {
         case .invalidTimestamp(let reason): (.invalidTimestamp, reason)
         case .tooLarge(let max): (.messageTooLarge, "the topic takes batches up to \(max) bytes")
         case .nullKey: (.invalidRecord, "a compacted topic needs a key on every record")
+        case .messageIDTooLong(let index, let bytes):
+            (
+                .invalidRecord,
+                "the message-id of record \(index) has \(bytes) bytes, at most "
+                    + "\(MessageID.bytesMax) are allowed"
+            )
+        case .tooManyMessageIDs(let bytesMax):
+            (
+                .tooManyMessageIDs,
+                "message ids fill message.ids.bytes.max (\(bytesMax) bytes); try again later"
+            )
         }
     }
 

@@ -13,6 +13,7 @@ package enum TopicSettingText {
         "event.time.future.max": "event.time.future.max.ms",
         "tombstone.retention": "tombstone.retention.ms",
         "compaction.lag": "compaction.lag.ms",
+        "deduplication.window": "deduplication.window.ms",
     ]
 
     /// The name that the configuration has for a canonical one.

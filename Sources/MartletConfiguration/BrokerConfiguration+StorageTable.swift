@@ -113,6 +113,13 @@ extension BrokerConfiguration {
             "What retention is about to take, and members of a queue group had begun with, becomes dead "
                 + "letters: so much of it in a group, which nobody has handled or resolved yet."),
         .number(
+            ("storage", "message.ids.bytes.max"), \.storage.messageIDBytesMax,
+            // The ids of the largest batch that any topic takes fit.
+            .bytes(64 * mebibyte...tebibyte),
+            "Memory for the message ids of all topics with a deduplication.window: the bytes of each "
+                + "and 144 more. When it is full, new ids are refused with TOO_MANY_MESSAGE_IDS until "
+                + "older ones leave their windows."),
+        .number(
             ("storage", "retention.time.max"), \.storage.retentionMillisecondsMax,
             .duration(1...century, forever: true),
             "No topic is made, or changed, to keep records for longer by its retention.time; -1: as "

@@ -55,5 +55,12 @@ extension BrokerConfiguration {
         .number(
             ("topic", "compaction.lag"), \.topic.compactionLagMilliseconds, .duration(0...century),
             "Compaction leaves segments alone that are younger than this."),
+        .number(
+            ("topic", "deduplication.window"), \.topic.deduplicationWindowMilliseconds,
+            .duration(0...hour),
+            "A record is not stored again within this time when the message id in its header "
+                + "message-id is that of another in its partition; the send succeeds. "
+                + "0s: duplicates are stored."
+        ),
     ]
 }

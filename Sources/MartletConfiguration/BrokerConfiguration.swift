@@ -64,6 +64,7 @@ package struct BrokerConfiguration: Equatable, Sendable {
         package var partitionsMax = 50_000
         package var producersMax = 100_000
         package var rescueBytesMax: Int64 = 1 << 30
+        package var messageIDBytesMax: Int64 = 256 << 20
     }
 
     /// What a topic has that sets nothing else. -1: for ever, without limit.
@@ -79,6 +80,7 @@ package struct BrokerConfiguration: Equatable, Sendable {
         package var eventTimeFutureMaxMilliseconds: Int64 = 3_600_000
         package var tombstoneRetentionMilliseconds: Int64 = 86_400_000
         package var compactionLagMilliseconds: Int64 = 0
+        package var deduplicationWindowMilliseconds: Int64 = 0
     }
 
     package struct Log: Equatable, Sendable {

@@ -83,6 +83,15 @@ package enum RecordBatch {
         slab.patch(checksum, at: RecordBatchLayout.checksum)
     }
 
+    /// Says that the broker left records out. Before `reseal`, whose checksum covers it.
+    static func markThinned(_ slab: ByteSlab) {
+        let attributes = unsafe Int16(
+            bigEndian: slab.bytes.unsafeLoadUnaligned(
+                fromByteOffset: RecordBatchLayout.attributes, as: Int16.self))
+        slab.patch(
+            attributes | RecordBatchLayout.thinnedBit, at: RecordBatchLayout.attributes)
+    }
+
     /// The header's rules for a batch from a producer.
     private static func checkFields(_ header: RecordBatchHeader) throws(FormatError) {
         typealias Layout = RecordBatchLayout

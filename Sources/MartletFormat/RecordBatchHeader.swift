@@ -110,6 +110,8 @@ package struct RecordBatchHeader: Equatable, Sendable {
     /// True when `maxTimestamp` is the broker's append time and stands for every record's time.
     package var isLogAppendTime: Bool { attributes & RecordBatchLayout.logAppendTimeBit != 0 }
     package var hasProducerID: Bool { producerID >= 0 }
+    /// True when the broker left duplicates out: some of its offsets have no record.
+    package var isThinned: Bool { attributes & RecordBatchLayout.thinnedBit != 0 }
 
     private func check(at start: Int) throws(FormatError) {
         func refuse(_ field: String, _ offset: Int, _ reason: String) -> FormatError {

@@ -32,6 +32,9 @@ package enum RecordBatchLayout {
     package static let logAppendTimeBit: Int16 = 0x08
     package static let transactionalBit: Int16 = 0x10
     package static let controlBit: Int16 = 0x20
+    /// Martlet's own: the broker left records out that it had already, by their message ids. Far from
+    /// the bits that Kafka may come to use.
+    package static let thinnedBit: Int16 = 0x4000
 
     /// Length, attributes, timestamp delta, offset delta, key length, value length, header count: one
     /// byte each at least.

@@ -42,6 +42,10 @@ struct Appender {
     var hasClosedPrepared = false
     var producers = ProducerTable()
     var hasProducers = false
+    /// nil: not read from the log yet.
+    var messageIDs: MessageIDWindow?
+    /// There was no room for the window's ids: not tried again before this, monotonic ns.
+    var messageIDsRestUntil: Int64?
     /// A `written` topic must not give offsets from here on; `Int64.max` on a durable one.
     var reservedUntil: Int64 = .max
     /// Offset of the newest producers' snapshot.
@@ -75,6 +79,11 @@ struct Appender {
     var isCutting = false
 
     private(set) var waiting: [any AppendRetry] = []
+
+    /// Whether duplicates can be told, as far as the topic wants them to be.
+    var hasMessageIDs: Bool {
+        settings.deduplicationWindowMilliseconds == 0 || messageIDs != nil
+    }
 
     /// Forgets the snapshots before the newest that no power cut can make worthless.
     mutating func forgetKept(below durable: Int64) {

@@ -138,18 +138,17 @@ struct Compaction {
 
 /// One batch after compaction: the same header but for the records that are gone.
 private struct RewrittenBatch {
-    let slab: ByteSlab
-    let records: Int
-    let dropped: Int
+    private let thinned: ThinnedBatch
+
+    var slab: ByteSlab { thinned.slab }
+    var records: Int { Int(thinned.records) }
+    var dropped: Int { Int(thinned.dropped) }
 
     init(
         _ header: RecordBatchHeader, _ bytes: RawSpan, _ newest: Compaction.Newest,
         dropsTombstones: Bool
     ) throws(StorageError) {
-        let slab = ByteSlab(capacity: bytes.byteCount)
-        slab.append(bytes.extracting(0..<RecordBatch.headerBytes))
-        var records = 0
-        var dropped = 0
+        var thinned = ThinnedBatch(bytes)
         var cursor = RecordCursor(header)
         var start = cursor.position
         do throws(FormatError) {
@@ -157,19 +156,16 @@ private struct RewrittenBatch {
                 let range = start..<cursor.position
                 start = cursor.position
                 if Self.stays(record, header, bytes, newest, dropsTombstones) {
-                    slab.append(bytes.extracting(range))
-                    records += 1
+                    thinned.keep(bytes, range)
                 } else {
-                    dropped += 1
+                    thinned.drop()
                 }
             }
         } catch {
             throw StorageError(.corrupt, "batch \(header.baseOffset): \(error)")
         }
-        if dropped > 0 { RecordBatch.reseal(slab, recordCount: Int32(records)) }
-        self.slab = slab
-        self.records = records
-        self.dropped = dropped
+        thinned.seal()
+        self.thinned = thinned
     }
 
     private static func stays(

@@ -44,7 +44,8 @@ extension PartitionLog {
         if let failure = context.failed { return .refused(.failed(failure)) }
         if let offline = state.withLock({ $0.offline }) { return .refused(.offline(offline)) }
         if let reason = appender.readOnly { return .refused(.diskFull(reason)) }
-        guard appender.files != nil, appender.hasProducers else {
+        guard appender.files != nil, appender.hasProducers, appender.hasMessageIDs else {
+            if let refusal = messageIDShortage(&appender) { return .refused(refusal) }
             if let refusal = shortage(&appender) { return .refused(refusal) }
             appender.wait(retry)
             if !appender.isWarming {
@@ -68,10 +69,10 @@ extension PartitionLog {
         case .duplicate(let original):
             if context.options.has(.noDeduplication) { break }
             context.metrics.duplicates.add()
-            return .duplicate(
-                AppendReceipt(
-                    baseOffset: original.baseOffset, endOffset: original.nextOffset,
-                    leaderEpoch: original.leaderEpoch))
+            let receipt = AppendReceipt(
+                baseOffset: original.baseOffset, endOffset: original.nextOffset,
+                leaderEpoch: original.leaderEpoch)
+            return .duplicate(recalling(slab.span(range), header, receipt, appender))
         case .outOfOrder(let expected):
             if context.options.has(.acceptSequenceGaps) { break }
             return .refused(.outOfOrderSequence(expected: expected))
@@ -81,10 +82,15 @@ extension PartitionLog {
             if context.options.has(.noFencing) { break }
             return .refused(.staleEpoch(current: current))
         }
-        if let outcome = makeRoom(range.count, header, retry, &appender, &effects) {
+        let batch: BatchToWrite
+        switch withoutDuplicates(slab, range, header, &appender) {
+        case .batch(let judged): batch = judged
+        case .refused(let refusal): return .refused(refusal)
+        }
+        if let outcome = makeRoom(batch.range.count, header, retry, &appender, &effects) {
             return outcome
         }
-        return write(slab, range, header, &appender, &effects)
+        return write(batch, &appender, &effects)
     }
 
     /// What the topic's settings have against a batch.
@@ -191,11 +197,11 @@ extension PartitionLog {
     }
 
     private func write(
-        _ slab: ByteSlab, _ range: Range<Int>, _ header: RecordBatchHeader,
-        _ appender: inout Appender, _ effects: inout AppendEffects
+        _ batch: BatchToWrite, _ appender: inout Appender, _ effects: inout AppendEffects
     ) -> AppendOutcome {
         guard var files = appender.files else { return .later }
-        var assigned = header
+        let (slab, range) = (batch.slab, batch.range)
+        var assigned = batch.header
         assigned.baseOffset = appender.tail.offset
         assigned.leaderEpoch = context.leaderEpoch
         RecordBatch.assign(
@@ -223,13 +229,14 @@ extension PartitionLog {
         }
         appender.lastAppend = context.clock.monotonicNanoseconds()
         appender.producers.record(assigned, appendTime: appendTime)
+        remember(batch, base: assigned.baseOffset, &appender)
         appender.segment.bytes = appender.tail.position
         publish(Int64(range.count), &appender, files.log, &effects)
         lookAhead(&appender, &effects)
         return .appended(
             AppendReceipt(
                 baseOffset: assigned.baseOffset, endOffset: assigned.nextOffset,
-                leaderEpoch: assigned.leaderEpoch))
+                leaderEpoch: assigned.leaderEpoch, duplicates: batch.duplicates))
     }
 
     /// An index entry that cannot be written is rebuilt from the log some day; the log is right.

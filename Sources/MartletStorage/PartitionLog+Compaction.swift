@@ -28,6 +28,9 @@ extension PartitionLog {
     /// nil when nothing was closed since the last run, and that came to its end.
     private func nextCompaction(_ settings: TopicSettings) throws(StorageError) -> Compaction? {
         let wall = context.clock.wallMilliseconds()
+        // A start reads the ids of the window in the log.
+        let lag = max(
+            settings.compactionLagMilliseconds, settings.deduplicationWindowMilliseconds)
         // Of the open segment a mark must be on disk, or a start would go on in a compacted one.
         let (segments, durable) = state.withLock { ($0.segments, $0.durable.base) }
         var closed: [Segment] = []
@@ -35,7 +38,7 @@ extension PartitionLog {
             if segment.end == nil { try loadIndex(segment) }
             guard let end = segment.end, segments[index + 1].base <= durable, segment.isNamed,
                 !state.withLock({ $0.damaged.contains { $0.base == segment.base } }),
-                end.appendTime <= wall - settings.compactionLagMilliseconds
+                end.appendTime <= wall - lag
             else { break }
             closed.append(segment)
         }

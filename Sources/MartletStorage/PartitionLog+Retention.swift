@@ -188,12 +188,14 @@ extension PartitionLog {
     }
 
     private func removeBelowLogStart() throws(StorageError) {
-        let end = state.withLock { state in
+        let below = state.withLock { state in
             state.segments.dropFirst().last {
                 $0.base <= state.logStart && $0.base <= state.durable.base
             }?.base
         }
-        guard let end, try keepProducers(below: end) else { return }
+        guard let below else { return }
+        let end = try endOfForgotten(upTo: below)
+        guard try keepProducers(below: end) else { return }
         let removed = state.withLock { state -> [Segment] in
             var count = 0
             while count + 1 < state.segments.count,
@@ -218,6 +220,26 @@ extension PartitionLog {
             context.indexes.forget(segment.index)
             context.metrics.deletedSegments.add()
         }
+    }
+
+    /// Where files begin that have to stay although nobody reads them any more: a start looks there
+    /// for the message ids that are in the topic's window. Only its size takes them before.
+    private func endOfForgotten(upTo end: Int64) throws(StorageError) -> Int64 {
+        let settings = appender.withLock { $0.settings }
+        guard settings.deduplicationWindowMilliseconds > 0 else { return end }
+        let (horizon, _) = ageTime().subtractingReportingOverflow(
+            settings.deduplicationWindowMilliseconds)
+        let segments = state.withLock { $0.segments }
+        var bytes = segments.reduce(Int64(0)) { $0 + $1.bytes }
+        for (segment, next) in zip(segments, segments.dropFirst()) where segment.base < end {
+            if segment.end == nil { try loadIndex(segment) }
+            let last = try ageStart(segment, segment.end?.appendTime ?? .min, next)
+            let isTooMuch =
+                settings.retentionBytes >= 0 && bytes - segment.bytes >= settings.retentionBytes
+            guard last < horizon || isTooMuch else { return segment.base }
+            bytes -= segment.bytes
+        }
+        return end
     }
 
     /// The first record at or above the log start whose event time is at least `time`; nil when

@@ -4,12 +4,15 @@ import MartletTelemetry
 import Synchronization
 
 extension PartitionLog {
-    /// Opens what appending needs: files, index, producers' state. Reader queue; blocks.
-    func warmUp() {
-        let isWanted = appender.withLock { $0.files == nil || !$0.hasProducers }
+    /// Opens what appending needs: files, index, producers' state, message ids. Reader queue; blocks.
+    ///
+    /// - Parameter isForAppend: false leaves the ids out, which may take long to read: who appends
+    ///   asks again.
+    func warmUp(isForAppend: Bool = true) {
+        let isCold = appender.withLock { $0.files == nil || !$0.hasProducers }
         do {
-            guard isWanted else { return wakeWarm() }
-            try openForAppend()
+            if isCold { try openForAppend() }
+            if isForAppend { try loadMessageIDs() }
         } catch {
             // No files, no failure: nothing of a deleted topic matters to the others.
             if isGone { return wakeWarm() }
@@ -163,7 +166,8 @@ extension PartitionLog {
     /// What is to be done once a partition was quiet for a moment. Upkeep.
     func settleIfQuiet(now: Int64) {
         let (isQuiet, isToLetGo) = appender.withLock { appender in
-            (
+            expireMessageIDs(&appender)
+            return (
                 appender.hasProducers && now - appender.lastAppend >= 1_000_000_000,
                 appender.isToLetGo
             )
@@ -229,7 +233,7 @@ extension PartitionLog {
             appender.isWarming = true
             return true
         }
-        if isMine { warmUp() }
+        if isMine { warmUp(isForAppend: false) }
     }
 
     /// Saves the producers' state when it changed. Upkeep, and when the broker stops.

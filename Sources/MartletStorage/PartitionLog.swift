@@ -8,6 +8,8 @@ package struct AppendReceipt: Equatable, Sendable {
     /// The offset behind the batch: wait for it with `whenDurable`.
     package let endOffset: Int64
     package let leaderEpoch: Int32
+    /// Records of it that were not stored, in their order: their messages are in the log already.
+    package var duplicates: [DuplicateRecord] = []
 }
 
 /// Why a batch was not taken. Nothing of it is in the log.
@@ -26,6 +28,10 @@ package enum AppendRefusal: Sendable {
     case tooLarge(max: Int64)
     /// A compacted topic needs a key on every record.
     case nullKey
+    /// A message id that is longer than such a topic takes.
+    case messageIDTooLong(index: Int32, bytes: Int)
+    /// No more ids can be remembered until older ones leave their windows.
+    case tooManyMessageIDs(bytesMax: Int)
 }
 
 package enum AppendOutcome: Sendable {
@@ -138,7 +144,10 @@ package final class PartitionLog: Sendable {
             defer { state.advanceWaiters = [] }
             return state.advanceWaiters.map(\.waiter)
         }
-        let retries = appender.withLock { $0.takeWaiting() }
+        let retries = appender.withLock { appender in
+            dropMessageIDs(&appender)
+            return appender.takeWaiting()
+        }
         for waiter in woken { waiter.highWatermarkAdvanced(self) }
         for retry in retries { retry.retryAppend(self) }
     }
@@ -159,6 +168,13 @@ package final class PartitionLog: Sendable {
     func apply(_ settings: TopicSettings) {
         let reserved = context.marks.marks(of: key).reserve?.offset ?? 0
         let (old, unsynced) = appender.withLock { appender in
+            // Of what has left a shorter window, the longer one must be told by the log.
+            let window = appender.settings.deduplicationWindowMilliseconds
+            if settings.deduplicationWindowMilliseconds == 0
+                || settings.deduplicationWindowMilliseconds > window
+            {
+                dropMessageIDs(&appender)
+            }
             appender.settings = settings
             // A topic that becomes `written` has to reserve its offsets from here on.
             if settings.durability == .written, appender.reservedUntil == .max {

@@ -17,6 +17,7 @@ final class StorageContext: Sendable {
     let files: EvictionPool
     let indexes: EvictionPool
     let budgets: (durable: UnsyncedBudget, written: UnsyncedBudget)
+    let messageIDs: MessageIDMemory
     let space: DiskSpaceGuard
     let retentionClock: Mutex<RetentionClock>
     let consumed = ConsumedSource()
@@ -54,6 +55,7 @@ final class StorageContext: Sendable {
             UnsyncedBudget(limit: options.unsyncedDurableBytesMax),
             UnsyncedBudget(limit: options.unsyncedWrittenBytesMax)
         )
+        messageIDs = MessageIDMemory(limit: options.messageIDBytesMax)
         space = DiskSpaceGuard(options, directory, logger)
     }
 

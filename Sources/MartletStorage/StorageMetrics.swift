@@ -5,6 +5,7 @@ struct StorageMetrics: Sendable {
     let appendedBatches: Counter
     let appendedBytes: Counter
     let duplicates: Counter
+    let duplicateMessages: Counter
     let flushes: Counter
     let flushNanoseconds: Histogram
     let damagedRanges: Counter
@@ -24,6 +25,9 @@ struct StorageMetrics: Sendable {
         duplicates = registry.counter(
             "martlet_storage_duplicate_batches_total",
             "Batches of idempotent producers that were there already.")
+        duplicateMessages = registry.counter(
+            "martlet_storage_duplicate_messages_total",
+            "Records that were not stored, because their message id was in the topic's window.")
         flushes = registry.counter(
             "martlet_storage_flushes_total", "Calls that made partition logs durable.")
         flushNanoseconds = registry.histogram(
@@ -63,6 +67,9 @@ extension HistogramBuckets {
 }
 
 extension StorageEngine {
+    /// What the message ids of all partitions take now.
+    package var messageIDBytes: Int { context.messageIDs.bytes }
+
     /// How long syncs of logs took since the start, in nanoseconds.
     package var flushDurations: Histogram { context.metrics.flushNanoseconds }
 }

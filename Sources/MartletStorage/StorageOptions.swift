@@ -52,6 +52,8 @@ package struct PlantedBugs: OptionSet, Sendable {
     package static let compactUnchecked = PlantedBugs(rawValue: 256)
     /// An operator's skip is only kept in memory.
     package static let forgetSkips = PlantedBugs(rawValue: 512)
+    /// A message is stored again that is in its topic's window of ids.
+    package static let noIDWindow = PlantedBugs(rawValue: 1024)
 
     private static let names: [String: PlantedBugs] = [
         "ackBeforeSync": .ackBeforeSync, "noDeduplication": .noDeduplication,
@@ -59,6 +61,7 @@ package struct PlantedBugs: OptionSet, Sendable {
         "truncateBelowMark": .truncateBelowMark, "acceptSequenceGaps": .acceptSequenceGaps,
         "noFencing": .noFencing, "reuseOffsets": .reuseOffsets,
         "compactUnchecked": .compactUnchecked, "forgetSkips": .forgetSkips,
+        "noIDWindow": .noIDWindow,
     ]
 
     /// What `scripts/guarantees` asks for by the environment.
@@ -84,6 +87,8 @@ package struct StorageOptions: Sendable {
     package var producerExpiryMilliseconds: Int64 = 7 * 86_400_000
     /// Producers that a partition remembers; the ones that were silent for longest are forgotten.
     package var partitionProducersMax = LogLimits.producersMax
+    /// Memory for the message ids of all topics that remove duplicates.
+    package var messageIDBytesMax = 256 << 20
     /// Every stored batch is read and checked within this time; -1 never.
     package var scrubMilliseconds: Int64 = -1
     package var scrubBytesPerSecondMax: Int64 = 8 << 20

@@ -63,6 +63,8 @@ package struct TopicMetadata: Equatable, Sendable {
         if isInternal || name.hasSuffix(Self.reservedSuffix) {
             result.batchBytesMax = Int64(BatchScanner.batchBytesMax)
             result.eventTimeFutureMaxMilliseconds = .max
+            // Two dead letters may come from one message.
+            result.deduplicationWindowMilliseconds = 0
         }
         return result
     }

@@ -60,6 +60,8 @@ package struct TopicSettings: Equatable, Sendable {
     package var eventTimeFutureMaxMilliseconds: Int64 = 3_600_000
     package var tombstoneRetentionMilliseconds: Int64 = 86_400_000
     package var compactionLagMilliseconds: Int64 = 0
+    /// A message whose id was appended so short a time ago is not stored again; 0: ids mean nothing.
+    package var deduplicationWindowMilliseconds: Int64 = 0
 
     package init() {}
 
@@ -106,6 +108,11 @@ package struct TopicSettings: Equatable, Sendable {
         TopicSettingKey(
             name: "compaction.lag.ms", unit: .milliseconds, range: 0...centuries,
             allowsUnlimited: false, meaning: "age below which compaction leaves a segment alone"),
+        TopicSettingKey(
+            name: "deduplication.window.ms", unit: .milliseconds, range: 0...3_600_000,
+            allowsUnlimited: false,
+            meaning: "a record is not stored again within this time when its header message-id is "
+                + "that of another; 0: duplicates are stored"),
     ]
 
     package static func key(named name: String) -> TopicSettingKey? {
@@ -166,6 +173,7 @@ package struct TopicSettings: Equatable, Sendable {
         case "event.time.future.max.ms": \.eventTimeFutureMaxMilliseconds
         case "tombstone.retention.ms": \.tombstoneRetentionMilliseconds
         case "compaction.lag.ms": \.compactionLagMilliseconds
+        case "deduplication.window.ms": \.deduplicationWindowMilliseconds
         default: nil  // not an integer key
         }
     }

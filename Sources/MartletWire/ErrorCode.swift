@@ -59,6 +59,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     case deadLetterQuarantined = 1024
     case deadLetterBusy = 1025
     case notParked = 1027
+    case tooManyMessageIDs = 1030
 }
 
 extension ErrorCode {
@@ -112,6 +113,7 @@ extension ErrorCode {
         case .deadLetterQuarantined: "DEAD_LETTER_QUARANTINED"
         case .deadLetterBusy: "DEAD_LETTER_BUSY"
         case .notParked: "NOT_PARKED"
+        case .tooManyMessageIDs: "TOO_MANY_MESSAGE_IDS"
         }
     }
 
@@ -119,7 +121,7 @@ extension ErrorCode {
     package var isRetriable: Bool {
         switch self {
         case .requestTimedOut, .loading, .diskFull, .storageFailed, .tooManyRequests,
-            .shuttingDown, .deadLetterBusy:
+            .shuttingDown, .deadLetterBusy, .tooManyMessageIDs:
             true
         case .none, .offsetOutOfRange, .corruptMessage, .unknownTopic, .messageTooLarge,
             .invalidTopicName, .notAuthorized, .invalidTimestamp, .unsupportedVersion,
@@ -150,7 +152,8 @@ extension ErrorCode {
             .invalidTimestamp, .unsupportedVersion, .invalidRequest, .outOfOrderSequence,
             .staleProducerEpoch, .storageError, .unknownProducer, .unsupportedCompressionType,
             .invalidRecord, .unknownTopicID, .unknownPartition, .unknownOperation, .diskFull,
-            .tooManyRequests, .shuttingDown, .helloRequired, .frameTooLarge, .limitReached:
+            .tooManyRequests, .shuttingDown, .helloRequired, .frameTooLarge, .limitReached,
+            .tooManyMessageIDs:
             .notWritten
         }
     }
@@ -169,7 +172,7 @@ extension ErrorCode {
             .storageFailed, .tooManyRequests, .shuttingDown, .limitReached, .internalError,
             .invalidGroupName, .groupNotEmpty, .unknownGroup, .fencedMember, .staleMemberEpoch,
             .groupExists, .resetOutdated, .wrongGroupKind, .leaseLost, .unknownDeadLetter,
-            .deadLetterQuarantined, .deadLetterBusy, .notParked:
+            .deadLetterQuarantined, .deadLetterBusy, .notParked, .tooManyMessageIDs:
             false
         }
     }
@@ -227,6 +230,8 @@ extension ErrorCode {
         case .deadLetterQuarantined: "The dead letter was sent to its group too often."
         case .deadLetterBusy: "The dead letter is with its group, or not in its topic yet."
         case .notParked: "The record is not parked, or not any more."
+        case .tooManyMessageIDs:
+            "The broker remembers as many message ids as it may; they leave with time."
         }
     }
 

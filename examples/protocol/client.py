@@ -191,7 +191,10 @@ class Client:
         code, message = reply.take("H"), reply.text()
         if code:
             raise Refused(code, message)
-        offset, _, _, duplicate = reply.take("qiBB")
+        offset, _, _, duplicate, left_out = reply.take("qiBBI")
+        # Records that the topic had already, by their message ids.
+        for _ in range(left_out):
+            reply.take("iq")
         return offset, duplicate == 1
 
     def fetch(self, topic, partition, offset):

@@ -72,6 +72,9 @@ final class PendingProduce: DurabilityWaiter, AppendRetry, @unchecked Sendable {
         result.leaderEpoch = receipt.leaderEpoch
         result.duplicate = isDuplicate
         result.durability = acks.rawValue
+        result.duplicates = receipt.duplicates.map {
+            DuplicateItem(index: $0.index, offset: $0.offset)
+        }
         finishEntry(result)
         guard acks == .durable else { return }
         waits.append((ObjectIdentifier(log), results.count - 1))

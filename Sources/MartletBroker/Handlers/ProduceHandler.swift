@@ -69,7 +69,8 @@ struct ProduceHandler: Sendable {
     ) -> Bool {
         switch batch.log.append(slab, range, batch.header, retry: pending) {
         case .appended(let receipt):
-            services.metrics.recordsIn.add(Int(batch.header.recordCount))
+            services.metrics.recordsIn.add(
+                Int(batch.header.recordCount) - receipt.duplicates.count)
             services.metrics.batchesIn.add()
             services.metrics.batchBytesIn.add(range.count)
             pending.accept(receipt, of: batch.log, isDuplicate: false)

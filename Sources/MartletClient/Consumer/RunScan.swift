@@ -82,7 +82,10 @@ struct RunScan {
                     expected..<header.baseOffset, "the batches of these offsets are missing")
             }
         }
-        guard isCompacted || Int64(header.recordCount) == Int64(header.lastOffsetDelta) + 1 else {
+        guard
+            isCompacted || header.isThinned
+                || Int64(header.recordCount) == Int64(header.lastOffsetDelta) + 1
+        else {
             throw .damaged(range, "records are missing in the batch at \(header.baseOffset)")
         }
         expected = header.nextOffset

@@ -61,6 +61,10 @@ public final class Producer: Sendable {
         return TopicHandle(lane: lane, name: name, partitions: partitions)
     }
 
+    /// Acknowledged records that were not stored again, because their messages were there already
+    /// (`RecordHeader.messageID`), since the producer was made.
+    public var duplicates: Int { core.state.withLock { $0.duplicates } }
+
     // MARK: - Send
 
     /// Sends a record and waits until it is acknowledged.

@@ -214,12 +214,16 @@ extension ProducerCore {
     func complete(_ batch: ProducerBatch, _ result: ProduceResult) {
         let lane = batch.lane
         let durability = AckLevel(rawValue: result.durability) ?? .none
+        let places = RecordPlaces(result)
+        if places.duplicates > 0 {
+            state.withLock { $0.duplicates += places.duplicates }
+        }
         batch.tell { index in
             .success(
                 DeliveryReceipt(
                     topic: lane.topicName, partition: lane.partition,
-                    offset: result.baseOffset < 0 ? -1 : result.baseOffset &+ Int64(index),
-                    durability: durability, isDuplicate: result.duplicate,
+                    offset: places.offset(of: index), durability: durability,
+                    isDuplicate: result.duplicate || places.isDuplicate(index),
                     leaderEpoch: result.leaderEpoch))
         }
         finished(batch, nil)

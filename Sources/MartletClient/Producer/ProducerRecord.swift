@@ -56,12 +56,13 @@ public struct DeliveryReceipt: Sendable, Equatable {
     /// The partition's number.
     public let partition: Int32
     /// The record's offset; -1 when it is not known: with `acks` none, or when the broker only
-    /// remembers that it was written.
+    /// remembers that it was written. Of a duplicate it is that of the first.
     public let offset: Int64
     /// What was reached; on a `written` topic, and with `acks` written, an offset is provisional
     /// until a reader saw it.
     public let durability: AckLevel
-    /// Whether an earlier try had written it already.
+    /// Whether it was there already: by an earlier try, or as the same message of any producer
+    /// (`RecordHeader.messageID`). Nothing was stored again.
     public let isDuplicate: Bool
     /// The leader epoch of its batch; -1 when not known.
     public let leaderEpoch: Int32

@@ -74,6 +74,8 @@ struct ProducerState {
     private(set) var refusedBytes = 0
     /// Arrays of batches that were acknowledged.
     private var spareWaiters: [[ProducerBatch.Waiter]] = []
+    /// Acknowledged records whose messages were there already.
+    var duplicates = 0
     /// Set once: why nothing is taken any more.
     var end: MartletError?
 

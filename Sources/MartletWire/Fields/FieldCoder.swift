@@ -138,6 +138,8 @@ package enum WireLimits {
     package static let namesMax = 1_000
     package static let settingsMax = 64
     package static let partitionsPerRequestMax = 4_096
+    /// That can have an id, in the largest batch that any topic takes.
+    package static let recordsPerBatchMax = 500_000
     package static let topicsMax = 100_000
     package static let partitionsPerTopicMax = 50_000
     package static let rangesMax = 1_000

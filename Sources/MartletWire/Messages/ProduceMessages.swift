@@ -46,14 +46,34 @@ package struct ProduceRequest: WireRequest {
     }
 }
 
+/// A record of a batch whose message was in the log already.
+package struct DuplicateItem: WireItem {
+    package static let bytesMin = 12
+    package var index: Int32 = 0
+    package var offset: Int64 = -1
+
+    package init() {}
+
+    package init(index: Int32, offset: Int64) {
+        self.index = index
+        self.offset = offset
+    }
+
+    package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.int32("index", &index, "the record's place in its batch, from 0")
+        try c.int64("offset", &offset, "of the first record with its message id, or -1")
+    }
+}
+
 package struct ProduceResult: WireItem {
-    package static let bytesMin = 18
+    package static let bytesMin = 22
     package var error = ErrorCode.none
     package var message = ""
     package var baseOffset: Int64 = -1
     package var leaderEpoch: Int32 = -1
     package var durability: UInt8 = 0
     package var duplicate = false
+    package var duplicates: [DuplicateItem] = []
 
     package init() {}
 
@@ -71,6 +91,9 @@ package struct ProduceResult: WireItem {
             "of the batch; of the partition when refused for its sequence; or -1")
         try c.uint8("durability", &durability, "reached: 0 none, 1 written, 2 durable")
         try c.bool("duplicate", &duplicate, "it was there already; this is where")
+        try c.array(
+            "duplicates", &duplicates, max: WireLimits.recordsPerBatchMax,
+            "records that were not stored again")
     }
 }
 

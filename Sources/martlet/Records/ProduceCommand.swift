@@ -56,7 +56,7 @@ enum ProduceCommand {
         if StandardStream.input.isTerminal, context.output.errorIsTerminal {
             context.output.message("one record a line; Ctrl-D ends")
         }
-        let count = try await context.withClient { client in
+        let result = try await context.withClient { client in
             // Without this a missing topic is told only after the delivery timeout.
             let topic = try await client.admin.topic(input.topic)
             if let partition = input.partition, Int(partition) >= topic.partitions {
@@ -74,9 +74,16 @@ enum ProduceCommand {
                 receipts: printsReceipts ? receipts : nil)
             return try await run.run()
         }
-        if context.output.errorIsTerminal {
-            context.output.message("\(Shown.plural(count, "record")) written to \(input.topic)")
+        if context.output.errorIsTerminal || result.duplicates > 0 {
+            context.output.message(summary(of: result, input.topic))
         }
+    }
+
+    private static func summary(of result: ProduceRun.Written, _ topic: String) -> String {
+        let stored = Shown.plural(result.records - result.duplicates, "record")
+        guard result.duplicates > 0 else { return "\(stored) written to \(topic)" }
+        let duplicates = Shown.plural(result.duplicates, "duplicate")
+        return "\(stored) written to \(topic), \(duplicates) left out"
     }
 }
 

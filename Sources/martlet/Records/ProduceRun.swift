@@ -35,8 +35,16 @@ final class ProduceRun: Sendable {
         self.receipts = receipts
     }
 
-    /// Returns how many records were written; throws when that is not all of the input.
-    func run() async throws -> Int {
+    /// An input that was written as a whole.
+    struct Written {
+        /// Acknowledged.
+        var records: Int
+        /// Of these, messages that were there already.
+        var duplicates: Int
+    }
+
+    /// Throws when not all of the input was written.
+    func run() async throws -> Written {
         let (sendings, give) = AsyncStream.makeStream(of: Sending.self)
         let (shown, tell) = AsyncStream.makeStream(of: Void.self)
         let reading = Task { [self] in
@@ -67,7 +75,7 @@ final class ProduceRun: Sendable {
             await producer.close()
             await watching.value
             try isShown.get()
-            return try conclude(isRead)
+            return Written(records: try conclude(isRead), duplicates: producer.duplicates)
         }
     }
 

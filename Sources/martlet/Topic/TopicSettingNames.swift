@@ -19,6 +19,7 @@ enum TopicSettingNames {
         ("event.time.future.max", "event.time.future.max.ms", .milliseconds),
         ("tombstone.retention", "tombstone.retention.ms", .milliseconds),
         ("compaction.lag", "compaction.lag.ms", .milliseconds),
+        ("deduplication.window", "deduplication.window.ms", .milliseconds),
     ]
 
     static let list = table.map(\.human).joined(separator: ", ")

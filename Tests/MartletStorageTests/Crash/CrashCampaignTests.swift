@@ -61,6 +61,7 @@ import Testing
         ("no deduplication", .noDeduplication, [.appends, .restarts], false),
         ("readers above the durable end", .readersAboveDurable, [.watched], false),
         ("no directory sync", .dropDirectorySync, [.rolls, .topics], false),
+        ("no window of message ids", .noIDWindow, [.messages], false),
         ("truncated below a mark", .truncateBelowMark, [.appends, .rolls], true),
     ]
 

@@ -22,6 +22,8 @@ struct Scenario: Sendable {
     var topics: [(partitions: Int32, settings: [String: String])]
     var producersPerLog = 1
     var valueBytes = 200
+    /// Records have message ids, and messages of other batches and producers are sent again.
+    var repeats = false
     var change: @Sendable (inout StorageOptions) -> Void = { _ in }
 }
 
@@ -178,13 +180,18 @@ final class CrashLife {
             let filler = random.below(scenario.valueBytes)
             world.change { model in
                 let sequence = model.producers[index].nextSequence
-                let values = (0..<count).map { item in
+                var values = (0..<count).map { item in
                     Self.value(producer.id, producer.epoch, sequence + Int32(item), filler)
+                }
+                let known = model.logs[producer.log]?.messages ?? []
+                if scenario.repeats, let old = known.randomElement(using: &random) {
+                    values[random.below(count)] = old
                 }
                 model.producers[index].nextSequence += Int32(count)
                 model.producers[index].unacked.append(
                     SentBatch(epoch: producer.epoch, sequence: sequence, values: values))
                 model.logs[producer.log, default: ModelLog()].sent.formUnion(values)
+                model.logs[producer.log, default: ModelLog()].messages += values
             }
         }
         submit(index)
@@ -207,9 +214,7 @@ final class CrashLife {
 
     private func offer(_ sent: SentBatch, _ index: Int, _ log: PartitionLog) -> Bool {
         let producer = world.model.producers[index]
-        let slab = batch(
-            sent.values, key: "k", producer: producer.id, epoch: sent.epoch, sequence: sent.sequence
-        )
+        let slab = slab(of: sent, producer.id)
         let outcome: AppendOutcome
         do {
             let header = try RecordBatch.validateForAppend(slab.bytes)
@@ -238,6 +243,21 @@ final class CrashLife {
         }
     }
 
+    private func slab(of sent: SentBatch, _ producer: Int64) -> ByteSlab {
+        scenario.repeats
+            ? identified(
+                sent.values, ids: sent.values.map(Self.message), key: "k", producer: producer,
+                epoch: sent.epoch, sequence: sent.sequence)
+            : batch(
+                sent.values, key: "k", producer: producer, epoch: sent.epoch,
+                sequence: sent.sequence)
+    }
+
+    /// What of a value says which message it is.
+    private static func message(_ value: String) -> String {
+        value.split(separator: ".").prefix(3).joined(separator: ".")
+    }
+
     private func accepted(_ sent: SentBatch, _ index: Int, _ receipt: AppendReceipt, isNew: Bool) {
         world.change { model in
             guard
@@ -248,12 +268,17 @@ final class CrashLife {
             if receipt.endOffset - receipt.baseOffset != Int64(sent.values.count) {
                 model.violate("ack-offset", "receipt \(receipt) for \(sent.values.count) records")
             }
+            let places = receipt.places(of: sent.values.count)
             model.producers[index].unacked[place].offset = receipt.baseOffset
+            model.producers[index].unacked[place].places = places
             model.producers[index].unacked[place].isSubmitted = true
             model.producers[index].unacked[place].isWritten = true
             let name = model.producers[index].log
-            for (item, value) in sent.values.enumerated() {
-                let offset = receipt.baseOffset + Int64(item)
+            for (offset, value) in zip(places, sent.values) {
+                guard offset >= 0 else {
+                    model.violate("ack-offset", "\(name): where \(short(value)) is is not known")
+                    continue
+                }
                 if let known = model.logs[name]?.fixed[offset] ?? model.logs[name]?.read[offset],
                     known != value, isNew
                 {
@@ -281,7 +306,9 @@ final class CrashLife {
                 model.producers[index].acked = []
             }
             return
-        case .duplicateSequence, .staleEpoch, .invalidTimestamp, .tooLarge, .nullKey: break
+        case .duplicateSequence, .staleEpoch, .invalidTimestamp, .tooLarge, .nullKey,
+            .messageIDTooLong, .tooManyMessageIDs:
+            break
         }
         world.change { model in
             let producer = model.producers[index]
@@ -300,9 +327,7 @@ final class CrashLife {
             let sent = producer.acked.suffix(inWindow).randomElement(using: &random),
             sent.epoch == producer.epoch, let offset = sent.offset
         else { return }
-        let slab = batch(
-            sent.values, key: "k", producer: producer.id, epoch: sent.epoch, sequence: sent.sequence
-        )
+        let slab = slab(of: sent, producer.id)
         let outcome: AppendOutcome
         do {
             let header = try RecordBatch.validateForAppend(slab.bytes)
@@ -313,7 +338,8 @@ final class CrashLife {
         case .duplicate(let receipt) where receipt.baseOffset == offset: return
         case .appended, .duplicate, .refused(.outOfOrderSequence), .refused(.unknownProducer),
             .refused(.duplicateSequence), .refused(.staleEpoch), .refused(.invalidTimestamp),
-            .refused(.tooLarge), .refused(.nullKey):
+            .refused(.tooLarge), .refused(.nullKey), .refused(.messageIDTooLong),
+            .refused(.tooManyMessageIDs):
             world.change { model in
                 model.violate(
                     "duplicate",

@@ -19,6 +19,8 @@ struct SentBatch: Sendable {
     let values: [String]
     /// Where the log said that it is.
     var offset: Int64?
+    /// And each of its records.
+    var places: [Int64] = []
     /// Given to the log since the last start.
     var isSubmitted = false
     /// The caller was told that it is written (page cache).
@@ -48,6 +50,8 @@ struct ModelLog: Sendable {
     /// Acknowledged `written`: survives `kill -9`.
     var written: [Int64: String] = [:]
     var sent: Set<String> = []
+    /// The same in the order of sending.
+    var messages: [String] = []
     var highWatermark: Int64 = 0
     var logStart: Int64 = 0
 }
@@ -97,14 +101,12 @@ struct Model: Sendable {
             })
         else { return }
         let batch = producers[producer].unacked.remove(at: index)
-        guard let offset = batch.offset else { return }
+        guard batch.offset != nil else { return }
         acks += 1
         producers[producer].acked.append(batch)
         if producers[producer].acked.count > 8 { producers[producer].acked.removeFirst() }
         let log = producers[producer].log
-        for (index, value) in batch.values.enumerated() {
-            fix(log, offset + Int64(index), value, "acked")
-        }
+        for (offset, value) in zip(batch.places, batch.values) { fix(log, offset, value, "acked") }
     }
 
     /// Notes content that may not change any more.
@@ -136,6 +138,15 @@ struct Model: Sendable {
             }
         }
         logs[name, default: ModelLog()].read[offset] = value
+    }
+}
+
+extension AppendReceipt {
+    /// Where each record of the batch is.
+    func places(of count: Int) -> [Int64] {
+        var places = (0..<count).map { baseOffset + Int64($0) }
+        for duplicate in duplicates { places[Int(duplicate.index)] = duplicate.offset }
+        return places
     }
 }
 

@@ -3,7 +3,7 @@ import MartletStorage
 extension Scenario {
     static let all: [Scenario] = [
         appends, watched, together, rolls, retention, written, topics, restarts, marks, bounded,
-        compaction,
+        compaction, messages,
     ]
 
     static let appends = Scenario(
@@ -76,6 +76,17 @@ extension Scenario {
         ],
         steps: 60, topics: [(1, ["cleanup.policy": "compact"])], producersPerLog: 2,
         valueBytes: 300, change: { $0.defaults.segmentBytes = 1200 })
+
+    static let messages = Scenario(
+        name: "messages sent twice",
+        weights: [
+            .send: 14, .pump: 10, .settle: 2, .resend: 2, .read: 3, .tick: 3, .restart: 1, .kill: 1,
+            .deleteRecords: 1,
+        ],
+        steps: 60, topics: [(1, messageSettings), (1, messageSettings)], producersPerLog: 3,
+        valueBytes: 300, repeats: true, change: { $0.defaults.segmentBytes = 1200 })
+
+    private static let messageSettings = ["deduplication.window.ms": "3600000"]
 
     static let bounded = Scenario(
         name: "bounded un-synced bytes",

@@ -83,6 +83,7 @@ enum ProtocolParts {
                 "bytes of all headers of one record, behind their count",
                 Layout.headerBytesPerRecordMax
             ),
+            ("bytes of a message id", MessageID.bytesMax),
         ]
         let lines = rows.map { "| \($0.0) | \($0.1) |" }
         return (["| what | most |", "|---|---:|"] + lines).joined(separator: "\n")
@@ -155,7 +156,7 @@ enum ProtocolParts {
             "bytes after this field",
             "of the partition; the producer sends -1, the broker writes it", "2",
             "CRC-32C of everything from `attributes` to the end of the batch",
-            "bits 0-2 codec, 3 append time, 4 transactional, 5 control; a producer sends 0",
+            "bits 0-2 codec, 3 append time, 4 transactional, 5 control, 14 records left out by the broker; a producer sends 0",
             "last record's offset minus `baseOffset`",
             "event time that the records' deltas count from, milliseconds since 1970 UTC",
             "largest event time in the batch", "from init-producer, or -1",
