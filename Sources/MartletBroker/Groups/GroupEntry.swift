@@ -389,7 +389,7 @@ extension CommittedOffset {
         self.init(
             offset: position.offset, leaderEpoch: position.leaderEpoch,
             metadata: position.metadata,
-            finished: position.finished.map { $0.from..<max($0.from, $0.to) }, at: time)
+            finished: position.finished.map(\.offsets), at: time)
     }
 }
 

@@ -118,7 +118,7 @@ struct QueueEntry: Equatable {
 
     /// Without what no broker writes.
     var offsets: [Range<Int64>] {
-        ranges.compactMap { $0.from >= 0 && $0.from < $0.to ? $0.from..<$0.to : nil }
+        ranges.map(\.offsets).filter { !$0.isEmpty }
     }
 
     /// nil for what no broker writes.

@@ -109,9 +109,7 @@ extension Coordinator.Settlement {
             throw .invalid(field: "lane", reason: "\(entry.lane) is not 0 or 1")
         }
         self.init(
-            queue: queue,
-            range: entry.range.from..<max(entry.range.from, entry.range.to),
-            number: entry.delivery, verb: verb)
+            queue: queue, range: entry.range.offsets, number: entry.delivery, verb: verb)
     }
 }
 

@@ -62,7 +62,7 @@ extension Coordinator.Replay {
     fileprivate init(_ item: ReplayPartition) {
         self.init(
             TopicPartition(item.topic, item.partition),
-            item.ranges.map { $0.from..<max($0.from, $0.to) })
+            item.ranges.map(\.offsets))
     }
 }
 

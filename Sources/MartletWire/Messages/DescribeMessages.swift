@@ -13,6 +13,9 @@ package struct OffsetRange: WireItem {
         self.to = to
     }
 
+    /// Empty for what is no range of offsets: below 0 even to count it may be too much.
+    package var offsets: Range<Int64> { from >= 0 && from < to ? from..<to : 0..<0 }
+
     package mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
         try c.int64("from", &from, "first offset")
         try c.int64("to", &to, "the offset behind the last")
