@@ -50,7 +50,7 @@ struct GroupHandler: Sendable {
         let message = request.message
         guard isAllowed(message.group), message.member != .zero else {
             return request.reply(
-                .invalidGroupName, "the group's name is not allowed, or the member's id is 0")
+                .invalidGroupName, "\(Self.allowed); a member's id is not 0")
         }
         let member = Member(
             instance: message.instance, client: request.session.clientName,
@@ -171,7 +171,7 @@ struct GroupHandler: Sendable {
     func create(_ request: Request<CreateGroupRequest>) {
         let (name, kind) = (request.message.group, request.message.kind)
         let wanted = Subscription(request.message.topics.map(\.name))
-        guard isAllowed(name) else { return request.reply(.invalidGroupName) }
+        guard isAllowed(name) else { return request.reply(.invalidGroupName, Self.allowed) }
         make(request, name) { coordinator, now throws(GroupRefusal) in
             try coordinator.create(name, try GroupKind(kind), wanted: wanted, at: now)
         } _: {
@@ -286,6 +286,9 @@ struct GroupHandler: Sendable {
     }
 
     /// Groups are named by the rule of topics, and so are their dead letter topics.
+    private static let allowed =
+        "a group's name has 1 to 245 letters, digits, '.', '_' and '-', and no '.dlq' at its end"
+
     private func isAllowed(_ name: String) -> Bool {
         let letters = name + TopicMetadata.reservedSuffix
         return TopicMetadata.problem(withName: name, isInternal: false) == nil

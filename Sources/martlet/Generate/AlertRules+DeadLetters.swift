@@ -9,7 +9,8 @@ extension AlertRules {
                 "Group {{ $labels.group }} has dead letters.",
                 "{{ $value | humanize }} records could not be handled, and nobody has mended, sent "
                     + "again or resolved them.",
-                type: list + "`martlet dlq replay {{ $labels.group }}` sends them again."),
+                type: list
+                    + "`martlet dlq replay {{ $labels.group }} --all --execute` sends them again."),
             AlertRule(
                 "MartletRecordsParked", .warning, for: "10m",
                 when: "martlet_group_parked_records > 0",

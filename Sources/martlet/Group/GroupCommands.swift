@@ -111,6 +111,16 @@ enum GroupCommands {
         try context.show(table, objects: objects, names: groups.map(\.name))
     }
 
+    /// Why the group cannot be deleted now; nil: nothing is in the way.
+    private static func hindrance(_ group: GroupDescription) -> String? {
+        if !group.members.isEmpty {
+            return "it has " + Shown.plural(group.members.count, "member") + ": stop them first"
+        }
+        guard group.deadLetters.dead > 0 else { return nil }
+        return "it has " + Shown.plural(Int(clamping: group.deadLetters.dead), "dead letter")
+            + ": replay or resolve them first"
+    }
+
     private static let delete: Command = Command(
         CommandSpec(
             "delete", aliases: ["rm"], "Delete a group, and how far it was.",
@@ -131,7 +141,9 @@ enum GroupCommands {
                 "this deletes group \(name) and its offsets in "
                 + Shown.plural(group.partitions.count, "partition")
             if isDryRun {
-                context.output.message("\(what) (dry run: nothing was done)")
+                // What would refuse it, is said here too.
+                let holds = hindrance(group).map { "; it would be refused: \($0)" } ?? ""
+                context.output.message("\(what)\(holds) (dry run: nothing was done)")
             } else {
                 try context.confirm(name, what)
                 try await client.admin.deleteGroup(name)

@@ -25,6 +25,15 @@ enum GroupDescribeCommand {
         }
     }
 
+    /// Readers of sequences, and handlers that do not ask for it, decide for themselves in a stream.
+    private static func policy(_ group: GroupDescription) -> String {
+        let text = GroupPolicyCommand.text(group.policy)
+        switch group.kind {
+        case .queue: return text
+        case .stream: return text + " (members with failures = .byPolicy)"
+        }
+    }
+
     private static func text(_ group: GroupDescription, _ context: CommandContext) -> String {
         var facts = Facts()
         facts.add("group", group.name)
@@ -35,7 +44,7 @@ enum GroupDescribeCommand {
         if let left = headroom(group.retentionHeadroom, group.retentionHeadroomBytes) {
             facts.add("until retention", left)
         }
-        facts.add("when handlers fail", GroupPolicyCommand.text(group.policy))
+        facts.add("when handlers fail", policy(group))
         facts.add("breaker", GroupBreakerCommand.text(group.breaker, group.policy.breaker))
         if let dead = dead(group.deadLetters) { facts.add("dead letters", dead) }
         if let times = HandlerTimeView.text(group.handlerTime) { facts.add("handlers", times) }

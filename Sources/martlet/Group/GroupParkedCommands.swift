@@ -23,7 +23,7 @@ enum GroupParkedCommands {
             examples: [
                 ExampleSpec("martlet group parked notify", "All of them, with why"),
                 ExampleSpec(
-                    "martlet group parked notify -o name | xargs martlet group release notify",
+                    "martlet group parked notify -o name | xargs -r martlet group release notify",
                     "One by one"),
             ])
     ) { context in

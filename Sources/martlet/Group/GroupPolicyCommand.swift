@@ -15,6 +15,9 @@ enum GroupPolicyCommand {
                     + "group resume'. Nothing is dropped.",
                 "park-record sets the record aside and goes on; park-key keeps all later records of "
                     + "its key behind it, in a stream and in a queue that is in order by key.",
+                "It holds in every queue, and in a stream for members whose handlers leave it to the "
+                    + "group (failures = .byPolicy); an error of other members of a stream ends "
+                    + "them, and the record comes again.",
                 "Flags that are not there leave what is. It holds for failures from then on.",
             ],
             arguments: [GroupCommands.argument],
