@@ -152,7 +152,7 @@ let package = Package(
             [
                 "MartletBroker", "MartletWire", "MartletFormat", "MartletSystem", "MartletStorage",
                 "MartletConfiguration", "MartletTelemetry", "MartletTesting", "MartletClient",
-                "MartletGroups",
+                "MartletGroups", "MartletJSON",
             ]
         ),
         tests(

@@ -227,7 +227,8 @@ extension Broker {
                 GroupService.Setup(
                     engine: engine, limits: setup.groupLimits, clock: setup.clock,
                     executor: queues.groups, disk: queues.changes, readers: readers, pool: pool,
-                    counters: GroupCounters(setup.registry), logger: logger))
+                    counters: GroupCounters(setup.registry), logger: logger,
+                    events: GroupEventTopic.Options(setup)))
             try groups.open()
             engine.setConsumedMarks(groups)
             return (producers, groups)

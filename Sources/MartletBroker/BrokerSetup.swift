@@ -22,6 +22,9 @@ package struct BrokerSetup: Sendable {
     /// Changes limits that are not configuration, for tests that meet them on purpose.
     package var adjustLimits: @Sendable (inout BrokerLimits) -> Void = { _ in }
     package var groupLimits = GroupLimits()
+    /// How many events of groups may wait for their topic, and how long it rests between two turns.
+    package var pendingEvents = PendingEvents.Limits()
+    package var eventsPauseNanoseconds: Int64 = 1_000_000_000
     /// The disk failed for good: whoever waited was told, and the process must end (74). Called
     /// once, on any thread.
     package var onFatal: @Sendable (StorageError) -> Void = { _ in }
@@ -40,6 +43,18 @@ package struct BrokerSetup: Sendable {
     package mutating func takeJumpingClock(_ clock: any Clock) {
         self.clock = clock
         groupLimits.standstillMilliseconds = .max / 1_000_000
+    }
+}
+
+extension GroupEventTopic.Options {
+    /// nil: switched off.
+    init?(_ setup: BrokerSetup) {
+        let storage = setup.configuration.storage
+        guard storage.groupEvents else { return nil }
+        self.init(
+            retentionMilliseconds: storage.groupEventsRetentionMilliseconds,
+            retentionBytes: storage.groupEventsRetentionBytes, pending: setup.pendingEvents,
+            pauseNanoseconds: setup.eventsPauseNanoseconds)
     }
 }
 

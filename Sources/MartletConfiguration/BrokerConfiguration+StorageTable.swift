@@ -99,6 +99,18 @@ extension BrokerConfiguration {
                 + "its offsets, unless somebody is still to see to it: dead or parked records, replays, "
                 + "a pause, a policy of its own, or a topic that keeps records until it has them."
         ),
+        .boolean(
+            ("storage", "group.events"), \.storage.groupEvents,
+            "Whether what happens to groups is written to the topic $group-events, which anybody may read: "
+                + "who joins and goes, pauses, breakers, dead and parked records, resets."),
+        .number(
+            ("storage", "group.events.retention.time"),
+            \.storage.groupEventsRetentionMilliseconds, .duration(minute...century, forever: true),
+            "How long these are kept."),
+        .number(
+            ("storage", "group.events.retention.bytes"), \.storage.groupEventsRetentionBytes,
+            .bytes(mebibyte...64 * tebibyte, forever: true),
+            "And how many bytes of them; a segment of 16 MiB goes as a whole."),
         .number(
             ("storage", "topics.max"), \.storage.topicsMax, .integer(1...1_000_000),
             "Topics at most."),

@@ -59,6 +59,9 @@ package struct BrokerConfiguration: Equatable, Sendable {
         package var scrubBytesPerSecondMax: Int64 = 8 << 20
         package var producerExpiryMilliseconds: Int64 = 7 * 86_400_000
         package var groupExpiryMilliseconds: Int64 = -1
+        package var groupEvents = true
+        package var groupEventsRetentionMilliseconds: Int64 = 7 * 86_400_000
+        package var groupEventsRetentionBytes: Int64 = 256 << 20
         package var retentionMillisecondsMax: Int64 = -1
         package var topicsMax = 10_000
         package var partitionsMax = 50_000

@@ -3,7 +3,7 @@ extension Coordinator {
     /// The wall clock may be set meanwhile, and what holds a group may end: looked at again then.
     private static let lookMilliseconds: (waiting: Int64, held: Int32) = (3_600_000, 60_000)
 
-    mutating func expireGroups(_ expiry: inout Expiry, at now: Now) {
+    mutating func expireGroups(_ records: inout [GroupRecord], at now: Now) {
         guard limits.groupExpiryMilliseconds >= 0 else { return }
         for (name, group) in groups {
             guard let since = group.state.emptySince, !group.state.isNamed else { continue }
@@ -12,8 +12,7 @@ extension Coordinator {
                 expect(now.plus(milliseconds: Self.lookMilliseconds.held))
                 continue
             }
-            expiry.records.append(.deleted(group: name))
-            expiry.groups.append((name, since))
+            records.append(.deleted(group: name))
         }
     }
 

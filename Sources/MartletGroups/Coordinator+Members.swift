@@ -149,17 +149,17 @@ extension Coordinator {
 
     // MARK: - Time
 
-    /// Who is taken for dead or stuck now, and what is taken from members that did not give it up.
-    /// Begins the sessions that a restart has forgotten.
-    package mutating func expire(at now: Now) -> Expiry {
-        var expiry = Expiry()
+    /// Who is taken for dead or stuck now, what is taken from members that did not give it up, and groups
+    /// that nobody came back to. Begins the sessions that a restart has forgotten.
+    package mutating func expire(at now: Now) -> [GroupRecord] {
+        var records: [GroupRecord] = []
         if let due = nextDeadline,
             now.monotonic - due > limits.standstillMilliseconds * 1_000_000
         {
             grantTime(at: now)
         }
         nextDeadline = nil
-        expiry.records += expireBreakers(at: now)
+        records += expireBreakers(at: now)
         for (name, group) in groups where !group.state.members.isEmpty {
             expireQueues(name, at: now)
             var gone: Set<MemberID> = []
@@ -175,12 +175,8 @@ extension Coordinator {
                     continue
                 }
                 gone.insert(id)
-                expiry.records += suspicions(name, ofAllFrom: id)
-                expiry.records.append(.left(group: name, id, at: now.wall))
-                expiry.ended.append(
-                    Expiry.End(
-                        group: name, member: id,
-                        isStuck: session.deadline > now.monotonic))
+                records += suspicions(name, ofAllFrom: id)
+                records.append(.left(group: name, id, at: now.wall))
             }
             for (key, deadline) in group.activity.handovers {
                 guard deadline <= now.monotonic else {
@@ -191,17 +187,13 @@ extension Coordinator {
                 // It may have been taken for dead in the same look.
                 let isThere = owner.map { !gone.contains($0) } ?? false
                 if isThere, let suspicion = suspicion(name, key) {
-                    expiry.records.append(suspicion)
+                    records.append(suspicion)
                 }
-                expiry.records.append(.freed(group: name, key))
-                guard isThere, let owner else { continue }
-                expiry.overruns.append(
-                    Expiry.Overrun(
-                        group: name, member: owner, partition: key, topic: topics[key.topic]?.name))
+                records.append(.freed(group: name, key))
             }
         }
-        expireGroups(&expiry, at: now)
-        return expiry
+        expireGroups(&records, at: now)
+        return records
     }
 
     /// The broker stood still past deadlines: what members sent meanwhile is not read yet. Whoever
@@ -224,30 +216,5 @@ extension Coordinator {
                 groups[name]?.activity.handovers[key] = now.plus(milliseconds: drain)
             }
         }
-    }
-
-    /// What time alone has done.
-    package struct Expiry: Sendable {
-        package struct End: Equatable, Sendable {
-            package let group: String
-            package let member: MemberID
-            /// Its heartbeats came, but its application took nothing for too long.
-            package let isStuck: Bool
-        }
-
-        /// A partition that was taken from a member that is there, and did not give it up in time.
-        package struct Overrun: Equatable, Sendable {
-            package let group: String
-            package let member: MemberID
-            package let partition: TopicPartition
-            /// nil: it is gone.
-            package let topic: String?
-        }
-
-        package var records: [GroupRecord] = []
-        package var ended: [End] = []
-        package var overruns: [Overrun] = []
-        /// Groups that are deleted because nobody was in them for so long.
-        package var groups: [(name: String, emptySince: Int64)] = []
     }
 }

@@ -276,6 +276,10 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case resetKeepsLeases
     /// What was said about a dead letter is answered and not recorded.
     case dropRemarks
+    /// What happens to groups is told before it is durable.
+    case tellBeforeDurable
+    /// Events that are not written are counted nowhere.
+    case forgetEvents
 }
 
 /// What a broker allows its groups.

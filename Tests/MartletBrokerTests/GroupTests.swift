@@ -103,6 +103,8 @@ import Testing
         clock.advance(seconds: 30)
         try second.beat()
         #expect(second.owned.count == 1)
+        // Told in its own time, once it is on the disk.
+        #expect(eventually { sink.lines.contains { $0.contains("MEMBER_SLOW_TO_DRAIN") } })
         let line = try #require(sink.lines.first { $0.contains("MEMBER_SLOW_TO_DRAIN") })
         let partition = try #require(second.owned.first).owned.partition
         #expect(line.contains("group=g") && line.contains("member=\(first.id)"))

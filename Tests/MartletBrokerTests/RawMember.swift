@@ -18,14 +18,15 @@ final class RawMember {
 
     @discardableResult
     func join(
-        _ topics: [String] = ["t"], session: Int32 = 30_000, instance: String? = nil,
-        kind: UInt8 = 0
+        _ topics: [String] = ["t"], session: Int32 = 30_000, progress: Int32 = 0,
+        instance: String? = nil, kind: UInt8 = 0
     ) throws -> ErrorCode {
         var request = JoinGroupRequest()
         request.group = group
         request.member = id
         request.instance = instance
         request.sessionMilliseconds = session
+        request.progressMilliseconds = progress
         request.drainMilliseconds = 30_000
         request.topics = topics.map { TopicNameItem($0) }
         request.kind = kind

@@ -1,6 +1,7 @@
 import Glibc
 import MartletFormat
 import MartletGroups
+import MartletJSON
 import MartletSystem
 import MartletTelemetry
 import MartletTestSupport
@@ -125,6 +126,12 @@ import Testing
         }
         #expect(try bench.checkAccounts(queue, 6).acked == 5)
         #expect(bench.sink.lines.contains { $0.contains("RECORDS_RESCUED") })
+        #expect(
+            try eventually {
+                try bench.harness.groupEvents(bench.client)
+                    .filter { $0["type"] == "records.rescued" && $0["reason"] == "retention" }
+                    .reduce(0) { $0 + ($1["count"]?.integerValue ?? 0) } == 3
+            })
         #expect(
             bench.sink.lines.contains {
                 $0.contains("RECORDS_EXPIRED") && $0.contains("records=1")

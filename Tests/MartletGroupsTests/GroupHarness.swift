@@ -9,6 +9,8 @@ struct GroupHarness {
     /// Every record there was, in order: what `$groups` would hold.
     private(set) var log: [GroupRecord] = []
     private(set) var changed: [MemberKey] = []
+    /// What happened by the last step.
+    private(set) var events: [GroupEvent] = []
     var now = Now(wall: 1_700_000_000_000, monotonic: 1_000_000_000)
     private var incarnation: UInt32 = 1
 
@@ -24,19 +26,20 @@ struct GroupHarness {
     }
 
     /// Appends records and does what follows from them.
-    mutating func take(_ records: [GroupRecord]) {
-        append(records)
+    mutating func take(_ records: [GroupRecord], by cause: GroupCause = .member) {
+        events = []
+        append(records, cause)
         while true {
             let settled = coordinator.settle(at: now)
             guard !settled.isEmpty else { break }
-            append(settled)
+            append(settled, .broker)
         }
         changed = coordinator.refreshViews(at: now)
     }
 
-    private mutating func append(_ records: [GroupRecord]) {
+    private mutating func append(_ records: [GroupRecord], _ cause: GroupCause) {
         for record in records {
-            coordinator.replay(record)
+            events += coordinator.hold(record, cause)
             log.append(record)
         }
     }
@@ -52,10 +55,10 @@ struct GroupHarness {
     }
 
     @discardableResult
-    mutating func expire() -> Coordinator.Expiry {
-        let expiry = coordinator.expire(at: now)
-        take(expiry.records)
-        return expiry
+    mutating func expire() -> Expiry {
+        let records = coordinator.expire(at: now)
+        take(records, by: .time(now))
+        return Expiry(records, events)
     }
 
     /// What the broker does after a crash: all that is not in the log is gone.
@@ -180,5 +183,52 @@ extension Member {
             instance: instance, client: "test", subscription: Subscription(topics),
             sessionMilliseconds: 10_000, progressMilliseconds: progress,
             drainMilliseconds: 5_000)
+    }
+}
+
+/// What time alone has done, as it is told.
+struct Expiry {
+    struct End: Equatable {
+        let group: String
+        let member: MemberID
+        let isStuck: Bool
+    }
+
+    struct Overrun {
+        let member: MemberID?
+        let partition: TopicPartition
+        let topic: String?
+    }
+
+    let records: [GroupRecord]
+    private let events: [GroupEvent]
+
+    init(_ records: [GroupRecord], _ events: [GroupEvent]) {
+        self.records = records
+        self.events = events
+    }
+
+    var ended: [End] {
+        events.filter { [.memberTimedOut, .memberStuck].contains($0.kind) }.compactMap { event in
+            event.member.map {
+                End(group: event.group, member: $0, isStuck: event.kind == .memberStuck)
+            }
+        }
+    }
+
+    var overruns: [Overrun] {
+        events.filter { $0.kind == .partitionsTaken }.compactMap { event in
+            guard let topic = event.topic, let partition = event.partitions.first else {
+                return nil
+            }
+            return Overrun(
+                member: event.member, partition: TopicPartition(topic, partition),
+                topic: event.topicName)
+        }
+    }
+
+    /// Groups that nobody came back to.
+    var groups: [(name: String, emptySince: Int64?)] {
+        events.filter { $0.kind == .groupExpired }.map { ($0.group, $0.from) }
     }
 }

@@ -6,6 +6,9 @@ struct GroupCounters: Sendable {
     let overruns: Counter
     /// Groups that nobody came back to.
     let expiries: Counter
+    /// Written to `$group-events`, and not.
+    let events: Counter
+    let eventsDropped: Counter
 
     init(_ registry: MetricsRegistry) {
         overruns = registry.counter(
@@ -14,5 +17,10 @@ struct GroupCounters: Sendable {
         expiries = registry.counter(
             "martlet_group_expiries_total",
             "Groups that are gone with their offsets because nobody was in them for group.expiry.")
+        events = registry.counter(
+            "martlet_group_events_total", "Events of groups that were written to $group-events.")
+        eventsDropped = registry.counter(
+            "martlet_group_events_dropped_total",
+            "Events of groups that found no room and are not in $group-events.")
     }
 }

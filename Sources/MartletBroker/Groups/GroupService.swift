@@ -26,6 +26,8 @@ final class GroupService: Sendable {
         let pool: SlabPool
         let counters: GroupCounters
         let logger: Logger
+        /// nil: nothing is written to `$group-events`.
+        let events: GroupEventTopic.Options?
     }
 
     private let setup: Setup
@@ -34,12 +36,14 @@ final class GroupService: Sendable {
     /// Copies what retention is about to take.
     let rescue: RescueDesk
     private let keys: KeyReader
+    let herald: GroupHerald
     /// Empty while there are no topics.
     private let shards = Mutex<[GroupShard]>([])
 
     init(_ setup: Setup) {
         self.setup = setup
         keys = KeyReader(setup)
+        herald = GroupHerald(setup)
         let told = Mutex<(@Sendable () -> Void)?>(nil)
         clerk = DeadLetterClerk(setup) { told.withLock { $0 }?() }
         rescue = RescueDesk(setup, clerk)
@@ -50,6 +54,7 @@ final class GroupService: Sendable {
     func open() throws(StorageError) {
         guard setup.engine.topic(named: Self.topicName) != nil else { return }
         try openShards()
+        herald.began(isClean: setup.engine.startReport.isClean)
     }
 
     /// Groups change no more. Calls `done` when nothing of them is on its way to the disk.
@@ -58,7 +63,18 @@ final class GroupService: Sendable {
         rescue.stop()
         keys.stop()
         for shard in all { shard.stop() }
-        setup.disk.execute(done)
+        awaitDurable(all[...]) { [self] in
+            herald.stop()
+            setup.disk.execute(done)
+        }
+    }
+
+    /// What is on its way is told when it is on the disk, and not later than that.
+    private func awaitDurable(
+        _ shards: ArraySlice<GroupShard>, _ then: @escaping @Sendable () -> Void
+    ) {
+        guard let shard = shards.first else { return then() }
+        shard.whenDurable { [self] in awaitDurable(shards.dropFirst(), then) }
     }
 
     /// Where a group lives: by its name alone, for ever. nil: there are no groups at all.
@@ -195,7 +211,7 @@ extension GroupService {
         return GroupShard(
             log: groups, coordinator: loaded.coordinator, replayed: replayed, snapshots: saved,
             clerk: clerk, keys: keys, clock: setup.clock, executor: setup.executor,
-            counters: setup.counters, logger: setup.logger)
+            herald: herald, logger: setup.logger)
     }
 
     private func reader(_ log: PartitionLog, _ name: String) -> InternalLog {

@@ -9,14 +9,13 @@ extension GroupShard {
         var contents: Coordinator.DeadContents = [:]
         for place in dying(group, [settlement]) { contents[place] = clerk.content(of: place) }
         let (read, now) = (contents, now)
-        let stops = Carried<[GroupRecord]?>(nil)
+        let decided = Carried<[GroupRecord]?>(nil)
         record { coordinator in
-            stops.value = coordinator.decided(abandoned, read, at: now)
-            return stops.value ?? []
-        } following: { [self] coordinator, now in
+            decided.value = coordinator.decided(abandoned, read, at: now)
+            return decided.value ?? []
+        } following: { coordinator, now in
             // What is not the broker's to decide any more is somebody else's.
-            guard let records = stops.value else { return }
-            tellStops(records)
+            guard decided.value != nil else { return }
             coordinator.follow(group, [settlement], at: now)
         } _: { [self] in
             next()

@@ -33,7 +33,8 @@ extension GroupShard {
     /// Appends records in as many batches as they need; each part holds once it is appended. No
     /// record needs the ones behind it: who is cut short is run again.
     func append(
-        _ records: [GroupRecord], _ state: inout State, _ effects: inout Effects
+        _ records: [GroupRecord], _ cause: GroupCause, _ state: inout State,
+        _ effects: inout Effects
     ) -> Appending {
         effects.end = state.end
         guard records.isEmpty || !state.isStopped else {
@@ -44,7 +45,7 @@ extension GroupShard {
                 let appending = try append(part, &state)
                 guard case .appended = appending else { return appending }
                 effects.end = state.end
-                hold(part.compactMap(\.record), &state, &effects)
+                hold(part, cause, &state, &effects)
             }
         } catch {
             return .refused(.internalError, error.description)
@@ -70,36 +71,22 @@ extension GroupShard {
     }
 
     /// Makes it so, and remembers to save the state when much has happened.
-    func hold(
-        _ records: [GroupRecord], _ state: inout State, _ effects: inout Effects
+    private func hold(
+        _ part: [GroupEntry], _ cause: GroupCause, _ state: inout State, _ effects: inout Effects
     ) {
+        let records = part.compactMap(\.record)
         for record in records {
-            state.coordinator.replay(record)
+            let events = state.coordinator.hold(record, cause)
+            if !events.isEmpty { effects.events += dated(events, end: state.end) }
             if state.coordinator.carriesDeliveries(record) { state.footing = state.end }
             dismiss(record, &state, &effects)
             if record.isLetterEntry { effects.unfilled.insert(record.group) }
-            if case .breaker(let group, let breaker) = record { tell(group, breaker) }
         }
         state.replayed += records.reduce(0) { $0 + $1.weight }
         guard state.replayed > state.snapshotAfter else { return }
         state.replayed = 0
         state.snapshotAfter = state.coordinator.recordsBeforeSnapshot
         effects.snapshot = (state.coordinator, state.end)
-    }
-
-    /// What a breaker does is told at once.
-    private func tell(_ group: String, _ breaker: BreakerState) {
-        let facts: [(String, LogValue)] = [("group", LogValue(group))]
-        switch breaker {
-        case .open(let since, let until):
-            logger.warning(
-                "BREAKER_OPENED", "too much of a group fails: nothing is handed out for a while",
-                facts + [("milliseconds", LogValue(until.subtractingReportingOverflow(since).0))])
-        case .halfOpen:
-            logger.notice("BREAKER_HALF_OPEN", "a few records of a group are tried", facts)
-        case .closed:
-            logger.notice("BREAKER_CLOSED", "a group goes on", facts)
-        }
     }
 
     /// Who is no member any more need not wait to hear it.

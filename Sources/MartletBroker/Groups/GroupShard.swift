@@ -45,14 +45,14 @@ final class GroupShard: AppendRetry, Sendable {
     private let keys: KeyReader
     let clock: any Clock
     private let executor: any Executor
-    let counters: GroupCounters
+    let herald: GroupHerald
     let logger: Logger
     let state: Mutex<State>
 
     init(
         log: PartitionLog, coordinator: Coordinator, replayed: Int, snapshots: GroupSnapshots,
         clerk: DeadLetterClerk, keys: KeyReader, clock: any Clock, executor: any Executor,
-        counters: GroupCounters, logger: Logger
+        herald: GroupHerald, logger: Logger
     ) {
         self.log = log
         self.snapshots = snapshots
@@ -60,7 +60,7 @@ final class GroupShard: AppendRetry, Sendable {
         self.keys = keys
         self.clock = clock
         self.executor = executor
-        self.counters = counters
+        self.herald = herald
         self.logger = logger
         state = Mutex(
             State(
@@ -86,6 +86,8 @@ final class GroupShard: AppendRetry, Sendable {
         var keyWants: [Coordinator.KeyWant] = []
         /// What handlers left to the broker.
         var abandoned: Coordinator.Abandoned?
+        /// What happened; told when all up to `end` is durable.
+        var events: [GroupEvent] = []
         /// A state to be saved, and what it covers.
         var snapshot: (coordinator: Coordinator, end: Int64)?
 
@@ -105,7 +107,8 @@ final class GroupShard: AppendRetry, Sendable {
     /// or nil when the answer comes later. `heldBytes`: what it holds beside its request.
     /// `isDelivery`: the answer hands out records, and need not wait for what others have settled.
     func run<Message: WireRequest>(
-        _ request: Request<Message>, heldBytes: Int = 0, isDelivery: Bool = false,
+        _ request: Request<Message>, by cause: GroupCause = .member, heldBytes: Int = 0,
+        isDelivery: Bool = false,
         _ handle:
             @escaping @Sendable (inout Coordinator, Now) throws(GroupRefusal) -> [GroupRecord],
         _ reply: @escaping @Sendable (inout State, Now) throws(GroupRefusal) -> Message.Reply?
@@ -116,7 +119,8 @@ final class GroupShard: AppendRetry, Sendable {
             func putOff() {
                 self.putOff(request, heldBytes, &state, &effects) {
                     self.run(
-                        request, heldBytes: heldBytes, isDelivery: isDelivery, handle, reply)
+                        request, by: cause, heldBytes: heldBytes, isDelivery: isDelivery, handle,
+                        reply)
                 }
             }
             guard !state.isPutOff else {
@@ -131,7 +135,7 @@ final class GroupShard: AppendRetry, Sendable {
             }
             do throws(GroupRefusal) {
                 let records = try handle(&state.coordinator, now)
-                switch append(records, &state, &effects) {
+                switch append(records, cause, &state, &effects) {
                 case .appended: break
                 case .later:
                     putOff()
@@ -171,7 +175,7 @@ final class GroupShard: AppendRetry, Sendable {
     }
 
     private func forget(_ topic: TopicID, _ state: inout State, _ effects: inout Effects) {
-        switch append(state.coordinator.forget(topic), &state, &effects) {
+        switch append(state.coordinator.forget(topic), .broker, &state, &effects) {
         case .appended: break
         case .later: state.putOff.append { self.forget(topic) }
         // Left behind, it is only never used again.
@@ -219,7 +223,7 @@ final class GroupShard: AppendRetry, Sendable {
                 state.putOff.append { self.record(make, following: follow, then) }
                 return effects
             }
-            switch append(make(state.coordinator), &state, &effects) {
+            switch append(make(state.coordinator), .broker, &state, &effects) {
             case .appended:
                 follow(&state.coordinator, now)
                 settle(&state, now, &effects)
@@ -263,7 +267,7 @@ final class GroupShard: AppendRetry, Sendable {
         while true {
             let records = state.coordinator.settle(at: now)
             guard !records.isEmpty else { break }
-            guard case .appended = append(records, &state, &effects) else {
+            guard case .appended = append(records, .broker, &state, &effects) else {
                 guard !state.isStopped else { return }
                 // Once the log takes records again, or soon.
                 arm(at: now.monotonic + Self.retryNanoseconds, &state, &effects)
@@ -329,58 +333,11 @@ final class GroupShard: AppendRetry, Sendable {
     /// Takes from members what time has taken from them.
     private func expire(_ state: inout State, _ now: Now, _ effects: inout Effects) {
         if let armed = state.armed, armed <= now.monotonic { state.armed = nil }
-        let expiry = state.coordinator.expire(at: now)
-        if case .appended = append(expiry.records, &state, &effects) {
-            for end in expiry.ended { tell(end) }
-            for overrun in expiry.overruns { tell(overrun) }
-            for (group, since) in expiry.groups { tellExpiry(group, since) }
+        let records = state.coordinator.expire(at: now)
+        if case .appended = append(records, .time(now), &state, &effects) {
             settle(&state, now, &effects)
         } else if !state.isStopped {
             arm(at: now.monotonic + Self.retryNanoseconds, &state, &effects)
-        }
-    }
-
-    private func tell(_ end: Coordinator.Expiry.End) {
-        logger.warning(
-            end.isStuck ? "MEMBER_STUCK" : "MEMBER_DEAD",
-            end.isStuck
-                ? "a member takes no records: its partitions go to others"
-                : "a member sends no heartbeats: its partitions go to others",
-            [("group", LogValue(end.group)), ("member", LogValue("\(end.member)"))])
-    }
-
-    private func tellExpiry(_ group: String, _ since: Int64) {
-        counters.expiries.add()
-        logger.notice(
-            "GROUP_EXPIRED",
-            "nobody was in a group for the time of group.expiry: it is gone, with its offsets",
-            [("group", LogValue(group)), ("since", LogValue(since))])
-    }
-
-    private func tell(_ overrun: Coordinator.Expiry.Overrun) {
-        counters.overruns.add()
-        logger.warning(
-            "MEMBER_SLOW_TO_DRAIN",
-            "a member did not give a partition up in its drain time: what it has of it in hand may be "
-                + "handled by another too, and its commits there are refused",
-            [
-                ("group", LogValue(overrun.group)), ("member", LogValue("\(overrun.member)")),
-                ("topic", LogValue(overrun.topic ?? "\(overrun.partition.topic)")),
-                ("partition", LogValue(Int64(overrun.partition.partition))),
-            ])
-    }
-
-    /// Failures let the group stand still somewhere.
-    func tellStops(_ records: [GroupRecord]) {
-        for case .paused(let group, let place, _) in records {
-            logger.warning(
-                "GROUP_STOPPED",
-                "a handler failed, and the group stands still there until it is resumed: its policy "
-                    + "says so, or no more records may be parked, or wait behind parked ones",
-                [
-                    ("group", LogValue(group)), ("topic", LogValue("\(place.topic)")),
-                    ("partition", LogValue(Int64(place.partition))),
-                ])
         }
     }
 
@@ -426,6 +383,7 @@ final class GroupShard: AppendRetry, Sendable {
         }
         tell(effects.delivered, onceDurable: effects.footing)
         tell(told, onceDurable: effects.end)
+        tell(effects.events, onceDurable: effects.end)
     }
 
     private func tell(_ told: [@Sendable (StorageError?) -> Void], onceDurable end: Int64) {

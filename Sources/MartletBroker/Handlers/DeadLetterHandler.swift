@@ -20,7 +20,7 @@ struct DeadLetterHandler: Sendable {
         guard let policy = message.policy.policy else {
             return request.reply(.invalidRequest, "last: \(message.policy.last) is not from 0 to 3")
         }
-        shard.run(request) { coordinator, _ throws(GroupRefusal) in
+        shard.run(request, by: request.person) { coordinator, _ throws(GroupRefusal) in
             try coordinator.setPolicy(message.group, policy)
         } _: { _, _ in
             SetFailurePolicyReply()
@@ -114,7 +114,7 @@ struct DeadLetterHandler: Sendable {
         let numbers = letters.map(\.number)
         let refusals = Carried<[Int: GroupRefusal]>([:])
         let logger = services.logger
-        shard.run(request) { coordinator, now throws(GroupRefusal) in
+        shard.run(request, by: request.person) { coordinator, now throws(GroupRefusal) in
             let outcome = try change(coordinator, numbers, now)
             refusals.value = outcome.refusals
             return outcome.records
@@ -167,15 +167,12 @@ struct DeadLetterHandler: Sendable {
     ) {
         let message = request.message
         let answer = Carried(Coordinator.FailureAnswer.dead)
-        let stops = Carried<[GroupRecord]>([])
         shard.run(request, heldBytes: content.bytes) { coordinator, now throws(GroupRefusal) in
             let outcome = try coordinator.fail(
                 message.group, MemberID(message.member), failed, content, at: now)
             answer.value = outcome.answer
-            stops.value = outcome.records
             return outcome.records
         } _: { _, _ in
-            shard.tellStops(stops.value)
             var reply = FailRecordReply()
             switch answer.value {
             case .again(let milliseconds): reply.milliseconds = milliseconds
@@ -208,14 +205,11 @@ struct DeadLetterHandler: Sendable {
     ) {
         let (group, member) = (request.message.group, MemberID(request.message.member))
         let answer = Carried(Coordinator.StartAnswer.passed)
-        let stops = Carried<[GroupRecord]>([])
         shard.run(request, heldBytes: content.bytes) { coordinator, now throws(GroupRefusal) in
             let outcome = try coordinator.start(group, member, started, content, at: now)
             answer.value = outcome.answer
-            stops.value = outcome.records
             return outcome.records
         } _: { state, _ in
-            shard.tellStops(stops.value)
             if answer.value == .go { state.coordinator.began(group, member, started) }
             var reply = StartRecordReply()
             switch answer.value {
@@ -245,7 +239,8 @@ struct DeadLetterHandler: Sendable {
         } catch {
             return request.reply(.invalidRecord, "record: \(error)")
         }
-        shard.run(request, heldBytes: body.count) { coordinator, now throws(GroupRefusal) in
+        shard.run(request, by: request.person, heldBytes: body.count) {
+            coordinator, now throws(GroupRefusal) in
             try coordinator.editLetter(
                 message.group, message.number, body: body, author: message.author,
                 note: message.note, at: now)

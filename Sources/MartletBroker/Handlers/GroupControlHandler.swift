@@ -13,7 +13,7 @@ extension GroupHandler {
             ? [PausePlace.group]
             : message.places.map { PausePlace(topic: $0.topic, partition: $0.partition) }
         let logger = services.logger
-        run(request, message.group) { coordinator, now throws(GroupRefusal) in
+        run(request, message.group, by: request.person) { coordinator, now throws(GroupRefusal) in
             message.isPaused
                 ? try coordinator.pause(message.group, places, at: now)
                 : try coordinator.resume(message.group, places)
@@ -46,7 +46,7 @@ extension GroupHandler {
             reply.results.append(ResetResult(offset: offset, isClamped: offset != entry.offset))
         }
         let (plan, answer, services) = (resets, reply, services)
-        run(request, message.group) { coordinator, now throws(GroupRefusal) in
+        run(request, message.group, by: request.person) { coordinator, now throws(GroupRefusal) in
             try coordinator.reset(message.group, plan, isForced: message.isForced, at: now)
         } _: {
             services.metrics.groupResets.add(plan.count)

@@ -17,7 +17,7 @@ struct GroupHandler: Sendable {
 
     /// Runs a command that makes its group, and with the first group the topics.
     private func make<Message: WireRequest>(
-        _ request: Request<Message>, _ group: String,
+        _ request: Request<Message>, _ group: String, by cause: GroupCause = .member,
         _ handle:
             @escaping @Sendable (inout Coordinator, Now) throws(GroupRefusal) -> [GroupRecord],
         _ reply: @escaping @Sendable () -> Message.Reply
@@ -25,7 +25,7 @@ struct GroupHandler: Sendable {
         services.groups.withShard(of: group) { found in
             switch found {
             case .success(let shard):
-                shard.run(request, handle) { _, _ in reply() }
+                shard.run(request, by: cause, handle) { _, _ in reply() }
             case .failure(let error):
                 request.connection.loop.post(
                     .run { request.reply(StorageErrors.code(error), error.message) })
@@ -35,13 +35,13 @@ struct GroupHandler: Sendable {
 
     /// Runs a command on a group that there is.
     func run<Message: WireRequest>(
-        _ request: Request<Message>, _ group: String,
+        _ request: Request<Message>, _ group: String, by cause: GroupCause = .member,
         _ handle:
             @escaping @Sendable (inout Coordinator, Now) throws(GroupRefusal) -> [GroupRecord],
         _ reply: @escaping @Sendable () -> Message.Reply
     ) {
         guard let shard = shard(of: group) else { return request.reply(.unknownGroup) }
-        shard.run(request, handle) { _, _ in reply() }
+        shard.run(request, by: cause, handle) { _, _ in reply() }
     }
 
     // MARK: - Members
@@ -133,32 +133,35 @@ struct GroupHandler: Sendable {
         let member = message.member == .zero ? nil : MemberID(message.member)
         let at = services.clock.wallMilliseconds()
         let results = Carried<[CommitResult]>([])
-        let stops = Carried<[GroupRecord]>([])
         shard.run(request) { coordinator, now throws(GroupRefusal) in
             if let member {
                 try coordinator.takeCommit(message.group, member, number: message.number)
             }
-            (results.value, stops.value) = ([], [])
+            results.value = []
             var records: [GroupRecord] = []
+            var stops: [GroupRecord] = []
             for entry in message.entries {
                 do throws(GroupRefusal) {
                     records.append(
                         try coordinator.commit(message.group, member, entry.commit(at: at)))
                     results.value.append(CommitResult())
                     guard member != nil, entry.isFull else { continue }
-                    stops.value += try coordinator.stop(
+                    stops += try coordinator.stop(
                         message.group, entry.commit(at: at).partition, at: now)
                 } catch {
                     results.value.append(CommitResult(error))
                 }
             }
-            return records + stops.value
+            return records + stops
         } _: { state, _ in
-            shard.tellStops(stops.value)
             state.coordinator.handled(message.group, handled)
             if let member, !resets.isEmpty {
                 let counted = state.coordinator.count(resets, message.group, member)
-                services.tell(counted, message.group)
+                services.tellBegun(counted, message.group)
+                // To begin is no news of each partition; to go on elsewhere is.
+                let moved = counted.filter { $0.reason != .uncommitted }
+                let events = state.coordinator.events(of: moved, message.group, member)
+                shard.herald.tell(shard.dated(events, end: state.end))
             }
             var reply = CommitOffsetsReply()
             reply.results = results.value
@@ -172,7 +175,7 @@ struct GroupHandler: Sendable {
         let (name, kind) = (request.message.group, request.message.kind)
         let wanted = Subscription(request.message.topics.map(\.name))
         guard isAllowed(name) else { return request.reply(.invalidGroupName, Self.allowed) }
-        make(request, name) { coordinator, now throws(GroupRefusal) in
+        make(request, name, by: request.person) { coordinator, now throws(GroupRefusal) in
             try coordinator.create(name, try GroupKind(kind), wanted: wanted, at: now)
         } _: {
             CreateGroupReply()
@@ -181,7 +184,7 @@ struct GroupHandler: Sendable {
 
     func delete(_ request: Request<DeleteGroupRequest>) {
         let name = request.message.group
-        run(request, name) { coordinator, _ throws(GroupRefusal) in
+        run(request, name, by: request.person) { coordinator, _ throws(GroupRefusal) in
             try coordinator.delete(name)
         } _: {
             DeleteGroupReply()
@@ -221,7 +224,7 @@ struct GroupHandler: Sendable {
     func setBreaker(_ request: Request<SetBreakerRequest>) {
         let message = request.message
         guard let shard = shard(of: message.group) else { return request.reply(.unknownGroup) }
-        shard.run(request) { coordinator, now throws(GroupRefusal) in
+        shard.run(request, by: request.person) { coordinator, now throws(GroupRefusal) in
             try coordinator.setBreaker(message.group, message.isOpen ? .open : .close, at: now)
         } _: { _, _ in
             SetBreakerReply()
@@ -297,6 +300,9 @@ struct GroupHandler: Sendable {
 }
 
 extension Request {
+    /// Who asks for what only people ask for.
+    var person: GroupCause { .person(client: session.clientName) }
+
     /// A member says of its handlers what cannot be.
     func refuseHandled() {
         reply(
@@ -325,23 +331,7 @@ extension CommitOffsetsRequest {
 }
 
 extension BrokerServices {
-    /// To begin is no news of each partition; to go on elsewhere is.
-    fileprivate func tell(_ resets: [PolicyReset], _ group: String) {
-        for reset in resets {
-            guard reset.reason != .uncommitted else { continue }
-            let topic = engine.topic(id: reset.partition.topic)?.name
-            peerLogger.warning(
-                "GROUP_RESET_BY_POLICY",
-                "what a group was to read is not there: its members' reset policy chose where it "
-                    + "goes on",
-                [
-                    ("group", LogValue(group)),
-                    ("topic", LogValue(topic ?? "\(reset.partition.topic)")),
-                    ("partition", LogValue(Int64(reset.partition.partition))),
-                    ("reason", LogValue(reset.reason.name)),
-                    ("from", LogValue(reset.from ?? -1)), ("to", LogValue(reset.to)),
-                ])
-        }
+    fileprivate func tellBegun(_ resets: [PolicyReset], _ group: String) {
         let begun = resets.count { $0.reason == .uncommitted }
         guard begun > 0 else { return }
         peerLogger.info(

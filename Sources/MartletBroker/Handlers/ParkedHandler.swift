@@ -45,7 +45,7 @@ struct ParkedHandler: Sendable {
         }
         let reply = Carried(ReleaseParkedReply())
         let logger = services.logger
-        shard.run(request) { coordinator, _ throws(GroupRefusal) in
+        shard.run(request, by: request.person) { coordinator, _ throws(GroupRefusal) in
             reply.value = ReleaseParkedReply()
             if message.releasesAll {
                 let outcome = try coordinator.releaseAll(message.group)

@@ -14,7 +14,7 @@ enum GroupCommands {
             create, list, GroupDescribeCommand.command, GroupPauseCommands.pause,
             GroupPauseCommands.resume, GroupResetCommand.command, GroupPolicyCommand.command,
             GroupBreakerCommand.command, GroupRecordsCommand.command, GroupParkedCommands.parked,
-            GroupParkedCommands.release,
+            GroupParkedCommands.release, GroupEventsCommand.command,
             delete,
         ])
 

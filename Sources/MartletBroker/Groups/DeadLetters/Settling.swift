@@ -61,15 +61,12 @@ final class Settling: @unchecked Sendable {
     ) {
         let group = request.message.group
         let refusals = Carried<[Int: GroupRefusal]>([:])
-        let stops = Carried<[GroupRecord]>([])
         shard.run(request, heldBytes: bytes) { coordinator, now throws(GroupRefusal) in
             let outcome = try coordinator.settle(group, piece, contents: contents, at: now)
             refusals.value = outcome.refusals
-            stops.value = outcome.records
             return outcome.records
         } _: { state, now throws(GroupRefusal) in
             let taken = piece.indices.filter { refusals.value[$0] == nil }
-            self.shard.tellStops(stops.value)
             state.coordinator.follow(group, taken.map { piece[$0] }, at: now)
             self.results += piece.indices.map { CommitResult(refusals.value[$0]) }
             guard self.next == self.settlements.count else {
