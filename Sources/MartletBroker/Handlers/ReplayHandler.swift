@@ -58,11 +58,12 @@ extension QueueHandler {
 }
 
 extension Coordinator.Replay {
-    /// Ranges as they came: what is no range is empty, and refused.
+    /// Ranges as they came: what is no range is empty, and refused; what lies below 0 is refused as
+    /// out of the log, before anybody counts it.
     fileprivate init(_ item: ReplayPartition) {
         self.init(
             TopicPartition(item.topic, item.partition),
-            item.ranges.map(\.offsets))
+            item.ranges.map { $0.from..<max($0.from, $0.to) })
     }
 }
 
