@@ -5,27 +5,28 @@ package struct ThinnedBatch {
     package private(set) var records: Int32 = 0
     package private(set) var dropped: Int32 = 0
 
-    /// - Parameter batch: begins with the batch that is copied.
-    package init(_ batch: RawSpan) {
+    /// Copies the batch that `batch` begins with, without the records that `keeps` is false for. One
+    /// that loses none stays what it was.
+    ///
+    /// - Parameter marking: the copy's attributes say when records are missing (`thinnedBit`).
+    /// - Throws: the batch cannot be read.
+    package init(
+        _ batch: RawSpan, _ header: RecordBatchHeader, marking: Bool = false,
+        keeping keeps: (RecordFields) -> Bool
+    ) throws(FormatError) {
         slab = ByteSlab(capacity: max(batch.byteCount, RecordBatch.headerBytes))
         slab.append(batch.extracting(0..<RecordBatch.headerBytes))
-    }
-
-    /// Takes the next record over.
-    ///
-    /// - Parameter record: all its bytes in `batch`, its length included.
-    package mutating func keep(_ batch: RawSpan, _ record: Range<Int>) {
-        slab.append(batch.extracting(record))
-        records += 1
-    }
-
-    /// Leaves the next record out.
-    package mutating func drop() { dropped += 1 }
-
-    /// Makes it whole: length, count, checksum. A batch that lost nothing stays what it was.
-    ///
-    /// - Parameter marking: says in its attributes that records are missing (`thinnedBit`).
-    package func seal(marking: Bool = false) {
+        var cursor = RecordCursor(header)
+        var start = cursor.position
+        while let record = try cursor.next(in: batch) {
+            if keeps(record) {
+                slab.append(batch.extracting(start..<cursor.position))
+                records += 1
+            } else {
+                dropped += 1
+            }
+            start = cursor.position
+        }
         guard dropped > 0 else { return }
         if marking { RecordBatch.markThinned(slab) }
         RecordBatch.reseal(slab, recordCount: records)

@@ -120,9 +120,16 @@ struct Compaction {
                 guard isWanted() else { throw Self.unwanted }
                 let mustStay =
                     alive.contains(header.producerID) && newest.remembers(header)
-                let kept = try RewrittenBatch(
-                    header, scanner.bytes, newest, dropsTombstones: dropsTombstones)
-                dropped += kept.dropped
+                let kept: ThinnedBatch
+                do throws(FormatError) {
+                    let bytes = scanner.bytes
+                    kept = try ThinnedBatch(bytes, header) {
+                        newest.keeps($0, of: header, bytes, dropsTombstones: dropsTombstones)
+                    }
+                } catch {
+                    throw StorageError(.corrupt, "batch \(header.baseOffset): \(error)")
+                }
+                dropped += Int(kept.dropped)
                 guard kept.records > 0 || mustStay else { continue }
                 let slab = kept.slab
                 try storage("writing \(target.path)") { () throws(SystemError) in
@@ -136,47 +143,17 @@ struct Compaction {
     }
 }
 
-/// One batch after compaction: the same header but for the records that are gone.
-private struct RewrittenBatch {
-    private let thinned: ThinnedBatch
-
-    var slab: ByteSlab { thinned.slab }
-    var records: Int { Int(thinned.records) }
-    var dropped: Int { Int(thinned.dropped) }
-
-    init(
-        _ header: RecordBatchHeader, _ bytes: RawSpan, _ newest: Compaction.Newest,
+extension Compaction.Newest {
+    /// Whether a record of a batch is still there after compaction.
+    fileprivate func keeps(
+        _ record: RecordFields, of header: RecordBatchHeader, _ bytes: RawSpan,
         dropsTombstones: Bool
-    ) throws(StorageError) {
-        var thinned = ThinnedBatch(bytes)
-        var cursor = RecordCursor(header)
-        var start = cursor.position
-        do throws(FormatError) {
-            while let record = try cursor.next(in: bytes) {
-                let range = start..<cursor.position
-                start = cursor.position
-                if Self.stays(record, header, bytes, newest, dropsTombstones) {
-                    thinned.keep(bytes, range)
-                } else {
-                    thinned.drop()
-                }
-            }
-        } catch {
-            throw StorageError(.corrupt, "batch \(header.baseOffset): \(error)")
-        }
-        thinned.seal()
-        self.thinned = thinned
-    }
-
-    private static func stays(
-        _ record: RecordFields, _ header: RecordBatchHeader, _ bytes: RawSpan,
-        _ newest: Compaction.Newest, _ dropsTombstones: Bool
     ) -> Bool {
         guard let key = record.key else { return true }
         let offset = header.baseOffset + Int64(record.offsetDelta)
         // Not looked at: an older value of its key may be below the end, and would come back.
-        if offset >= newest.end { return true }
-        if let newer = newest.offsets[bytes.copy(key)], newer > offset { return false }
+        if offset >= end { return true }
+        if let newer = offsets[bytes.copy(key)], newer > offset { return false }
         return record.value != nil || !dropsTombstones
     }
 }

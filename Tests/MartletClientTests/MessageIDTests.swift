@@ -170,14 +170,9 @@ import Testing
             let builder = RecordBatchBuilder(slab: slab)
             for _ in 0..<3 { _ = builder.append(key: nil, value: nil, timestamp: 0) }
             let header = builder.finish()
-            var thinned = ThinnedBatch(slab.bytes)
-            var cursor = RecordCursor(header)
-            let start = cursor.position
-            _ = try cursor.next(in: slab.bytes)
-            thinned.keep(slab.bytes, start..<cursor.position)
-            thinned.drop()
-            thinned.drop()
-            thinned.seal(marking: isThinned)
+            let thinned = try ThinnedBatch(slab.bytes, header, marking: isThinned) {
+                $0.offsetDelta == 0
+            }
             var result = FetchResult()
             result.endChecksum = RecordBatch.prefixChecksum(thinned.slab.bytes, continuing: 0)
             var scan = RunScan(expected: 0, isCompacted: false, result: result)
