@@ -14,6 +14,7 @@ final class RequestRouter: Sendable {
     private let status: StatusHandler
     private let groups: GroupHandler
     private let queueGroups: QueueHandler
+    private let streamRecords: StreamRecordHandler
     private let letters: DeadLetterHandler
     private let parked: ParkedHandler
 
@@ -28,6 +29,7 @@ final class RequestRouter: Sendable {
         status = StatusHandler(services, facts: facts)
         groups = GroupHandler(services)
         queueGroups = QueueHandler(services)
+        streamRecords = StreamRecordHandler(services)
         letters = DeadLetterHandler(services)
         parked = ParkedHandler(services)
     }
@@ -127,8 +129,8 @@ final class RequestRouter: Sendable {
         case .assignDeadLetters: letters.assign(try request(AssignDeadLettersRequest.self))
         case .commentDeadLetters: letters.comment(try request(CommentDeadLettersRequest.self))
         case .editDeadLetter: letters.edit(try request(EditDeadLetterRequest.self))
-        case .failRecord: letters.fail(try request(FailRecordRequest.self))
-        case .startRecord: letters.start(try request(StartRecordRequest.self))
+        case .failRecord: streamRecords.fail(try request(FailRecordRequest.self))
+        case .startRecord: streamRecords.start(try request(StartRecordRequest.self))
         case .replayRecords: queueGroups.replay(try request(ReplayRecordsRequest.self))
         case .cancelReplay: queueGroups.cancel(try request(CancelReplayRequest.self))
         case .listParked: parked.list(try request(ListParkedRequest.self))

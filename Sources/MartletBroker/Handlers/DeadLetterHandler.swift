@@ -52,10 +52,6 @@ struct DeadLetterHandler: Sendable {
             coordinator, numbers, _ throws(GroupRefusal) in
             try coordinator.replayLetters(
                 message.group, numbers, replaysMax: message.replaysMax)
-        } _: { results in
-            var reply = ReplayDeadLettersReply()
-            reply.results = results
-            return reply
         }
     }
 
@@ -65,10 +61,6 @@ struct DeadLetterHandler: Sendable {
             coordinator, numbers, now throws(GroupRefusal) in
             try coordinator.resolveLetters(
                 message.group, numbers, author: message.author, note: message.note, at: now)
-        } _: { results in
-            var reply = ResolveDeadLettersReply()
-            reply.results = results
-            return reply
         }
     }
 
@@ -78,10 +70,6 @@ struct DeadLetterHandler: Sendable {
             coordinator, numbers, now throws(GroupRefusal) in
             try coordinator.assignLetters(
                 message.group, numbers, to: message.assignee, author: message.author, at: now)
-        } _: { results in
-            var reply = AssignDeadLettersReply()
-            reply.results = results
-            return reply
         }
     }
 
@@ -91,10 +79,6 @@ struct DeadLetterHandler: Sendable {
             coordinator, numbers, now throws(GroupRefusal) in
             try coordinator.commentLetters(
                 message.group, numbers, author: message.author, note: message.note, at: now)
-        } _: { results in
-            var reply = CommentDeadLettersReply()
-            reply.results = results
-            return reply
         }
     }
 
@@ -105,9 +89,8 @@ struct DeadLetterHandler: Sendable {
 
     private func change<Message: WireRequest>(
         _ request: Request<Message>, _ group: String, _ letters: [DeadLetterNumber],
-        _ what: String, _ change: @escaping Change,
-        _ reply: @escaping @Sendable ([CommitResult]) -> Message.Reply
-    ) {
+        _ what: String, _ change: @escaping Change
+    ) where Message.Reply: DeadLetterResults {
         guard let shard = services.groups.shard(of: group) else {
             return request.reply(.unknownGroup)
         }
@@ -125,101 +108,8 @@ struct DeadLetterHandler: Sendable {
                     ("group", LogValue(group)),
                     ("letters", LogValue(numbers.count - refusals.value.count)),
                 ])
-            return reply(numbers.indices.map { CommitResult(refusals.value[$0]) })
-        }
-    }
-
-    /// Of a stream group.
-    func fail(_ request: Request<FailRecordRequest>) {
-        let message = request.message
-        guard let shard = services.groups.shard(of: message.group) else {
-            return request.reply(.unknownGroup)
-        }
-        guard let severity = HandlerFailure.Severity(rawValue: message.severity) else {
-            return request.reply(
-                .invalidRequest, "severity: \(message.severity) is not from 0 to 2")
-        }
-        let failed = Coordinator.FailedRecord(
-            OwnedRecord(message.owned, message.offset, hasKey: message.hasKey),
-            HandlerFailure(
-                severity, kind: message.failure, text: message.text,
-                at: services.clock.wallMilliseconds()))
-        withContent(of: failed.owned, if: shard.isDying(message.group, failed)) {
-            fail(request, shard, failed, $0)
-        }
-    }
-
-    /// Reads a record that becomes a dead letter before it does.
-    private func withContent(
-        of record: OwnedRecord, if isDying: Bool,
-        _ body: @escaping @Sendable (Coordinator.DeadContent?) -> Void
-    ) {
-        guard isDying else { return body(nil) }
-        let clerk = services.groups.clerk
-        clerk.execute {
-            body(clerk.content(of: RecordPlace(.flow(record.partition), record.offset)))
-        }
-    }
-
-    private func fail(
-        _ request: Request<FailRecordRequest>, _ shard: GroupShard,
-        _ failed: Coordinator.FailedRecord, _ content: Coordinator.DeadContent?
-    ) {
-        let message = request.message
-        let answer = Carried(Coordinator.FailureAnswer.dead)
-        shard.run(request, heldBytes: content.bytes) { coordinator, now throws(GroupRefusal) in
-            let outcome = try coordinator.fail(
-                message.group, MemberID(message.member), failed, content, at: now)
-            answer.value = outcome.answer
-            return outcome.records
-        } _: { _, _ in
-            var reply = FailRecordReply()
-            switch answer.value {
-            case .again(let milliseconds): reply.milliseconds = milliseconds
-            case .dead: reply.answer = 1
-            case .paused: reply.answer = 2
-            case .parked(let isKey): reply.answer = isKey ? 4 : 3
-            }
-            return reply
-        }
-    }
-
-    /// Of a stream group, where an owner was lost.
-    func start(_ request: Request<StartRecordRequest>) {
-        let message = request.message
-        guard let shard = services.groups.shard(of: message.group) else {
-            return request.reply(.unknownGroup)
-        }
-        let started = Coordinator.StartedRecord(
-            OwnedRecord(message.owned, message.offset, hasKey: message.hasKey),
-            number: message.number, isAlone: message.isAlone)
-        let isDying = shard.isDying(message.group, started)
-        withContent(of: started.owned, if: isDying) {
-            start(request, shard, started, $0)
-        }
-    }
-
-    private func start(
-        _ request: Request<StartRecordRequest>, _ shard: GroupShard,
-        _ started: Coordinator.StartedRecord, _ content: Coordinator.DeadContent?
-    ) {
-        let (group, member) = (request.message.group, MemberID(request.message.member))
-        let answer = Carried(Coordinator.StartAnswer.passed)
-        shard.run(request, heldBytes: content.bytes) { coordinator, now throws(GroupRefusal) in
-            let outcome = try coordinator.start(group, member, started, content, at: now)
-            answer.value = outcome.answer
-            return outcome.records
-        } _: { state, _ in
-            if answer.value == .go { state.coordinator.began(group, member, started) }
-            var reply = StartRecordReply()
-            switch answer.value {
-            case .go: reply.answer = 0
-            case .passed: reply.answer = 1
-            case .paused: reply.answer = 2
-            case .later(let milliseconds): (reply.answer, reply.milliseconds) = (3, milliseconds)
-            case .alone: reply.answer = 4
-            case .parked(let isKey): reply.answer = isKey ? 6 : 5
-            }
+            var reply = Message.Reply()
+            reply.results = numbers.indices.map { CommitResult(refusals.value[$0]) }
             return reply
         }
     }
@@ -247,22 +137,6 @@ struct DeadLetterHandler: Sendable {
         } _: { _, _ in
             EditDeadLetterReply()
         }
-    }
-}
-
-extension OwnedRecord {
-    fileprivate init(_ owned: OwnedPartition, _ offset: Int64, hasKey: Bool) {
-        self.init(
-            TopicPartition(owned.topic, owned.partition), epoch: owned.epoch, offset,
-            hasKey: hasKey)
-    }
-}
-
-extension Coordinator.DeadContent? {
-    /// Held in memory.
-    fileprivate var bytes: Int {
-        if case .record(let body, _) = self { return body.count }
-        return 0
     }
 }
 

@@ -288,10 +288,10 @@ struct GroupHandler: Sendable {
         return reply
     }
 
-    /// Groups are named by the rule of topics, and so are their dead letter topics.
     private static let allowed =
         "a group's name has 1 to 245 letters, digits, '.', '_' and '-', and no '.dlq' at its end"
 
+    /// Groups are named by the rule of topics, and so are their dead letter topics.
     private func isAllowed(_ name: String) -> Bool {
         let letters = name + TopicMetadata.reservedSuffix
         return TopicMetadata.problem(withName: name, isInternal: false) == nil

@@ -240,7 +240,7 @@ extension Coordinator {
             event.topicName = entry.topicName.isEmpty ? event.topicName : entry.topicName
             event.cover(entry.origin.offset, entry.origin.offset)
             switch entry.kind {
-            case .died: (event.by, event.reason) = (entry.eventActor, entry.reason.word)
+            case .died: (event.by, event.reason) = (entry.eventActor, entry.reason.name)
             case .edited, .resolved, .assigned, .commented: event.client = cause.client
             }
             return [event]
@@ -300,17 +300,6 @@ extension LetterEntry {
         case .permanent, .attempts: .policy
         case .rejected: .member
         case .retention: .broker
-        }
-    }
-}
-
-extension LetterEntry.Reason {
-    fileprivate var word: String {
-        switch self {
-        case .permanent: "permanent"
-        case .attempts: "attempts"
-        case .rejected: "rejected"
-        case .retention: "retention"
         }
     }
 }

@@ -38,6 +38,31 @@ package struct GroupEvent: Hashable, Sendable {
         case lettersCommented = "letters.commented"
         /// Of the events themselves: some were not written.
         case eventsMissed = "events.missed"
+
+        /// What an event of the kind is about.
+        package enum Subject: Sendable {
+            /// The group or a member: each event stands for itself.
+            case group
+            /// The partitions that it lists.
+            case partitions
+            /// Records of one partition, counted.
+            case records
+        }
+
+        package var subject: Subject {
+            switch self {
+            case .partitionsAssigned, .partitionsGivenUp, .partitionsTaken: .partitions
+            case .recordsParked, .recordsReleased, .recordsDead, .recordsRescued, .recordsExpired,
+                .recordsReplayed, .recordsTakenBack, .lettersReplayed, .lettersEdited,
+                .lettersResolved, .lettersAssigned, .lettersCommented:
+                .records
+            case .groupCreated, .groupDeleted, .groupExpired, .groupPaused, .groupResumed,
+                .groupReset, .policySet, .memberJoined, .memberChanged, .memberLeft,
+                .memberTimedOut, .memberStuck, .memberFenced, .breakerOpened, .breakerHalfOpen,
+                .breakerClosed, .eventsMissed:
+                .group
+            }
+        }
     }
 
     /// Who made it happen.

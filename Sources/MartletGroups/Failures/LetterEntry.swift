@@ -31,6 +31,16 @@ package struct LetterEntry: Hashable, Sendable {
         case rejected = 3
         /// Retention was about to take it.
         case retention = 4
+
+        /// As it stands in dead letter topics and in events.
+        package var name: String {
+            switch self {
+            case .permanent: "permanent"
+            case .attempts: "attempts"
+            case .rejected: "rejected"
+            case .retention: "retention"
+            }
+        }
     }
 
     package var kind: Kind

@@ -200,6 +200,11 @@ package struct DeadLetterNumber: WireItem {
     }
 }
 
+/// What became of each of the letters that a request named, in its order.
+package protocol DeadLetterResults: WireReply {
+    var results: [CommitResult] { get set }
+}
+
 package struct ReplayDeadLettersRequest: WireRequest {
     package typealias Reply = ReplayDeadLettersReply
     package static let operation = Operation.replayDeadLetters
@@ -220,7 +225,7 @@ package struct ReplayDeadLettersRequest: WireRequest {
     }
 }
 
-package struct ReplayDeadLettersReply: WireReply {
+package struct ReplayDeadLettersReply: DeadLetterResults {
     package static let operation = Operation.replayDeadLetters
     package static let purpose = "One result per letter, in the request's order; durable."
 
@@ -256,7 +261,7 @@ package struct ResolveDeadLettersRequest: WireRequest {
     }
 }
 
-package struct ResolveDeadLettersReply: WireReply {
+package struct ResolveDeadLettersReply: DeadLetterResults {
     package static let operation = Operation.resolveDeadLetters
     package static let purpose = "One result per letter, in the request's order; durable."
 

@@ -19,7 +19,7 @@ package struct AssignDeadLettersRequest: WireRequest {
     }
 }
 
-package struct AssignDeadLettersReply: WireReply {
+package struct AssignDeadLettersReply: DeadLetterResults {
     package static let operation = Operation.assignDeadLetters
     package static let purpose = "One result per letter, in the request's order; durable."
 
@@ -54,7 +54,7 @@ package struct CommentDeadLettersRequest: WireRequest {
     }
 }
 
-package struct CommentDeadLettersReply: WireReply {
+package struct CommentDeadLettersReply: DeadLetterResults {
     package static let operation = Operation.commentDeadLetters
     package static let purpose = "One result per letter, in the request's order; durable."
 

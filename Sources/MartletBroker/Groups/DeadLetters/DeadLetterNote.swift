@@ -19,7 +19,7 @@ enum DeadLetterNote {
             "partition": JSONValue(entry.origin.partition.partition),
             "offset": .integer(entry.origin.offset), "at": .integer(entry.at),
             "attempts": JSONValue(entry.attempts), "deaths": JSONValue(entry.deaths),
-            "reason": .string(name(of: entry.reason)),
+            "reason": .string(entry.reason.name),
         ]
         if let trace = TraceParent.traceID(of: record.headers) { note["traceID"] = .string(trace) }
         switch entry.kind {
@@ -83,15 +83,6 @@ enum DeadLetterNote {
         case .resolved: "resolved"
         case .assigned: "assigned"
         case .commented: "commented"
-        }
-    }
-
-    private static func name(of reason: LetterEntry.Reason) -> String {
-        switch reason {
-        case .permanent: "permanent"
-        case .attempts: "attempts"
-        case .rejected: "rejected"
-        case .retention: "retention"
         }
     }
 

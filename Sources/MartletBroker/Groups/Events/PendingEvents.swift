@@ -66,7 +66,7 @@ package struct PendingEvents {
         events[place].count = (events[place].count ?? 0) &+ (event.count ?? 0)
         if let from = event.from { events[place].from = min(events[place].from ?? from, from) }
         if let to = event.to { events[place].to = max(events[place].to ?? to, to) }
-        guard event.kind.isOfPartitions, weight < limits.weightMax,
+        guard event.kind.subject == .partitions, weight < limits.weightMax,
             events[place].partitions.count < limits.partitionsMax
         else { return }
         events[place].partitions += event.partitions
@@ -86,17 +86,10 @@ package struct PendingEvents {
 extension PendingEvents.Likeness {
     /// nil: each of the kind stands for itself.
     fileprivate init?(_ event: GroupEvent) {
-        switch event.kind {
-        case .partitionsAssigned, .partitionsGivenUp, .partitionsTaken, .recordsParked,
-            .recordsReleased, .recordsDead, .recordsRescued, .recordsExpired, .recordsReplayed,
-            .recordsTakenBack, .lettersReplayed, .lettersEdited, .lettersResolved, .lettersAssigned,
-            .lettersCommented:
-            break
-        case .groupCreated, .groupDeleted, .groupExpired, .groupPaused, .groupResumed, .groupReset,
-            .policySet, .memberJoined, .memberChanged, .memberLeft, .memberTimedOut, .memberStuck,
-            .memberFenced, .breakerOpened, .breakerHalfOpen, .breakerClosed,
-            .eventsMissed:
-            return nil
+        switch event.kind.subject {
+        case .group: return nil
+        case .partitions: partition = nil
+        case .records: partition = event.partitions.first
         }
         kind = event.kind
         group = event.group
@@ -104,24 +97,6 @@ extension PendingEvents.Likeness {
         client = event.client
         member = event.member
         topic = event.topic
-        partition = event.kind.isOfPartitions ? nil : event.partitions.first
         reason = event.reason
-    }
-}
-
-extension GroupEvent.Kind {
-    /// It lists partitions, and no records.
-    var isOfPartitions: Bool {
-        switch self {
-        case .partitionsAssigned, .partitionsGivenUp, .partitionsTaken: true
-        case .groupCreated, .groupDeleted, .groupExpired, .groupPaused, .groupResumed, .groupReset,
-            .policySet, .memberJoined, .memberChanged, .memberLeft, .memberTimedOut, .memberStuck,
-            .memberFenced, .breakerOpened, .breakerHalfOpen, .breakerClosed, .recordsParked,
-            .recordsReleased, .recordsDead, .recordsRescued, .recordsExpired, .recordsReplayed,
-            .recordsTakenBack, .lettersReplayed, .lettersEdited, .lettersResolved, .lettersAssigned,
-            .lettersCommented,
-            .eventsMissed:
-            false
-        }
     }
 }
