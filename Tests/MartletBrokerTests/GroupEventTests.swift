@@ -210,6 +210,52 @@ import Testing
         try bench.harness.stop()
     }
 
+    @Test func `what people do is told with the program that they used`() throws {
+        let bench = try EventBench()
+        let topic = try bench.harness.makeTopic(bench.client)
+        _ = try bench.client.produce(topic, makeBatch(3))
+        let person = try bench.harness.connect()
+        var hello = HelloRequest()
+        hello.clientName = "tool"
+        #expect(try person.ask(hello).error == .none)
+        let queue = try RawLetters(person)
+        try bench.setPolicy("q") { _ in }
+        let delivered = try #require(try queue.receive(3).first)
+        for offset in Int64(0)..<2 {
+            #expect(try queue.fail(delivered, offset, verb: 6, "Bad", "never") == .none)
+        }
+        #expect(try queue.settle(delivered, 2..<3) == .none)
+        _ = try queue.waitForStored()
+        let numbers = try queue.letters().map(\.number)
+        #expect(try queue.assign(numbers, to: "ops") == [.none, .none])
+        #expect(try queue.comment([numbers[1]], "looks familiar") == [.none])
+        #expect(try queue.edit(numbers[0], to: DeadRecord(at: 5)) == .none)
+        var part = ReplayPartition()
+        (part.topic, part.ranges) = (topic, [OffsetRange(2, 3)])
+        var again = ReplayRecordsRequest()
+        (again.group, again.partitions) = ("q", [part])
+        #expect(try person.ask(again).error == .none)
+        var cancel = CancelReplayRequest()
+        (cancel.group, cancel.partitions) = ("q", [GroupPlace(topic: topic, partition: 0)])
+        #expect(try person.ask(cancel).error == .none)
+
+        let events = try bench.wait(for: "records.taken-back")
+        #expect(bench.count(of: "letters.assigned", in: events) == 2)
+        #expect(bench.count(of: "letters.commented", in: events) == 1)
+        #expect(bench.count(of: "letters.edited", in: events) == 1)
+        for kind in [
+            "letters.assigned", "letters.commented", "letters.edited", "records.replayed",
+            "records.taken-back",
+        ] {
+            let event = try last(kind, events)
+            #expect(event["by"] == "person" && event["topic"] == "t", "\(kind)")
+            #expect(event["client"] == "tool", "\(kind)")
+        }
+        let commented = try last("letters.commented", events)
+        #expect(commented["from"] == 1 && commented["to"] == 2)
+        try bench.harness.stop()
+    }
+
     @Test func `nothing is told before it is durable`() throws {
         let files = FaultyFileSystem()
         let bench = try EventBench(files: files)

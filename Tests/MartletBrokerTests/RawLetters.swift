@@ -157,6 +157,13 @@ struct RawLetters {
         return reply.error == .none ? reply.results.map(\.error) : [reply.error]
     }
 
+    func edit(_ number: UInt64, to record: DeadRecord) throws -> ErrorCode {
+        var request = EditDeadLetterRequest()
+        (request.group, request.number, request.author) = ("q", number, "eve")
+        request.record = BytesPiece.pieces(try #require(record.body))
+        return try client.ask(request).error
+    }
+
     func resolve(_ numbers: [UInt64]) throws -> [ErrorCode] {
         var request = ResolveDeadLettersRequest()
         request.group = "q"

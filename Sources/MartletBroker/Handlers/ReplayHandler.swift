@@ -20,7 +20,7 @@ extension QueueHandler {
         let bounds = self.bounds
         let logger = services.logger
         let count = Carried<Int64>(0)
-        shard.run(request) { coordinator, _ throws(GroupRefusal) in
+        shard.run(request, by: request.person) { coordinator, _ throws(GroupRefusal) in
             let outcome = try coordinator.replayRecords(message.group, replays, bounds: bounds)
             count.value = outcome.count
             return outcome.records
@@ -42,7 +42,7 @@ extension QueueHandler {
         let partitions = message.partitions.map { TopicPartition($0.topic, $0.partition) }
         let logger = services.logger
         let count = Carried<Int64>(0)
-        shard.run(request) { coordinator, _ throws(GroupRefusal) in
+        shard.run(request, by: request.person) { coordinator, _ throws(GroupRefusal) in
             let outcome = try coordinator.cancelReplays(message.group, partitions)
             count.value = outcome.count
             return outcome.records

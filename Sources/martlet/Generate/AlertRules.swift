@@ -55,7 +55,7 @@ struct AlertRules {
 
     var all: [(group: String, rules: [AlertRule])] {
         [
-            ("martlet-groups", lag + retention + deadLetters),
+            ("martlet-groups", lag + retention + deadLetters + events),
             ("martlet-brokers", service + disk + limits),
         ]
     }
@@ -169,6 +169,20 @@ struct AlertRules {
                 type: "the log of {{ $labels.instance }} says from where to where "
                     + "(GROUP_RESET_BY_POLICY); `martlet group describe {{ $labels.group }}` shows "
                     + "where it is."),
+        ]
+    }
+
+    private var events: [AlertRule] {
+        [
+            AlertRule(
+                "MartletGroupEventsMissing", .warning, for: "0s",
+                when: "increase(martlet_group_events_dropped_total[15m]) > 0",
+                "Events of groups are missing in $group-events.",
+                "{{ $value | humanize }} found no room: the topic takes nothing, or more happens "
+                    + "than it is made for. Groups and their records are as they should be.",
+                type: "the log of {{ $labels.instance }} says why (GROUP_EVENTS_NOT_WRITTEN, "
+                    + "GROUP_EVENTS_DROPPED); `martlet group events --type events.` shows how many."
+            )
         ]
     }
 
