@@ -92,9 +92,7 @@ extension GroupCore {
                 job.end(job.error)
                 continue
             }
-            guard phase == .joined || phase == .leaving, let connection = link.connection else {
-                return
-            }
+            guard isMember, let connection = link.connection else { return }
             let part = Array(owned.prefix(WireLimits.partitionsPerRequestMax))
             let entries: [CommitLine.Entry] = ledger.takeUncommitted(
                 part, all: job.metadata != nil)

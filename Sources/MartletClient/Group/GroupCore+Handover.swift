@@ -162,6 +162,7 @@ extension GroupCore {
             ledger.open(
                 key, at: cursor.position, committed: committed,
                 suspectBelow: partition.suspectBelow, parked: isBefore ? [:] : partition.parked)
+            partition.isTold = true
             begun.append(cursor)
         }
         if begun.isEmpty { return }
@@ -274,7 +275,7 @@ extension GroupCore {
 
     /// The broker takes the partition about now, if it is not given up yet.
     private func tellOverrun(_ key: OwnedKey) {
-        guard phase == .joined, let partition = held[key], partition.isKnown else { return }
+        guard phase == .joined, let partition = held[key], partition.isTold else { return }
         switch partition.phase {
         case .draining, .closing: events.post(.drainTimedOut(key.name))
         case .waiting, .opening, .reading, .released: break
@@ -283,7 +284,7 @@ extension GroupCore {
 
     /// The application is done with the partition, or has had its time.
     func isDrained(_ key: OwnedKey) {
-        if phase == .leaving, !ledger.isBusy { whenQuiet?.succeed(()) }
+        if !ledger.isBusy { whenQuiet?.succeed(()) }
         guard let partition = held[key], partition.phase == .draining else { return }
         partition.phase = .closing
         drained.append(key)
@@ -296,19 +297,19 @@ extension GroupCore {
     private func giveUp() async {
         let keys = await onQueue { core in
             defer { core.drained = [] }
-            return core.drained.filter { core.held[$0] != nil }
+            return core.takeKnown(core.drained)
         }
         guard !keys.isEmpty else { return }
         await hooks.revoke(keys.map(\.name), false)
         await commitLast(keys)
         await onQueue { core in
-            let still = keys.filter { core.held[$0] != nil }
-            for key in still {
+            for key in keys {
+                guard let partition = core.held[key] else { continue }
                 core.ledger.close(key)
-                core.held[key]?.phase = .released
-                core.held[key]?.cursor = nil
+                partition.phase = .released
+                partition.cursor = nil
             }
-            if !still.isEmpty { core.events.post(.revoked(still.map(\.name))) }
+            core.tellRevoked(core.takeTold(keys))
             core.heartbeat()
         }
     }
@@ -328,87 +329,42 @@ extension GroupCore {
 
     /// The partitions belong to others, or may.
     func lose(_ keys: [OwnedKey], _ error: MartletError) {
-        var names: [TopicPartition] = []
+        if phase == .left { return }
+        // Who leaves calls the hook itself, once nothing is in hand any more.
+        let known = phase == .leaving ? [] : takeKnown(keys).map(\.name).sorted()
+        let told = takeTold(keys)
         for key in keys {
             guard let partition = held.removeValue(forKey: key) else { continue }
             if let cursor = partition.cursor { reading.remove(cursor) }
             ledger.close(key)
-            if partition.isKnown, partition.phase != .closing, partition.phase != .released {
-                names.append(key.name)
-            }
         }
-        if names.isEmpty { return }
-        names.sort()
-        events.post(.lost(names, error))
-        steward.add { [hooks, names] in await hooks.revoke(names, true) }
+        if !told.isEmpty { events.post(.lost(told, error)) }
+        if !known.isEmpty { steward.add { [hooks] in await hooks.revoke(known, true) } }
     }
 
-    // MARK: - The end
+    /// Those of which `onRevoke` is to be called: by whoever takes them, and nobody else.
+    func takeKnown(_ keys: [OwnedKey]) -> [OwnedKey] {
+        keys.filter { key in
+            guard let partition = held[key], partition.isKnown else { return false }
+            partition.isKnown = false
+            return true
+        }
+    }
 
-    /// Gives everything back, tells the group, and ends. By the steward.
+    /// Those of which it is to be told that they are gone: by whoever takes them, and nobody else.
     ///
-    /// - Parameter isPatient: waits for what the application has in hand.
-    func leave(isPatient: Bool) async {
-        let quiet = Promise<Void>()
-        let keys = await onQueue { core in
-            let keys = core.beginToLeave()
-            let patience = core.configuration.drainTimeout.nanosecondsClamped
-            if isPatient, patience > 0, core.ledger.isBusy {
-                core.whenQuiet = quiet
-                core.context.loop.execute(after: patience) { quiet.succeed(()) }
-            } else {
-                quiet.succeed(())
-            }
-            return keys
+    /// - Parameter keys: nil: all that are held.
+    /// - Returns: their names, in order.
+    func takeTold(_ keys: [OwnedKey]? = nil) -> [TopicPartition] {
+        let told = (keys ?? Array(held.keys)).filter { key in
+            guard let partition = held[key], partition.isTold else { return false }
+            partition.isTold = false
+            return true
         }
-        await quiet.settled()
-        let names = keys.map(\.name).sorted()
-        if !names.isEmpty { await hooks.revoke(names, false) }
-        if await onQueue({ $0.phase == .leaving && !$0.isFailed }) {
-            await commitLast(keys)
-            await sayGoodbye()
-            if !names.isEmpty { events.post(.revoked(names)) }
-        }
-        await onQueue { $0.end() }
+        return told.map(\.name).sorted()
     }
 
-    /// Reads no more. Returns the partitions that the application knows of.
-    private func beginToLeave() -> [OwnedKey] {
-        guard phase != .closed else { return [] }
-        // A join that is not answered may have been heard all the same.
-        if phase == .joined || phase == .joining { phase = .leaving }
-        tellJoined()
-        var known: [OwnedKey] = []
-        for (key, partition) in held {
-            if let cursor = partition.cursor { reading.remove(cursor) }
-            _ = ledger.drain(key)
-            if partition.isKnown, partition.phase != .released { known.append(key) }
-            partition.phase = .closing
-        }
-        return known
-    }
-
-    /// A member with an instance stays, and says that nothing of what it had is why it is gone.
-    private func sayGoodbye() async {
-        let done = Promise<Void>()
-        await onQueue { core in
-            let stays = core.configuration.instance != nil
-            guard let connection = core.link.connection, core.phase == .leaving,
-                !stays || !core.ledger.isBusy
-            else {
-                done.succeed(())
-                return
-            }
-            var request = LeaveGroupRequest()
-            request.group = core.configuration.group
-            request.member = core.member
-            request.stays = stays
-            if !stays { core.trace(.leaving(member: core.member.description)) }
-            connection.send(request, timeout: core.context.configuration.requestTimeout) { _ in
-                done.succeed(())
-            }
-            connection.flush()
-        }
-        await done.settled()
+    func tellRevoked(_ names: [TopicPartition]) {
+        if !names.isEmpty { events.post(.revoked(names)) }
     }
 }

@@ -75,9 +75,7 @@ extension GroupCore {
 
     /// Says that it lives and what it has given up. The broker answers one that still waits at once.
     func heartbeat() {
-        guard phase == .joined || phase == .leaving, let connection = link.connection else {
-            return
-        }
+        guard isMember, let connection = link.connection else { return }
         // Progress is told in time, too.
         let progressTimeout = configuration.progressTimeout
         let shorter =
@@ -129,9 +127,7 @@ extension GroupCore {
     }
 
     private func isAnswered(_ beat: Beat, _ frame: ReplyFrame) {
-        guard beat.incarnation == incarnation, phase == .joined || phase == .leaving else {
-            return
-        }
+        guard beat.incarnation == incarnation, isMember else { return }
         do {
             let reply = try frame.decode(HeartbeatReply.self).message
             guard reply.error == .none else { return isRefused(reply) }
@@ -174,13 +170,17 @@ extension GroupCore {
         }
     }
 
-    /// The group has gone on without the member: it has nothing any more and joins anew.
+    /// The group has gone on without the member: it has nothing any more and joins anew, unless it
+    /// was about to leave.
     func isFenced(_ error: MartletError) {
-        guard phase == .joined || phase == .leaving else { return }
+        guard isMember else { return }
         incarnation += 1
         lose(Array(held.keys), error)
         events.post(.fenced(error))
-        if phase == .leaving { return }
+        if phase == .leaving {
+            phase = .left
+            return
+        }
         phase = .joining
         if let instance = configuration.instance {
             isAskingForName = true
@@ -240,9 +240,7 @@ extension GroupCore {
     private func watchSession(_ incarnation: Int) {
         let left = sessionEnd.load(ordering: .relaxed) - bootNow
         context.loop.execute(after: max(left, 1)) { [weak self] in
-            guard let self, incarnation == self.incarnation,
-                self.phase == .joined || self.phase == .leaving
-            else { return }
+            guard let self, incarnation == self.incarnation, self.isMember else { return }
             self.checkSession()
             self.watchSession(incarnation)
         }
@@ -250,7 +248,7 @@ extension GroupCore {
 
     /// When nothing was heard of the broker for the session's time, others may have the partitions.
     func checkSession() {
-        guard isOverdue, phase == .joined || phase == .leaving else { return }
+        guard isOverdue, isMember else { return }
         hear(bootNow)
         heartbeats.revision = 0
         lose(

@@ -31,8 +31,10 @@ final class GroupCore: @unchecked Sendable {
         let parked: [Int64: Bool]
         var phase = Phase.waiting
         var cursor: PartitionCursor?
-        /// The application knows of it and has to be told of its end.
+        /// `onAssign` was called, and `onRevoke` is to be, once.
         var isKnown = false
+        /// `assigned` was told, and `revoked` or `lost` is to be, once.
+        var isTold = false
         /// It is known where reading begins.
         var hasStart = true
         /// A commit could say no more of what waits behind parked records.
@@ -70,7 +72,10 @@ final class GroupCore: @unchecked Sendable {
     enum Phase {
         case joining
         case joined
+        /// Finishes and commits what it has, and is in the group as long.
         case leaving
+        /// It has said goodbye, or was gone before it could: no answer changes anything any more.
+        case left
         case closed
     }
 
@@ -117,7 +122,8 @@ final class GroupCore: @unchecked Sendable {
     var whenJoined: [Promise<Void>] = []
     /// Waits, at the end, for what the application has in hand.
     var whenQuiet: Promise<Void>?
-    private(set) var isFailed = false
+    /// Why it is of no use any more.
+    private(set) var failure: MartletError?
     private var isDown = false
     var attempts = 0
     var random = SystemRandomNumberGenerator()
@@ -142,6 +148,11 @@ final class GroupCore: @unchecked Sendable {
     }
 
     var now: Int64 { context.clock.monotonicNanoseconds() }
+
+    var isFailed: Bool { failure != nil }
+
+    /// The group counts it among its members, as far as it knows.
+    var isMember: Bool { phase == .joined || phase == .leaving }
 
     func trace(_ event: @autoclosure () -> MemberTrace) {
         if let trace = configuration.trace { trace(event()) }
@@ -170,7 +181,7 @@ final class GroupCore: @unchecked Sendable {
     /// The sequences end with this error, after what is there.
     func fail(_ error: MartletError) {
         if isFailed { return }
-        isFailed = true
+        failure = error
         joined.fail(error)
         tellJoined()
         reading.fail(error)
@@ -212,6 +223,9 @@ final class GroupCore: @unchecked Sendable {
         link.close(error)
         reading.close()
         for key in held.keys { ledger.close(key) }
+        // What was not given up in order.
+        let lost = takeTold()
+        if !lost.isEmpty { events.post(.lost(lost, failure ?? error)) }
         held = [:]
         failCommits(error)
         ledger.setWhenDrained(nil)
@@ -221,7 +235,7 @@ final class GroupCore: @unchecked Sendable {
 }
 
 extension GroupCore: LinkUser {
-    var wantsLink: Bool { phase != .closed && !isFailed }
+    var wantsLink: Bool { phase != .left && phase != .closed && !isFailed }
 
     var operations: [Operation] { [.joinGroup, .heartbeat, .commitOffsets, .leaveGroup] }
 
@@ -233,13 +247,13 @@ extension GroupCore: LinkUser {
         switch phase {
         case .joining: join()
         case .joined, .leaving: heartbeat()
-        case .closed: return
+        case .left, .closed: return
         }
         sendCommits()
     }
 
     func linkIsDown(_ error: MartletError, downFor: Int64) {
-        if phase == .closed { return }
+        if phase == .left || phase == .closed { return }
         guard error.isRetriable else { return fail(error) }
         if downFor >= patience { return fail(context.unreachable(error)) }
         if !isDown { events.post(.disconnected(error)) }

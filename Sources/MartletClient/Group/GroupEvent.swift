@@ -1,4 +1,7 @@
 /// What happens to a member of a group beside its records.
+///
+/// Each partition that is told as `assigned` is told once more: as `revoked`, or as `lost`. What is
+/// taken back before it could be read is told in neither way.
 public enum GroupEvent: Sendable {
     /// The member is in the group, under this id (32 hexadecimal digits).
     case joined(member: String)

@@ -81,7 +81,7 @@ extension GroupCore {
                 case .joining where !core.isFailed:
                     core.whenJoined.append(promise)
                     return (nil, false)
-                case .joined, .joining, .leaving, .closed: return (nil, true)
+                case .joined, .joining, .leaving, .left, .closed: return (nil, true)
                 }
             }
             if member != nil || isOver { return member }

@@ -141,18 +141,24 @@ import Testing
 
         var all: [String] { state.withLock { $0 } }
 
-        /// Whether the partition was given up as often as it was taken.
-        var isFree: Bool {
-            let all = all
-            return all.count { $0 == "assigned [0]" } == all.count { $0 == "revoked [0]" }
+        /// What was told of the partition, in its order.
+        private var changes: [String] {
+            all.filter { $0 == "assigned [0]" || $0 == "revoked [0]" }
+        }
+
+        /// Whether the partition was given up once each time that it was taken.
+        var isInTurn: Bool {
+            changes.enumerated().allSatisfy { index, word in
+                word == (index.isMultiple(of: 2) ? "assigned [0]" : "revoked [0]")
+            }
         }
 
         func wait(for word: String) async {
             while !all.contains(word) { await Task.yield() }
         }
 
-        func wait(untilFree isFree: Bool) async {
-            while self.isFree != isFree { await Task.yield() }
+        func waitUntilTaken() async {
+            while changes.last != "assigned [0]" { await Task.yield() }
         }
     }
 
@@ -180,20 +186,17 @@ import Testing
             #expect(told.all.first == "joined")
             try await client.admin.openBreaker(of: "g")
             await told.wait(for: "\(GroupNews.breaker(.open))")
-            await told.wait(untilFree: true)
             try await client.admin.closeBreaker(of: "g")
             await told.wait(for: "\(GroupNews.breaker(.closed))")
-            await told.wait(untilFree: false)
             try await client.admin.pauseGroup("g")
             await told.wait(for: "\(GroupNews.paused(nil))")
-            await told.wait(untilFree: true)
             try await client.admin.resumeGroup("g")
             await told.wait(for: "\(GroupNews.resumed(nil))")
-            await told.wait(untilFree: false)
+            await told.waitUntilTaken()
             member.cancel()
             await #expect(throws: CancellationError.self) { try await member.value }
             // What it gave up at its end was told before the call was over.
-            #expect(told.isFree && told.all.last == "revoked [0]", "\(told.all)")
+            #expect(told.isInTurn && told.all.last == "revoked [0]", "\(told.all)")
         }
     }
 

@@ -18,6 +18,8 @@ struct GroupScript: Sendable {
     var onHeartbeat: @Sendable (HeartbeatRequest) -> ErrorCode = { _ in .none }
     var onCommit: @Sendable (CommitOffsetsRequest) -> Act = { _ in .normal }
     var onDescribe: @Sendable (Int) -> (ErrorCode, [GroupMemberLine]) = { _ in (.none, []) }
+    /// What a heartbeat that waits hears when its member leaves, before the goodbye is answered.
+    var onLeave = ErrorCode.none
     var joins: [JoinGroupRequest] = []
     var commits: [CommitOffsetsRequest] = []
     var leaves: [LeaveGroupRequest] = []
@@ -35,6 +37,8 @@ final class ScriptedGroup {
     }
 
     var revision: UInt64 = 1
+    /// The revision that the latest heartbeat named.
+    var heard: UInt64 = 0
     var topics: [TopicNaming] = []
     var partitions: [AssignedPartition] = []
     var parked: [Parked] = []
@@ -43,29 +47,43 @@ final class ScriptedGroup {
 extension ScriptedBroker {
     /// The member owns the topic's first partition from now on, or nothing.
     func assign(_ name: String?, epoch: Int32 = 1, committed: Int64 = -1) {
+        assign(name.map { [$0] } ?? [], epoch: epoch, committed: committed)
+    }
+
+    /// The member owns the first partition of each of the topics from now on.
+    func assign(_ names: [String], epoch: Int32 = 1, committed: Int64 = -1) {
         onQueue { broker in
             broker.group.revision += 1
             broker.group.topics = []
             broker.group.partitions = []
-            if let name, let topic = broker.topics[name] {
-                broker.group.topics = [TopicNaming(topic: topic.id, name: name)]
+            for name in names {
+                guard let topic = broker.topics[name] else { continue }
+                broker.group.topics.append(TopicNaming(topic: topic.id, name: name))
                 var partition = AssignedPartition()
                 partition.owned = OwnedPartition(topic: topic.id, partition: 0, epoch: epoch)
                 partition.committed.offset = committed
-                broker.group.partitions = [partition]
+                broker.group.partitions.append(partition)
             }
             broker.answerParked(isNew: true)
+        }
+    }
+
+    /// Waits until the member has heard what it owns, and its heartbeat waits for news.
+    func waitUntilHeard() async {
+        while onQueue({ $0.group.heard != $0.group.revision || $0.group.parked.isEmpty }) {
+            await Task.yield()
         }
     }
 
     /// Answers the heartbeats that wait.
     func wakeMembers() { onQueue { $0.answerParked(isNew: false) } }
 
-    private func answerParked(isNew: Bool) {
+    private func answerParked(isNew: Bool, _ error: ErrorCode = .none) {
         let parked = group.parked
         group.parked = []
         for one in parked {
             var answer = HeartbeatReply()
+            answer.error = error
             answer.revision = group.revision
             if isNew { fill(&answer) }
             reply(one.peer, one.header, answer)
@@ -93,6 +111,7 @@ extension ScriptedBroker {
     func heartbeat(_ peer: Peer, _ header: FrameHeader, _ payload: Range<Int>) {
         guard let request = decode(HeartbeatRequest.self, peer, payload) else { return }
         answerParked(isNew: false)
+        group.heard = request.revision
         var answer = HeartbeatReply()
         answer.error = script.withLock { $0.group.onHeartbeat }(request)
         answer.revision = group.revision
@@ -120,7 +139,11 @@ extension ScriptedBroker {
 
     func leave(_ peer: Peer, _ header: FrameHeader, _ payload: Range<Int>) {
         guard let request = decode(LeaveGroupRequest.self, peer, payload) else { return }
-        script.withLock { $0.group.leaves.append(request) }
+        let heartbeats = script.withLock { script in
+            script.group.leaves.append(request)
+            return script.group.onLeave
+        }
+        if heartbeats != .none { answerParked(isNew: false, heartbeats) }
         reply(peer, header, LeaveGroupReply())
     }
 
