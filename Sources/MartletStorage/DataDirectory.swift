@@ -1,5 +1,6 @@
 import MartletFormat
 package import MartletSystem
+import MartletTelemetry
 
 /// Where things lie in a data directory.
 ///
@@ -36,11 +37,15 @@ package struct DataDirectory: Sendable {
 
     /// Takes the lock and makes what is missing.
     /// - Throws: `notUsable` when another broker holds it or its format is a newer one.
-    func open() throws(StorageError) -> any FileLock {
+    func open(_ logger: Logger = .disabled) throws(StorageError) -> any FileLock {
         try storage("making \(path)") { () throws(SystemError) in
             if try fileSystem.status(path) == nil {
                 try fileSystem.makeDirectory(path)
                 try fileSystem.syncDirectory(Self.parent(of: path))
+                // A mistyped path, or none at all, is not to pass for an empty broker in silence.
+                logger.notice(
+                    "DATA_DIRECTORY_MADE", "there was no data directory: made one",
+                    [("path", .string(path))])
             }
         }
         let lock = try storage("locking \(path)") { () throws(SystemError) in

@@ -46,7 +46,7 @@ package final class StorageEngine: Sendable {
         onFatal: @escaping @Sendable (StorageError) -> Void = { _ in }
     ) throws(StorageError) -> StorageEngine {
         let directory = DataDirectory(options.dataDirectory, fileSystem)
-        let lock = try directory.open()
+        let lock = try directory.open(logger)
         let started = clock.monotonicNanoseconds()
         var loaded = try MarksLoader(fileSystem: fileSystem, directory: options.dataDirectory)
             .load()

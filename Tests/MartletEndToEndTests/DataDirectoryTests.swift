@@ -23,6 +23,18 @@ import Testing
         #expect(try RunningBroker(in: folder).end() == .exited(0))
     }
 
+    @Test func `who makes a data directory says so, and where`() throws {
+        let folder = try TemporaryDirectory("made")
+        for isFirst in [true, false] {
+            let broker = try RunningBroker(in: folder)
+            let line = broker.log.split(separator: "\n").first {
+                $0.contains("DATA_DIRECTORY_MADE")
+            }
+            #expect((line?.contains("path=\(folder.path("data"))") ?? false) == isFirst)
+            #expect(broker.end() == .exited(0))
+        }
+    }
+
     @Test func `row 21: a newer format is refused and nothing is touched`() throws {
         let folder = try TemporaryDirectory("format")
         #expect(try RunningBroker(in: folder).end() == .exited(0))
