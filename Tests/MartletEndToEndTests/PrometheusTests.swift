@@ -13,18 +13,9 @@ import Testing
         /// Scrapes the broker each second, and holds our rules against what it finds.
         init(in folder: TemporaryDirectory, scraping target: SocketAddress) throws {
             let rules = try Programs.run(Programs.tool, ["generate", "prometheus-rules"])
-            try RunningBroker.write(rules.output, to: folder.path("rules.yml"))
-            // Prometheus reads JSON too: it is YAML.
-            let scrape: JSONValue = [
-                "job_name": "martlet",
-                "static_configs": [["targets": [.string("\(target)")]]],
-            ]
-            let configuration: JSONValue = [
-                "global": ["scrape_interval": "1s", "evaluation_interval": "1s"],
-                "rule_files": ["rules.yml"], "scrape_configs": [scrape],
-            ]
+            try RunningBroker.write(rules.output, to: folder.path("martlet-rules.yml"))
             let file = folder.path("prometheus.yml")
-            try RunningBroker.write(JSONWriter.text(configuration), to: file)
+            try RunningBroker.write(try Self.documented(target), to: file)
             child = try ChildProcess(
                 "/usr/bin/prometheus",
                 [
@@ -42,6 +33,20 @@ import Testing
         }
 
         deinit { child.kill() }
+
+        /// What docs/OPERATIONS.md tells people to write, but for the address, and sooner.
+        private static func documented(_ target: SocketAddress) throws -> String {
+            let root = #filePath.split(separator: "/", omittingEmptySubsequences: false)
+                .dropLast(3).joined(separator: "/")
+            let manual = try RunningBroker.contents(of: "\(root)/docs/OPERATIONS.md")
+            let block = try #require(manual.split(separator: "```yaml\n# prometheus.yml\n").last)
+            let text = try #require(block.split(separator: "```").first)
+            for written in ["127.0.0.1:7701", "15s", "- martlet-rules.yml", "job_name: martlet"] {
+                #expect(text.contains(written))
+            }
+            return String(text).replacing("127.0.0.1:7701", with: "\(target)").replacing(
+                "15s", with: "1s")
+        }
 
         func get(_ path: String) throws -> JSONValue {
             let answer = try HTTPAnswer(from: address, path: "/api/v1/\(path)", version: "1.0")

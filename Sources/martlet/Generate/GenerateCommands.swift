@@ -16,8 +16,12 @@ enum GenerateCommands {
             "prometheus-rules", "Print alert rules for Prometheus, as YAML.",
             discussion: [
                 "Each alert carries a text that names the command to type next. Put the file under "
-                    + "rule_files in prometheus.yml; 'promtool check rules' checks it. The labels "
-                    + "severity are 'warning' and 'critical'."
+                    + "rule_files in prometheus.yml; 'promtool check rules' checks it. The label "
+                    + "severity is 'warning' or 'critical'.",
+                "They are about the brokers of one job: under scrape_configs a 'job_name: martlet' "
+                    + "(or what --job says), whose targets are the brokers' admin listeners, such as "
+                    + "127.0.0.1:7701. The path is /metrics, as Prometheus has it by itself. "
+                    + "docs/OPERATIONS.md has a whole prometheus.yml.",
             ],
             flags: AlertThresholds.flags,
             examples: [
