@@ -1,3 +1,4 @@
+import MartletConfiguration
 import MartletStorage
 import Synchronization
 
@@ -18,12 +19,17 @@ final class BrokerState: Sendable {
         if !engine.isWritable { return .degraded("read-only: \(engine.space.reason)") }
         let topics = engine.topics()
         let offline = topics.count { !$0.isOnline }
-        if offline > 0 { return .degraded("\(offline) topics are offline") }
+        if offline > 0 {
+            return .degraded("\(Counted.text(offline, "topic", "is", "are")) offline")
+        }
         let logs = topics.flatMap(\.partitions)
         let closed = logs.count { $0.offlineReason != nil }
-        if closed > 0 { return .degraded("\(closed) partitions are offline") }
+        if closed > 0 {
+            return .degraded("\(Counted.text(closed, "partition", "is", "are")) offline")
+        }
         let damaged = logs.count { $0.hasOpenDamage }
-        return damaged == 0 ? .ready : .degraded("\(damaged) partitions are damaged")
+        guard damaged > 0 else { return .ready }
+        return .degraded("\(Counted.text(damaged, "partition", "is", "are")) damaged")
     }
 
     func attach(engine: StorageEngine) {

@@ -33,6 +33,9 @@ package enum CommandHelp {
             let name = argument.isRepeated ? "\(argument.name)..." : argument.name
             parts.append(argument.isOptional ? "[\(name)]" : name)
         }
+        for flag in command.flags where flag.isRequired {
+            parts.append("--\(flag.name) \(flag.value ?? "")")
+        }
         parts.append("[flags]")
         return parts.joined(separator: " ")
     }
@@ -41,7 +44,14 @@ package enum CommandHelp {
         let short = flag.short.map { "-\($0), " } ?? "    "
         let value = flag.value.map { " \($0)" } ?? ""
         let more = flag.isRepeatable ? " Can be given several times." : ""
-        return ("\(short)--\(flag.name)\(value)", flag.help + more)
+        return ("\(short)--\(flag.name)\(value)", flag.help + choices(flag) + more)
+    }
+
+    /// The words that the value may be, unless the help itself has them all.
+    private static func choices(_ flag: FlagSpec) -> String {
+        let words = flag.help.split { !($0.isLetter || $0.isNumber || $0 == "-") }
+        if flag.choices.allSatisfy({ words.contains($0[...]) }) { return "" }
+        return " One of \(flag.choices.joined(separator: ", "))."
     }
 
     /// Two columns; a name that is too wide for the first stands on a line of its own.

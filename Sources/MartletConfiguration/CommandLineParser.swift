@@ -260,5 +260,8 @@ private struct CommandLineParser {
         }) {
             throw failure("\(missing.name) is missing")
         }
+        if let missing = flags.first(where: { $0.isRequired && values[$0.name] == nil }) {
+            throw failure("--\(missing.name) is missing")
+        }
     }
 }

@@ -1,3 +1,8 @@
+/// What a shell asks the broker for, to complete a word.
+package enum OfferedNames: String, Sendable {
+    case topic, group
+}
+
 /// A flag: `--name`, `--name VALUE`, `--name=VALUE`, and perhaps `-n`.
 package struct FlagSpec: Equatable, Sendable {
     /// Without the dashes.
@@ -9,7 +14,11 @@ package struct FlagSpec: Equatable, Sendable {
     package let choices: [String]
     /// Words to offer for a text of one's own.
     package let suggestions: [String]
+    /// Names that a shell offers for the value; nil: it asks for none.
+    package let offers: OfferedNames?
     package let isRepeatable: Bool
+    /// The command makes no sense without it; the usage line shows it.
+    package let isRequired: Bool
     package let help: String
 
     package init(
@@ -18,7 +27,9 @@ package struct FlagSpec: Equatable, Sendable {
         value: String? = nil,
         choices: [String] = [],
         suggestions: [String] = [],
+        offers: OfferedNames? = nil,
         repeatable: Bool = false,
+        required: Bool = false,
         _ help: String
     ) {
         self.name = name
@@ -26,7 +37,9 @@ package struct FlagSpec: Equatable, Sendable {
         self.value = value
         self.choices = choices
         self.suggestions = suggestions
+        self.offers = offers
         self.isRepeatable = repeatable
+        self.isRequired = required
         self.help = help
     }
 }
@@ -40,17 +53,21 @@ package struct ArgumentSpec: Equatable, Sendable {
     package let isRepeated: Bool
     /// The words that it may be; empty for a text of one's own.
     package let choices: [String]
+    /// Names that a shell offers for it; nil: it asks for none.
+    package let offers: OfferedNames?
     package let help: String
 
     package init(
         _ name: String,
         choices: [String] = [],
+        offers: OfferedNames? = nil,
         optional: Bool = false,
         repeated: Bool = false,
         _ help: String
     ) {
         self.name = name
         self.choices = choices
+        self.offers = offers
         self.isOptional = optional
         self.isRepeated = repeated
         self.help = help

@@ -48,6 +48,7 @@ package struct GroupDescription: Equatable, Sendable {
     package let replays: [ReplayCounts]
     package let policy: FailurePolicy
     package let letters: LetterCounts
+    package let parked: ParkedCounts
     package let breaker: BreakerLine
     /// How long handlers ran since this start of the broker.
     package let handled: HandlerTimesByType
@@ -107,7 +108,8 @@ extension Coordinator {
             name: name, createdAt: group.state.createdAt, members: members, partitions: lines,
             pauses: pauses, kind: group.state.kind, queues: queues, replays: replays,
             policy: group.state.policy, letters: LetterCounts(group.state.letters),
-            breaker: BreakerLine(group), handled: group.activity.handled,
+            parked: ParkedCounts(group.state.queues.values), breaker: BreakerLine(group),
+            handled: group.activity.handled,
             policyResets: group.activity.policyResets)
     }
 

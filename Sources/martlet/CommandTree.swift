@@ -8,6 +8,9 @@ enum CommandTree {
         discussion: [
             "Data goes to standard output and messages to standard error. The broker is the one of "
                 + "--server, else of the environment's MARTLET_SERVER, else 127.0.0.1:7700.",
+            "A TIME is 500ms, 30s, 15m, 12h or 7d; BYTES are 512, 64KiB or 1GiB. Moments are "
+                + "2026-01-22T12:00Z (or with +02:00), milliseconds since 1970, or -15m for a quarter "
+                + "of an hour ago; with @ before them where offsets may stand as well.",
             "Exit codes: "
                 + ToolExitCode.allCases.map { "\($0.rawValue) \($0.meaning)" }
                 .joined(separator: "; ") + ".",

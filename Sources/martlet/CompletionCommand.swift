@@ -5,7 +5,7 @@ enum CompletionCommand {
     static let command: Command = Command(
         CommandSpec(
             "completion", "Print a completion script for a shell.",
-            discussion: ["Topic names are completed by asking the broker."],
+            discussion: ["Names of topics and groups are completed by asking the broker."],
             arguments: [
                 ArgumentSpec("SHELL", choices: ["bash", "zsh", "fish"], "bash, zsh or fish.")
             ],

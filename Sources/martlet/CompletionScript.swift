@@ -13,15 +13,8 @@ struct CompletionScript {
         var key: String { path.joined(separator: " ") }
         /// The words of a first argument that is a choice.
         var choices: [String] { spec.arguments.first?.choices ?? [] }
-        /// Which arguments are topics.
-        var topics: Topics {
-            guard let first = spec.arguments.first, first.name == "TOPIC" else { return .none }
-            return first.isRepeated ? .all : .first
-        }
-
-        enum Topics: String {
-            case none, first, all
-        }
+        /// Names that a first argument may be.
+        var offers: OfferedNames? { spec.arguments.first?.offers }
     }
 
     let nodes: [Node]
@@ -47,9 +40,11 @@ struct CompletionScript {
         return (names + node.flags.map { "--\($0.name)" } + ["--help"]).joined(separator: " ")
     }
 
+    private static func word(_ names: OfferedNames?) -> String { names?.rawValue ?? "none" }
+
     private var commandCases: String {
         nodes.map { node in
-            "        '\(node.key)') words='\(words(node))' topics=\(node.topics) ;;\n"
+            "        '\(node.key)') words='\(words(node))' names=\(Self.word(node.offers)) ;;\n"
         }.joined()
     }
 
@@ -75,10 +70,11 @@ struct CompletionScript {
             for flag in node.flags where flag.value != nil {
                 let names = ["--\(flag.name)"] + (flag.short.map { ["-\($0)"] } ?? [])
                 let words = (flag.choices + flag.suggestions).joined(separator: " ")
-                flags[words, default: []] += names.map { "'\(node.key):\($0)'" }
+                let offer = "words='\(words)' names=\(Self.word(flag.offers))"
+                flags[offer, default: []] += names.map { "'\(node.key):\($0)'" }
             }
-            return flags.sorted { $0.key < $1.key }.map { words, names in
-                "        \(names.joined(separator: "|"))) words='\(words)' topics=none ;;\n"
+            return flags.sorted { $0.key < $1.key }.map { offer, names in
+                "        \(names.joined(separator: "|"))) \(offer) ;;\n"
             }.joined()
         }.joined()
     }
@@ -88,7 +84,7 @@ struct CompletionScript {
         # bash completion for martlet. Use: source <(martlet completion bash)
         _martlet() {
             # Not `path`: in zsh that is PATH.
-            local current="${COMP_WORDS[COMP_CWORD]}" place='' word words='' topics=none given=0
+            local current="${COMP_WORDS[COMP_CWORD]}" place='' word words='' names=none given=0
             local known='\(nodes.map(\.key).filter { !$0.isEmpty }.joined(separator: ","))'
             local valued='\(valued)'
             local index next server
@@ -102,15 +98,16 @@ struct CompletionScript {
             done
             case "$place" in
         \(commandCases)    esac
+            [[ $given == 1 ]] && names=none
             case "$place:${COMP_WORDS[COMP_CWORD-1]}" in
         \(valueCases)    esac
-            [[ $topics == first && $given == 1 ]] && topics=none
-            if [[ $topics != none && "$current" != -* ]]; then
+            if [[ $names != none && "$current" != -* ]]; then
                 # The words are cut at colons; the line is not.
                 server="$(printf '%s\\n' "${COMP_LINE-}" | sed -nE \\
                     's/.*[[:space:]](-s|--server)[[:space:]=]*([^[:space:]]+).*/\\2/p')"
-                words="$words $(martlet topic list -o name --connect-timeout 1s \\
-                    ${server:+--server "$server"} 2>/dev/null)"
+                # compgen expands what it is given, so nothing but plain names goes there.
+                words="$words $(martlet $names list -o name --connect-timeout 1s \\
+                    ${server:+--server "$server"} 2>/dev/null | grep -E '^[A-Za-z0-9._-]+$')"
             fi
             mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
         }
@@ -132,7 +129,7 @@ struct CompletionScript {
 
     private static let fishHead = """
         # fish completion for martlet
-        function __martlet_topics
+        function __martlet_names
             set -l words (commandline -opc)
             set -l server
             for index in (seq (count $words))
@@ -143,7 +140,7 @@ struct CompletionScript {
                         set server $words[$index]
                 end
             end
-            martlet topic list -o name --connect-timeout 1s $server 2>/dev/null
+            martlet $argv[1] list -o name --connect-timeout 1s $server 2>/dev/null
         end
         complete -c martlet -f
 
@@ -160,8 +157,8 @@ struct CompletionScript {
                     + "-d \(Self.quoted(command.summary))\n"
             }
             for choice in node.choices { text += "complete -c martlet \(isNext) -a \(choice)\n" }
-            if node.topics != .none {
-                text += "complete -c martlet \(isNext) -a \"(__martlet_topics)\"\n"
+            if let names = node.offers {
+                text += "complete -c martlet \(isNext) -a \"(__martlet_names \(names))\"\n"
             }
             // The flags of a group are those of what is below it too.
             let isHere = place.map { " -n \"\($0)\"" } ?? ""
@@ -179,6 +176,7 @@ struct CompletionScript {
     /// Files are offered where a file is wanted, and nowhere else.
     private static func fishValue(_ flag: FlagSpec) -> String {
         let words = flag.choices + flag.suggestions
+        if let names = flag.offers { return " -x -a '(__martlet_names \(names))'" }
         if !words.isEmpty { return " -x -a '\(words.joined(separator: " "))'" }
         return ["FILE", "DIR"].contains(flag.value) ? " -r -F" : " -x"
     }

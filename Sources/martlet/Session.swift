@@ -12,6 +12,8 @@ extension CommandContext {
                 return try await body(client)
             } catch let error as MartletError where error.code == .unknownTopic {
                 throw await Self.naming(error, client)
+            } catch let error as MartletError where error.code == .unknownGroup {
+                throw await Self.namingGroup(error, client)
             }
         }
     }
@@ -21,6 +23,23 @@ extension CommandContext {
         guard let name = error.context["topic"],
             let topics = try? await client.admin.listTopics(),
             let nearest = NearestName.find(name, in: topics.map(\.name))
+        else { return error }
+        return ToolError(describing: error, advice: "did you mean '\(nearest)'?")
+    }
+
+    /// An unknown group with what is left of it, or with the name that may have been meant.
+    private static func namingGroup(
+        _ error: MartletError, _ client: MartletClient
+    ) async -> any Error {
+        guard let name = error.context["group"] else { return error }
+        if let topic = try? await DeadLetterTopic.name(of: name, client.admin) {
+            let advice =
+                "dead letters of one that was deleted are in topic \(topic), which 'martlet tail "
+                + "\(topic) --from earliest' reads and 'martlet topic delete \(topic)' removes"
+            return ToolError(describing: error, advice: advice)
+        }
+        guard let groups = try? await client.admin.listGroups(),
+            let nearest = NearestName.find(name, in: groups.map(\.name))
         else { return error }
         return ToolError(describing: error, advice: "did you mean '\(nearest)'?")
     }

@@ -9,7 +9,9 @@ enum VersionCommand {
     static let command: Command = Command(
         CommandSpec(
             "version", "Print the version of this program.",
-            flags: [CommonFlags.result],
+            flags: [
+                CommonFlags.output([.json, .jsonl], "json or jsonl; without it the version alone.")
+            ],
             examples: [ExampleSpec("martlet version", "The version alone, on one line")])
     ) { context in
         let version: JSONValue = ["version": .string(ToolVersion.text)]

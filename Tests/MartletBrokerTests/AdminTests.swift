@@ -76,7 +76,7 @@ import Testing
         let topic = try #require(harness.broker.engine.topic(named: "orders"))
         try #require(topic.partition(1)).goOffline(.broken("its index cannot be opened"))
         let ready = try exchange(harness, "GET /readyz HTTP/1.1\r\n\r\n")
-        #expect(ready.hasSuffix("degraded: 1 partitions are offline\n"))
+        #expect(ready.hasSuffix("degraded: 1 partition is offline\n"))
         let finding = try client.ask(DoctorRequest()).findings.first
         #expect(finding?.code == "partition-offline" && finding?.severity == 2)
         #expect(finding?.text == "orders/1: its index cannot be opened")

@@ -101,6 +101,40 @@ import Testing
 
     @Test(
         arguments: [
+            (parksKey: [false], "1 record of group g is parked, for up to 1h 0m"),
+            (
+                parksKey: [true, false],
+                "2 records of group g are parked, for up to 1h 0m; "
+                    + "later records of 1 key wait behind"
+            ),
+            (
+                parksKey: [true, true],
+                "2 records of group g are parked, for up to 1h 0m; "
+                    + "later records of 2 keys wait behind"
+            ),
+        ], [GroupKind.stream, .queue(from: .earliest, order: .byKey)])
+    func `what is parked is named, in streams and in queues, with what to do`(
+        _ example: (parksKey: [Bool], text: String), _ kind: GroupKind
+    ) throws {
+        var coordinator = Coordinator(limits: GroupLimits(), incarnation: 1)
+        coordinator.replay(.created(group: "g", at: 0, kind))
+        for (partition, isKey) in example.parksKey.enumerated() {
+            let queue = QueueID.flow(TopicPartition(TopicID(high: 1, low: 1), Int32(partition)))
+            let parked = ParkedRecord(at: Self.hour * Int64(1 + partition), isKey: isKey)
+            coordinator.replay(.queue(group: "g", queue, .began(at: 0)))
+            coordinator.replay(.queue(group: "g", queue, .parked(7, parked)))
+        }
+        var examination = GroupExamination(now: 2 * Self.hour)
+        examination.examine(try coordinator.describe("g"), [])
+        let found = try #require(examination.findings.first { $0.code == "parked-records" })
+        #expect(found.severity == 1)
+        #expect(found.text == example.text)
+        #expect(found.advice.contains("`martlet group parked g`"))
+        #expect(found.advice.contains("`martlet group release g --all`"))
+    }
+
+    @Test(
+        arguments: [
             (headroom: 12 * hour, lag: 13 * hour, severity: nil),
             (headroom: 12 * hour - 1, lag: 13 * hour, severity: 1),
             (headroom: hour, lag: 13 * hour, severity: 1),

@@ -42,6 +42,37 @@ import Testing
         }
     }
 
+    @Test func `the help has the words that a flag takes, and the usage what cannot be left out`()
+        throws
+    {
+        for (words, command) in Self.all {
+            guard case .help(let text) = try CommandTree.root.spec.parse(words + ["--help"]) else {
+                Issue.record("\(words): no help")
+                continue
+            }
+            let usage = text.split(separator: "\n").first { $0.hasPrefix("Usage: ") } ?? ""
+            for flag in command.spec.flags {
+                for choice in flag.choices { #expect(text.contains(choice), "\(words) \(choice)") }
+                #expect(usage.contains("--\(flag.name) ") == flag.isRequired, "\(words)")
+            }
+        }
+        let words = ["topic", "add-partitions", "orders"]
+        #expect(throws: CommandLineError.self) { _ = try CommandTree.root.spec.parse(words) }
+        _ = try CommandTree.root.spec.parse(words + ["--total", "2"])
+    }
+
+    /// What a pipe gets is what the help says: these ask for `format(elsewhere: .jsonl)`.
+    @Test func `the help says where the form without -o is another than a table`() {
+        let streamed = Self.all.filter { _, command in
+            command.spec.flags.contains { $0.name == "output" && $0.help.contains("elsewhere") }
+        }.map { $0.words.joined(separator: " ") }
+        #expect(
+            streamed == [
+                "group events", "produce", "tail", "bench produce", "bench consume", "bench e2e",
+                "bench handover", "bench disk",
+            ])
+    }
+
     @Test func `every example parses`() throws {
         for (_, command) in Self.all {
             for example in command.spec.examples {

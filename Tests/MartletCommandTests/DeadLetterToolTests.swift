@@ -133,6 +133,14 @@ import Testing
                 #expect(records.map { $0["state"]?.stringValue } == ["parked", "ready"])
                 #expect(records.map { $0["from"]?.integerValue } == [0, 1])
                 #expect(records.first?["text"]?.stringValue?.contains("tail number") == true)
+                let doctor = try bench.run("doctor").output
+                #expect(doctor.contains("1 record of group notify is parked"))
+                #expect(doctor.contains("later records of 1 key wait behind"))
+                try bench.run("group", "pause", "notify", "--topic", "t:0")
+                let top = try bench.json("top --once --interval 100ms")["groups"]?[0]
+                #expect(top?["parked"] == 1 && top?["isPaused"] == false)
+                #expect(top?["pausedParts"] == ["t:0"] && top?["trouble"] == "no members")
+                try bench.run("group", "resume", "notify")
                 try bench.run("group", "release", "notify", expect: 2)
                 try bench.run("group", "release", "notify", "t:0", expect: 2)
                 try bench.run("group", "release", "notify", "t:0:1", expect: 3)
@@ -208,9 +216,20 @@ import Testing
                 ("--since @-1h", 3), ("--until @-1h", 0), ("--id 2 --id 3", 2), ("-n 1", 1),
                 ("-n 1 --type late", 1),
             ] {
-                let found = try bench.json("dlq list notify \(filter)")
-                #expect(found.arrayValue?.count == count, "\(filter)")
+                let words = ["dlq", "list", "notify", "-o", "json"]
+                let found = try bench.run(words + filter.split(separator: " ").map(String.init))
+                #expect(
+                    try JSONValue(parsing: found.output).arrayValue?.count == count, "\(filter)")
+                #expect(
+                    found.errorOutput
+                        == (count == 0 ? "no dead letter of group notify is like that\n" : ""),
+                    "\(filter)")
             }
+            let strange = try bench.run("dlq", "list", "notify", "--trace", "abc")
+            #expect(strange.output.hasPrefix("N  STATE"))
+            #expect(strange.errors == "no dead letter of group notify is like that\n")
+            let nothing = try bench.run("dlq", "export", "notify", "--trace", "abc")
+            #expect(nothing.output.isEmpty && nothing.errors == strange.errors)
             let table = try bench.run("dlq", "list", "notify").output
             #expect(table.hasPrefix("N  STATE") && table.contains("no tail number"))
             let stats = try bench.json("dlq stats notify")
@@ -308,7 +327,52 @@ import Testing
             #expect(result["resolved"]?.arrayValue?.count == 3)
             #expect(result["author"]?.stringValue?.hasPrefix("ann@") == true)
             #expect(try await bench.client.admin.deadLetters(of: "notify").isEmpty)
-            #expect(try bench.run("dlq", "list", "notify").output.hasPrefix("N  STATE"))
+            let none = try bench.run("dlq", "list", "notify")
+            #expect(none.output.hasPrefix("N  STATE"))
+            #expect(none.errors == "group notify has no dead letters\n")
+        }
+    }
+
+    @Test func `who deletes a group is told of the dead letters that stay, and how they go`()
+        async throws
+    {
+        try await Self.with { bench in
+            let refused = try bench.run("group", "delete", "notify", "--yes", expect: 4)
+            #expect(refused.errors.contains("3 dead letters"))
+            try bench.run(
+                "dlq", "resolve", "notify", "--all", "--note", "by hand", "--execute")
+            let dry = try bench.run("group", "delete", "notify", "--dry-run").errors
+            #expect(dry.contains("would stay in topic notify.dlq"))
+            let said = try bench.run("group", "delete", "notify", "--yes").errors
+            #expect(said.hasPrefix("deleted group notify\n"))
+            #expect(said.contains("stay in topic notify.dlq"))
+            #expect(said.contains("'martlet topic delete notify.dlq' removes them"))
+            // Who asks for them by the group is told where they are.
+            for words in [["dlq", "list", "notify"], ["group", "describe", "notify"]] {
+                let gone = try bench.run(words, expect: 3).errorOutput
+                #expect(gone.contains("martlet tail notify.dlq"), "\(words): \(gone)")
+            }
+            let kept = try bench.run("tail", "notify.dlq", "--from", "earliest", "-o", "jsonl")
+            #expect(kept.output.split(separator: "\n").count >= 3)
+            try bench.run("topic", "delete", "notify.dlq", "--yes")
+            let error = try bench.run("dlq", "list", "notify", expect: 3).errors
+            #expect(!error.contains("notify.dlq") && error.contains("martlet group list"))
+
+            try bench.run("group", "create", "plain")
+            let near = try bench.run("group", "describe", "plan", expect: 3).errors
+            #expect(near.contains("did you mean 'plain'?"))
+            let plain = try bench.run("group", "delete", "plain", "--yes", "-o", "json")
+            #expect(try JSONValue(parsing: plain.output)["deadLetterTopic"] == .null)
+            #expect(plain.errors.isEmpty)
+        }
+    }
+
+    @Test func `a queue is not tailed as a group, and what shows it is named`() async throws {
+        try await Self.with { bench in
+            let error = try bench.run("tail", "t", "--group", "notify", "-c", "1", expect: 1).errors
+            #expect(error.contains("the group is a queue"))
+            #expect(error.contains("'martlet group records notify'"))
+            #expect(error.contains("'martlet tail t' without --group"))
         }
     }
 

@@ -1,4 +1,5 @@
 import MartletConfiguration
+import MartletJSON
 import Testing
 
 @testable import MartletClient
@@ -32,13 +33,15 @@ import Testing
 
     private static func group(
         _ name: String, lag: Int64 = 0, time: Int64 = 0, headroom: Int64? = nil, members: Int = 1,
-        isPaused: Bool = false, isQueue: Bool = false, dead: Int64 = 0,
-        breaker: GroupBreaker.State = .closed, done: [TopicPartition: Int64] = [:]
+        isPaused: Bool = false, isQueue: Bool = false, parked: Int64 = 0, dead: Int64 = 0,
+        pausedParts: [String] = [], breaker: GroupBreaker.State = .closed,
+        done: [TopicPartition: Int64] = [:]
     ) -> GroupFigures {
         GroupFigures(
             name: name, isQueue: isQueue, members: members, lag: lag, lagTime: time,
-            headroom: headroom, headroomBytes: nil, inFlight: 0, delayed: 0, parked: 0,
-            dead: dead, breaker: breaker, isPaused: isPaused, done: done)
+            headroom: headroom, headroomBytes: nil, inFlight: 0, delayed: 0,
+            parked: parked, dead: dead, breaker: breaker, isPaused: isPaused,
+            pausedParts: pausedParts, done: done)
     }
 
     @Test func `rates are differences over the time between two looks`() throws {
@@ -87,7 +90,8 @@ import Testing
                 Self.group("fine"), Self.group("idle", members: 0),
                 Self.group("late", lag: 1, time: 9_000), Self.group("behind", lag: 70, time: 2_000),
                 Self.group("further", lag: 71, time: 2_000),
-                Self.group("paused", lag: 1, time: 5, isPaused: true),
+                Self.group("partly", lag: 0, time: 0, pausedParts: ["a"]),
+                Self.group("paused", lag: 1, time: 5, isPaused: true, pausedParts: ["a"]),
                 Self.group("broken", lag: 1, time: 5, isPaused: true, breaker: .open),
                 Self.group("tried", lag: 1, time: 4, breaker: .halfOpen),
                 Self.group("gone", lag: 1, time: 5, members: 0),
@@ -97,13 +101,15 @@ import Testing
         let view = TopView(look, since: nil)
         #expect(
             view.groups.map(\.figures.name) == [
-                "losing", "gone", "broken", "paused", "late", "further", "behind", "near", "tried",
-                "fine", "idle",
+                "losing", "gone", "broken", "paused", "partly", "late", "further", "behind", "near",
+                "tried", "fine", "idle",
             ])
         #expect(
-            view.groups.prefix(5).map(\.trouble?.word) == [
-                "losing", "no members", "breaker open", "paused", nil,
+            view.groups.prefix(6).map(\.trouble?.word) == [
+                "losing", "no members", "breaker open", "paused", "paused in part", nil,
             ])
+        let partly = TopJSON.value(view, "h:1")["groups"]?[4]
+        #expect(partly?["isPaused"] == false && partly?["pausedParts"] == ["a"])
     }
 
     @Test func `as text`() {
@@ -115,7 +121,7 @@ import Testing
             groups: [
                 Self.group(
                     "q", lag: 2_034, time: 61_000, headroom: 3_600_000, isQueue: true,
-                    dead: 7, done: [Self.a0: 2])
+                    parked: 3, dead: 7, done: [Self.a0: 2])
             ], recordsIn: 25, isWritable: false)
         let screen = TopScreen(view: TopView(now, since: before), server: "h:1")
         #expect(
@@ -124,8 +130,8 @@ import Testing
                 full\\u{1b}[2J
                 in: 12.5 records/s, 125 B/s; out: 0 B/s, over 2.0s; disk: 1.0 MiB free
 
-                GROUP  STATE    LAG   LAG/S  DONE/S    AGE  HEADROOM  MEMBERS  IN FLIGHT  DELAYED  DEAD  HANDLER P99
-                q      queue  2,034  +1,012     0.5  1m 1s     1h 0m        1          0        0     7            -
+                GROUP  STATE    LAG   LAG/S  DONE/S    AGE  HEADROOM  MEMBERS  IN FLIGHT  DELAYED  PARKED  DEAD  HANDLER P99
+                q      queue  2,034  +1,012     0.5  1m 1s     1h 0m        1          0        0       3     7            -
 
                 TOPIC  IN/S  OUT/S  PARTITIONS     SIZE
                 a      12.5    0.5           2  1.5 KiB

@@ -308,11 +308,37 @@ import Testing
             ask martlet tail t --format ''
             ask martlet tail -n 5 na
             ask martlet topic set other na
+            ask martlet group describe cr
+            ask martlet dlq show c
+            ask martlet dlq show crew na
+            ask martlet check group-lag cr
+            ask martlet tail named --group cr
+            ask martlet g pause crew --topic na
+            ask martlet replay --to crew -t na
+            ask martlet group create c
             server="$MARTLET_SERVER"; unset MARTLET_SERVER
             ask martlet -s "$server" t describe na
             """
         try expectCompletion(
-            ["bash", "-c", script], "create\ndurable\ncreate\n\nnamed\n\nnamed\n")
+            ["bash", "-c", script],
+            """
+            create
+            durable
+            create
+
+            named
+
+            crew
+            crew
+
+            crew
+            crew
+            named
+            named
+
+            named
+
+            """)
     }
 
     /// Outside of a line that is edited its `compgen` does not filter.
@@ -328,8 +354,11 @@ import Testing
             }
             ask martlet tail t -o ''
             ask martlet -s "$MARTLET_SERVER" t describe na | tr ' ' '\\n' | tail -n 1
+            ask martlet dlq list cr | tr ' ' '\\n' | tail -n 1
+            ask martlet tail named --group cr
             """
-        try expectCompletion(["zsh", "-f", "-c", script], "table json jsonl raw\nnamed\n")
+        try expectCompletion(
+            ["zsh", "-f", "-c", script], "table json jsonl raw\nnamed\ncrew\ncrew\n")
     }
 
     @Test func `fish completes commands, values and topics, and files where one is wanted`() throws
@@ -345,16 +374,21 @@ import Testing
             set -l server $MARTLET_SERVER
             set -e MARTLET_SERVER
             complete -C "martlet -s $server t describe na"
+            complete -C "martlet -s $server g describe cr"
+            complete -C "martlet -s $server replay --to cr" | cut -f 1
+            complete -C "martlet -s $server group reset crew --topic na" | cut -f 1
             rm -r $here
             """
         try expectCompletion(
             ["fish", "--no-config", "-c", script],
-            "create\njson\njsonl\nraw\ntable\nearliest\nlatest\nfolder/\nnamed\n")
+            "create\njson\njsonl\nraw\ntable\nearliest\nlatest\nfolder/\nnamed\ncrew\ncrew\nnamed\n"
+        )
     }
 
-    /// With a topic called `named`, and `martlet` on the path.
+    /// With a topic called `named`, a group called `crew`, and `martlet` on the path.
     private func expectCompletion(_ shell: [String], _ expected: String) throws {
         try bench.run("topic", "create", "named")
+        try bench.run("group", "create", "crew")
         let path = "PATH=\"$(dirname \"$MARTLET\"):$PATH\" exec \"$@\""
         let child = try bench.start(["-c", path, "sh"] + shell, program: "/bin/sh")
         #expect(child.wait() == .exited(0), "\(child.errorOutput)")

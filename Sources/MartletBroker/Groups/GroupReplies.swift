@@ -1,3 +1,4 @@
+import MartletConfiguration
 import MartletFormat
 import MartletGroups
 import MartletStorage
@@ -138,14 +139,16 @@ extension GroupRefusal {
         case .replaying: "the dead letter is with its group again"
         case .notStored: "the dead letter is not in its topic yet; try again soon"
         case .quarantined(let replays):
-            "the dead letter was sent to its group \(replays) times: raise the limit to send it again"
+            "the dead letter was sent to its group \(Counted.text(replays, "time")): raise the limit "
+                + "to send it again"
         case .lettersLeft(let count):
-            "the group has \(count) dead letters: replay or resolve them first"
+            "the group has \(Counted.text(count, "dead letter")): replay or resolve them first"
         case .fencedMember(let reason): reason
         case .paused: "the group is paused there: nobody owns the partition until it is resumed"
         case .partitionInUse(let what): "\(what) is in use: pause the group there, or force it"
         case .resetOutdated(let what), .outsideLog(let what): what
-        case .groupNotEmpty(let members): "the group has \(members) members; stop them first"
+        case .groupNotEmpty(let members):
+            "the group has \(Counted.text(members, "member")); stop them first"
         case .limitReached(let reason): reason
         case .invalid(let field, let reason): "\(field): \(reason)"
         }

@@ -58,7 +58,9 @@ struct Doctor {
         ] {
             let count = report.events.count { $0.kind.rawValue == kind }
             guard count > 0 else { continue }
-            find(Self.critical, "recovery-" + kind, "\(count) events at the last start", advice)
+            find(
+                Self.critical, "recovery-" + kind,
+                "\(Counted.text(count, "event")) at the last start", advice)
         }
     }
 
@@ -82,7 +84,7 @@ struct Doctor {
         if failures > 0 {
             find(
                 Self.critical, "read-failures",
-                "the disk did not answer \(failures) reads since the start",
+                "the disk did not answer \(Counted.text(failures, "read")) since the start",
                 "look at dmesg and READ_FAILED in the log; copy the data to another disk soon")
         }
         figure("unsynced", engine.unsyncedBytes, "bytes")
@@ -131,7 +133,8 @@ struct Doctor {
                 guard !view.damaged.isEmpty else { continue }
                 find(
                     Self.critical, "damage",
-                    "\(topic.name)/\(log.partition) has \(view.damaged.count) damaged ranges",
+                    "\(topic.name)/\(log.partition) has "
+                        + Counted.text(view.damaged.count, "damaged range"),
                     "`martlet topic verify` names them, `martlet topic skip-damage` passes them")
             }
         }
@@ -139,7 +142,8 @@ struct Doctor {
         if unrecovered > 0 {
             find(
                 Self.critical, "recovery-read-only",
-                "\(unrecovered) partitions take nothing: the last start had no space to recover them",
+                Counted.text(unrecovered, "partition", "takes", "take")
+                    + " nothing: the last start had no space for their recovery",
                 "free space on the disk of the data directory; the broker goes on by itself")
         }
         figure("partitions", users.reduce(0) { $0 + Int64($1.partitions.count) })
@@ -177,7 +181,8 @@ struct Doctor {
         if inForce < wanted {
             find(
                 Self.warning, "descriptor-limit",
-                "\(limit) descriptors serve \(inForce) connections beside "
+                "\(Counted.text(limit, "descriptor", "serves", "serve")) "
+                    + "\(Counted.text(inForce, "connection")) beside "
                     + "the log files, connections.max is \(wanted)",
                 "raise LimitNOFILE, or lower connections.max")
         }

@@ -1,3 +1,4 @@
+import MartletConfiguration
 import MartletGroups
 import MartletWire
 
@@ -31,11 +32,13 @@ struct GroupExamination {
     mutating func examine(_ group: GroupDescription, _ lines: [GroupPartitionLine]) {
         let lag = GroupLag.total(lines)
         letters(group)
+        parked(group)
         stops(group)
         if group.members.isEmpty, lag.records > 0 {
             find(
                 "group-unread",
-                "nobody is in group \(group.name), and \(lag.records) records wait for it",
+                "nobody is in group \(group.name), and "
+                    + "\(Counted.text(lag.records, "record", "waits", "wait")) for it",
                 "start its members; `martlet group delete \(group.name)` when they never come back")
         }
         headroom(group, lines)
@@ -51,7 +54,8 @@ struct GroupExamination {
     mutating func end() {
         for (code, count) in counts.sorted(by: { $0.key < $1.key }) where count > Self.namedMax {
             add(
-                Self.warning, code, "the same of \(count - Self.namedMax) more groups",
+                Self.warning, code,
+                "the same of \(Counted.text(count - Self.namedMax, "more group"))",
                 "`martlet group list` has them all")
         }
     }
@@ -63,13 +67,29 @@ struct GroupExamination {
         }
         find(
             "dead-letters",
-            "\(group.letters.dead) dead letters of group \(group.name) wait\(oldest ?? "")",
+            "\(Counted.text(group.letters.dead, "dead letter")) of group \(group.name) "
+                + "\(group.letters.dead == 1 ? "waits" : "wait")\(oldest ?? "")",
             "`martlet dlq list \(group.name)`, then `dlq replay` or `dlq resolve`")
+    }
+
+    private mutating func parked(_ group: GroupDescription) {
+        let parked = group.parked
+        guard let first = parked.oldestAt else { return }
+        let since = Self.age(now.subtractingReportingOverflow(first).partialValue)
+        let behind =
+            parked.withKey == 0
+            ? "" : "; later records of \(Counted.text(parked.withKey, "key")) wait behind"
+        find(
+            "parked-records",
+            "\(Counted.text(parked.records, "record")) of group \(group.name) "
+                + "\(parked.records == 1 ? "is" : "are") parked, for up to \(since)\(behind)",
+            "`martlet group parked \(group.name)` says why; when that is mended, "
+                + "`martlet group release \(group.name) --all`")
     }
 
     private mutating func stops(_ group: GroupDescription) {
         if let first = group.pauses.map(\.at).min() {
-            let places = group.pauses.count == 1 ? "1 place" : "\(group.pauses.count) places"
+            let places = Counted.text(group.pauses.count, "place")
             let since = Self.age(now.subtractingReportingOverflow(first).partialValue)
             find(
                 "group-paused",

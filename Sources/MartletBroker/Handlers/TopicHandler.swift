@@ -228,7 +228,8 @@ struct TopicHandler: Sendable {
             guard total > topic.partitionCount else {
                 return AddPartitionsReply(
                     error: .invalidPartitions,
-                    message: "\(topic.name) has \(topic.partitionCount) partitions already")
+                    message: "\(topic.name) has "
+                        + "\(Counted.text(topic.partitionCount, "partition")) already")
             }
             try services.engine.addPartitions(topic.id, total: total)
             services.groups.topicsChanged()

@@ -18,7 +18,7 @@ enum BenchDiskCommand {
                 FlagSpec("data", value: "DIR", "Measure the disk that holds DIR; default '.'."),
                 FlagSpec("seconds", value: "S", "Seconds for each of the measurements; 2."),
                 FlagSpec("rate", value: "R", "Appends a second of the paced measurement; 1000."),
-                CommonFlags.output,
+                CommonFlags.streamedOutput,
             ],
             examples: [
                 ExampleSpec("martlet bench disk --data /var/lib/martlet -o json", "For a script")

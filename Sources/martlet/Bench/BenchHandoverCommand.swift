@@ -18,7 +18,7 @@ enum BenchHandoverCommand {
                 FlagSpec("partitions", short: "p", value: "N", "Partitions of the topic; 6."),
                 FlagSpec("kill", "Kill it; else it leaves in order."),
                 FlagSpec("session", value: "TIME", "The members' session; 1s."),
-                CommonFlags.output,
+                CommonFlags.streamedOutput,
             ],
             examples: [
                 ExampleSpec("martlet bench handover", "Leaves"),

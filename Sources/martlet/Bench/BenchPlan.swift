@@ -91,7 +91,7 @@ extension BenchPlan {
         FlagSpec("partitions", short: "p", value: "N", "Partitions of the topic; 1."),
         FlagSpec("batch", value: "BYTES", "The client's batch size; 1MiB."),
         FlagSpec("keep", "Do not delete the topic."),
-        CommonFlags.output,
+        CommonFlags.streamedOutput,
     ]
 
     static let sharingFlags = [

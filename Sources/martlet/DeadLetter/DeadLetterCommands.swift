@@ -70,6 +70,7 @@ enum DeadLetterCommands {
         ])
         for row in rows { table.add(row.cells) }
         try context.show(table, objects: rows.map(\.object), names: rows.map { "\($0.number)" })
+        if rows.isEmpty, limit > 0 { context.output.message(filter.none(of: name)) }
     }
 
     private static func cells(_ view: LetterView) -> [String] {
@@ -110,7 +111,9 @@ enum DeadLetterCommands {
         let filter = try LetterFilter(context)
         try await context.withClient { client in
             let reader = LetterReader(client: client, group: name)
+            var count = 0
             try await filter.each(of: name, client) { view in
+                count += 1
                 var object = LetterJSON.whole(view, name)
                 if view.letter.remarks > 0, let newest = view.newest {
                     let history = try await reader.history(of: view.letter, upTo: newest)
@@ -118,6 +121,7 @@ enum DeadLetterCommands {
                 }
                 try context.output.jsonLine(.object(object))
             }
+            if count == 0 { context.output.message(filter.none(of: name)) }
         }
     }
 }

@@ -70,7 +70,9 @@ enum DeadLetterRemarkCommands {
             ],
             arguments: [GroupCommands.argument, numbers],
             flags: flags([
-                FlagSpec("note", value: "TEXT", "What there is to know; up to 1,000 bytes.")
+                FlagSpec(
+                    "note", value: "TEXT", required: true,
+                    "What there is to know; up to 1,000 bytes.")
             ]),
             examples: [
                 ExampleSpec(

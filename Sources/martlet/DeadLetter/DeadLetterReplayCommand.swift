@@ -128,14 +128,17 @@ struct ReplayPlan {
 
     var remarks: [String] {
         var lines: [String] = []
-        if left > 0 { lines.append("\(Shown.count(left)) more wait for their turn (--max)") }
+        if left > 0 {
+            lines.append("\(Shown.plural(left, "more dead letter", "waits", "wait")) (--max)")
+        }
         if !replaying.isEmpty {
             lines.append("\(Shown.count(replaying.count)) with the group already: not sent twice")
         }
         if !quarantined.isEmpty {
             lines.append(
-                "\(Shown.count(quarantined.count)) were sent \(replaysMax ?? 0) times or more: left "
-                    + "alone (--force sends them)")
+                "\(Shown.plural(quarantined.count, "dead letter", "was", "were")) sent "
+                    + "\(Shown.plural(replaysMax ?? 0, "time")) or more before: left alone "
+                    + "(--force sends them)")
         }
         if !notStored.isEmpty {
             lines.append("\(Shown.count(notStored.count)) not in their topic yet: try again soon")

@@ -16,7 +16,7 @@ enum DeadLetterResolveCommand {
             arguments: [GroupCommands.argument],
             flags: LetterFilter.flags + [
                 FlagSpec("all", "All of them."),
-                FlagSpec("note", value: "TEXT", "Why; it is kept."),
+                FlagSpec("note", value: "TEXT", required: true, "Why; it is kept."),
                 CommandContext.authorFlag,
                 FlagSpec("execute", "Do it."),
                 CommonFlags.output([.json, .jsonl], "json or jsonl: the plan, or what was done."),
@@ -74,7 +74,8 @@ enum DeadLetterResolveCommand {
         guard refused.isEmpty else {
             throw ToolError(
                 .notFound,
-                "\(Shown.plural(refused.count, "dead letter")) were handled or resolved meanwhile "
+                "\(Shown.plural(refused.count, "dead letter", "was", "were")) handled or resolved "
+                    + "meanwhile "
                     + "(UNKNOWN_DEAD_LETTER)")
         }
     }

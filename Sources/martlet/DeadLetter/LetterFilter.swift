@@ -16,7 +16,9 @@ struct LetterFilter: Sendable {
         FlagSpec("key", short: "k", value: "KEY", "Only records with this key."),
         FlagSpec("assigned", value: "NAME", "Only what is assigned to this one."),
         FlagSpec("unassigned", "Only what is assigned to nobody."),
-        GroupPauseCommands.topic,
+        FlagSpec(
+            "topic", short: "t", value: "TOPIC[:N]", offers: .topic, repeatable: true,
+            "Only records of this topic, or of one partition of it."),
     ]
 
     private let numbers: Set<UInt64>
@@ -80,6 +82,13 @@ struct LetterFilter: Sendable {
         numbers.isEmpty && type == nil && error == nil && trace == nil && since == nil
             && until == nil && assignee == nil
             && key == nil && parts.isEmpty
+    }
+
+    /// What to say when nothing was found, so that a mistyped filter is not taken for good news.
+    func none(of group: String) -> String {
+        isEmpty
+            ? "group \(group) has no dead letters"
+            : "no dead letter of group \(group) is like that"
     }
 
     /// By what the broker has in mind: before anything is read.

@@ -18,7 +18,8 @@ enum GroupCommands {
             delete,
         ])
 
-    static let argument = ArgumentSpec("GROUP", "The group's name.")
+    static let argument = ArgumentSpec("GROUP", offers: .group, "The group's name.")
+    private static let newArgument = ArgumentSpec("GROUP", "The new group's name.")
 
     private static let create: Command = Command(
         CommandSpec(
@@ -32,7 +33,7 @@ enum GroupCommands {
                 "The members of a queue share single records, and settle each. In order by key one "
                     + "record of a key is with a member at a time; that is said once, here.",
             ],
-            arguments: [argument],
+            arguments: [newArgument],
             flags: [
                 FlagSpec(
                     "queue", value: "FROM", choices: ["earliest", "latest"],
@@ -41,7 +42,7 @@ enum GroupCommands {
                     "order", value: "ORDER", choices: ["key", "none"],
                     "Of a queue: key, or none (default)."),
                 FlagSpec(
-                    "topic", short: "t", value: "NAME", repeatable: true,
+                    "topic", short: "t", value: "TOPIC", offers: .topic, repeatable: true,
                     "A topic that its members will want, or a pattern: * for any characters."),
                 CommonFlags.result,
             ],
@@ -125,7 +126,9 @@ enum GroupCommands {
         CommandSpec(
             "delete", aliases: ["rm"], "Delete a group, and how far it was.",
             discussion: [
-                "A group with members is refused: stop them first. Asks for the name to be typed "
+                "A group with members is refused: stop them first. So is one with dead letters that "
+                    + "nobody has handled or resolved. The topic GROUP.dlq stays, with all that ever "
+                    + "died, until 'martlet topic delete' removes it. Asks for the name to be typed "
                     + "again; a script adds --yes."
             ],
             arguments: [argument],
@@ -135,8 +138,9 @@ enum GroupCommands {
         let name = try context.argument(0)
         let wantsJSON = context.wantsJSON
         let isDryRun = context.invocation.has("dry-run")
-        try await context.withClient { client in
+        let letters: String? = try await context.withClient { client in
             let group = try await client.admin.describeGroup(name)
+            let letters = try await DeadLetterTopic.name(of: name, client.admin)
             let what =
                 "this deletes group \(name) and its offsets in "
                 + Shown.plural(group.partitions.count, "partition")
@@ -148,11 +152,20 @@ enum GroupCommands {
                 try context.confirm(name, what)
                 try await client.admin.deleteGroup(name)
             }
+            return letters
         }
         if wantsJSON {
-            try context.output.jsonLine(["group": .string(name), "deleted": .boolean(!isDryRun)])
-        } else if !isDryRun {
-            context.output.message("deleted group \(name)")
+            try context.output.jsonLine([
+                "group": .string(name), "deleted": .boolean(!isDryRun),
+                "deadLetterTopic": letters.map { .string($0) } ?? .null,
+            ])
+            return
+        }
+        if !isDryRun { context.output.message("deleted group \(name)") }
+        if let letters {
+            context.output.message(
+                "its dead letters of before \(isDryRun ? "would stay" : "stay") in topic \(letters): "
+                    + "'martlet topic delete \(letters)' removes them")
         }
     }
 }

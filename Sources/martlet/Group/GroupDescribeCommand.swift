@@ -171,8 +171,7 @@ enum GroupDescribeCommand {
     }
 
     private static func place(_ pause: GroupPause) -> String {
-        guard let part = pause.part else { return "the whole group" }
-        return part.topic + (part.partition.map { ":\($0)" } ?? "")
+        pause.part?.word ?? "the whole group"
     }
 
     private static func age(_ time: Duration) -> String {

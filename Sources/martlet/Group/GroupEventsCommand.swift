@@ -15,19 +15,19 @@ enum GroupEventsCommand {
                 "All that is kept, or what --since leaves; with -f it goes on with what comes. "
                     + "Ctrl-C ends it in order.",
             ],
-            arguments: [ArgumentSpec("GROUP", optional: true, "Only of this group.")],
+            arguments: [
+                ArgumentSpec("GROUP", offers: .group, optional: true, "Only of this group.")
+            ],
             flags: [
                 FlagSpec("follow", short: "f", "Go on with what comes."),
                 FlagSpec(
-                    "since", value: "TIME",
-                    "Not what is older: 2026-01-22T12:00Z, 1769083200000, -15m."),
+                    "since", value: "@TIME",
+                    "Not what is older: @2026-01-22T12:00Z, @1769083200000, @-15m."),
                 FlagSpec(
                     "type", value: "TYPE", repeatable: true,
                     "Only of this type, such as member.left; with a dot at its end, of all that "
                         + "begin so."),
-                CommonFlags.output(
-                    [.table, .json, .jsonl],
-                    "table, json or jsonl; without it a table on a terminal and jsonl elsewhere."),
+                CommonFlags.streamedOutput,
                 CommonFlags.noHeaders,
             ],
             examples: [
@@ -42,7 +42,8 @@ enum GroupEventsCommand {
         let filter = GroupEventFilter(context)
         let follows = context.invocation.has("follow")
         let since = try context.invocation.value("since").map {
-            try LogPlace(parsing: "@\($0)", "--since", context)
+            // As `dlq list` takes it: nothing but a moment can stand here.
+            try LogPlace(parsing: $0.hasPrefix("@") ? $0 : "@\($0)", "--since", context)
         }
         try await Interruption.cancelling {
             var printer = GroupEventPrinter(context)

@@ -116,7 +116,8 @@ enum GroupParkedCommands {
             context.output.message("released \(Shown.plural(released, "record")) to group \(name)")
         }
         if refused > 0 {
-            throw ToolError(.notFound, "\(Shown.plural(refused, "record")) were not parked")
+            throw ToolError(
+                .notFound, "\(Shown.plural(refused, "record", "was", "were")) not parked")
         }
     }
 

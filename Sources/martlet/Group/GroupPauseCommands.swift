@@ -33,7 +33,7 @@ enum GroupPauseCommands {
     }
 
     static let topic = FlagSpec(
-        "topic", short: "t", value: "TOPIC[:N]", repeatable: true,
+        "topic", short: "t", value: "TOPIC[:N]", offers: .topic, repeatable: true,
         "A topic, or one partition of it.")
 
     private static func run(_ context: CommandContext, isPaused: Bool) async throws {
@@ -51,6 +51,11 @@ enum GroupPauseCommands {
             context.output.message("\(isPaused ? "paused" : "resumed") group \(name)")
         }
     }
+}
+
+extension GroupPart {
+    /// As `--topic` takes it.
+    var word: String { topic + (partition.map { ":\($0)" } ?? "") }
 }
 
 extension CommandContext {

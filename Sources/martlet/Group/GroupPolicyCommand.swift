@@ -135,7 +135,12 @@ enum GroupPolicyCommand {
 
     /// `3 tries, pauses of 2s × 2 up to 5m (shortened by up to 20%), then a dead letter`.
     static func text(_ policy: FailurePolicy) -> String {
-        let tries = policy.attempts == 0 ? "any number of tries" : "\(policy.attempts) tries"
+        let tries =
+            switch policy.attempts {
+            case 0: "any number of tries"
+            case 1: "1 try"
+            case let count: "\(count) tries"
+            }
         let first = Units.format(milliseconds: policy.backoff.inMilliseconds)
         let most = Units.format(milliseconds: policy.backoffMax.inMilliseconds)
         let percent = Int((policy.jitter * 100).rounded())

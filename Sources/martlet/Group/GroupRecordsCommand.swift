@@ -21,7 +21,8 @@ enum GroupRecordsCommand {
                     "state", value: "STATE",
                     choices: QueueRecords.State.allCases.map(\.rawValue), repeatable: true,
                     "Only these: ready, in-flight, delayed or parked."),
-                FlagSpec("topic", short: "t", value: "NAME", "Only of this topic."),
+                FlagSpec(
+                    "topic", short: "t", value: "TOPIC", offers: .topic, "Only of this topic."),
                 FlagSpec("limit", short: "n", value: "N", "So many lines at most."),
                 CommonFlags.output([.table, .json, .jsonl], "table (default), json or jsonl."),
                 CommonFlags.noHeaders,

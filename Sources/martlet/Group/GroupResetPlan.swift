@@ -73,7 +73,7 @@ struct GroupResetPlan: GroupPlan {
                     "\(Shown.count(queue.inFlight)) in flight: pause the group, or --force")
             }
             if queue.dead > 0 {
-                lines[index].note("\(Shown.count(queue.dead)) dead letters stay")
+                lines[index].note(Shown.plural(queue.dead, "dead letter", "stays", "stay"))
             }
         }
     }

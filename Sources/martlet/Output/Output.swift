@@ -66,8 +66,8 @@ struct Output: Sendable {
 
 extension CommandContext {
     /// The format asked for with `-o`; without it a table, or what `elsewhere` says when nobody
-    /// watches. Only streams of records have such another form: `martlet status | less` and the
-    /// same in a CI log are still read by people.
+    /// watches. Only streams of records and measurements have such another form: `martlet status |
+    /// less` and the same in a CI log are still read by people.
     func format(elsewhere: OutputFormat = .table) -> OutputFormat {
         if let format = invocation.value("output").flatMap({ OutputFormat(rawValue: $0) }) {
             return format
@@ -93,6 +93,10 @@ extension CommandContext {
 /// Flags that several commands have.
 enum CommonFlags {
     static let output = output([.table, .json, .jsonl], "table (default), json or jsonl.")
+    /// Of commands with `format(elsewhere: .jsonl)`.
+    static let streamedOutput = output(
+        [.table, .json, .jsonl],
+        "table, json or jsonl; without it a table on a terminal and jsonl elsewhere.")
     static let result = output(
         [.json, .jsonl],
         "json or jsonl prints the result on standard output; without it a message tells it.")

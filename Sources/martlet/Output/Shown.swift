@@ -115,4 +115,11 @@ enum Shown {
     static func plural(_ value: some BinaryInteger, _ noun: String) -> String {
         "\(count(value)) \(noun)\(value == 1 ? "" : "s")"
     }
+
+    /// `1 record was`, `2 records were`: with the verb that belongs to it.
+    static func plural(
+        _ value: some BinaryInteger, _ noun: String, _ one: String, _ many: String
+    ) -> String {
+        "\(plural(value, noun)) \(value == 1 ? one : many)"
+    }
 }

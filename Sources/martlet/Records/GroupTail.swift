@@ -38,7 +38,7 @@ struct GroupTail: Sendable {
         let output = context.output
         var left = plan.count ?? .max
         if left == 0 { return }
-        try await client.withGroupConsumer(configuration) { consumer in
+        try await naming(client) { consumer in
             try await withThrowingTaskGroup(of: Void.self) { tasks in
                 tasks.addTask {
                     for await event in consumer.events {
@@ -64,6 +64,21 @@ struct GroupTail: Sendable {
                     try Task.checkCancellation()
                 }
             }
+        }
+    }
+
+    /// A queue has no offsets that a reader could go on at: says what shows its records instead.
+    private func naming(
+        _ client: MartletClient, _ body: (GroupConsumer) async throws -> Void
+    ) async throws {
+        do {
+            try await client.withGroupConsumer(configuration, body)
+        } catch let error as MartletError where error.code == .wrongGroupKind {
+            throw ToolError(
+                describing: error,
+                advice: "'martlet group records \(configuration.group)' lists what it has not "
+                    + "handled, and 'martlet tail \(plan.topic)' without --group reads the topic "
+                    + "beside it")
         }
     }
 
@@ -123,8 +138,7 @@ struct GroupTail: Sendable {
     }
 
     private static func place(_ part: GroupPart?) -> String {
-        guard let part else { return "the whole group" }
-        return part.topic + (part.partition.map { ":\($0)" } ?? "")
+        part?.word ?? "the whole group"
     }
 
     private static func names(_ partitions: [TopicPartition]) -> String {

@@ -45,7 +45,9 @@ enum ProduceCommand {
         FlagSpec("partition", short: "p", value: "N", "All into this partition."),
         CommonFlags.acks,
         FlagSpec("verbose", short: "v", "Print where each record is."),
-        CommonFlags.output([.table, .json, .jsonl], "With -v: table, json or jsonl."),
+        CommonFlags.output(
+            [.table, .json, .jsonl],
+            "With -v: table, json or jsonl; without it a table on a terminal and jsonl elsewhere."),
     ]
 
     private static func run(_ context: CommandContext) async throws {

@@ -17,7 +17,8 @@ enum TailCommand {
                     + "there. Ctrl-C ends it in order.",
                 "With --group it reads what the group's other members leave to it, goes on where the "
                     + "group is (--from says where one begins that is nowhere yet), commits what it "
-                    + "has printed, and ends with -c or Ctrl-C.",
+                    + "has printed, and ends with -c or Ctrl-C. A queue is not read so: 'martlet group "
+                    + "records' lists what it has not handled.",
                 "--format: " + RecordFormat.meaning,
             ],
             arguments: [TopicCommands.topicArgument], flags: flags,
@@ -41,7 +42,7 @@ enum TailCommand {
         FlagSpec("follow", short: "f", "Go on with what comes."),
         FlagSpec("exit", short: "e", "End at the end, whatever else is there."),
         FlagSpec("count", short: "c", value: "N", "End after N records."),
-        FlagSpec("group", value: "GROUP", "Read as a member of this group."),
+        FlagSpec("group", value: "GROUP", offers: .group, "Read as a member of this group."),
         FlagSpec("session", value: "TIME", "Not heard of for so long, the member is dead; 10s."),
         CommonFlags.partition,
         FlagSpec("key", short: "k", value: "KEY", "Only records with this key."),

@@ -20,8 +20,8 @@ enum ReplayCommand {
                 "--cancel takes back what is not handled yet; handlers that have begun go on.",
             ],
             flags: [
-                FlagSpec("to", value: "GROUP", "The group that is sent them."),
-                FlagSpec("topic", short: "t", value: "TOPIC", "Where they are."),
+                FlagSpec("to", value: "GROUP", offers: .group, "The group that is sent them."),
+                FlagSpec("topic", short: "t", value: "TOPIC", offers: .topic, "Where they are."),
                 CommonFlags.partition,
                 FlagSpec("from", value: "WHERE", "From this OFFSET or @TIME on; else the oldest."),
                 FlagSpec(
@@ -89,7 +89,9 @@ enum ReplayCommand {
             let already = plan.records - sent
             context.output.message(
                 "sent \(Shown.plural(sent, "record")) to group \(plan.group) again"
-                    + (already > 0 ? "; \(Shown.count(already)) were with it already" : ""))
+                    + (already > 0
+                        ? "; \(Shown.count(already)) \(already == 1 ? "was" : "were") with it already"
+                        : ""))
         } else {
             context.output.message(
                 "\(Shown.plural(plan.records, "record")) would be sent to group \(plan.group) again "

@@ -10,8 +10,10 @@ enum TopCommand {
             discussion: [
                 "Groups in trouble come first, then those that are furthest behind in time. Their "
                     + "STATE may say 'losing' (retention is nearer than the end of the topic), "
-                    + "'no members' (and records wait), 'paused', or 'breaker open' (too much failed, and "
-                    + "nothing is handed out for a while).",
+                    + "'no members' (and records wait), 'breaker open' (too much failed, and "
+                    + "nothing is handed out for a while), 'paused', or 'paused in part' (topics or "
+                    + "partitions of it: 'martlet group describe' names them). PARKED records wait "
+                    + "until 'martlet group release', DEAD ones until 'martlet dlq replay' or 'resolve'.",
                 "Rates are differences of two looks: IN/S of the topics' ends, OUT/S and DONE/S of "
                     + "what groups have committed or acknowledged. What is read without a group "
                     + "counts only in the bytes of the second line.",

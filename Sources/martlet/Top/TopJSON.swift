@@ -38,6 +38,7 @@ enum TopJSON {
             "headroomSeconds": number(figures.headroom.map { Double($0) / 1_000 }),
             "headroomBytes": figures.headroomBytes.map { .integer($0) } ?? .null,
             "members": JSONValue(figures.members), "isPaused": .boolean(figures.isPaused),
+            "pausedParts": .array(figures.pausedParts.map { .string($0) }),
             "inFlight": .integer(figures.inFlight), "delayed": .integer(figures.delayed),
             "parked": .integer(figures.parked),
             "dead": .integer(figures.dead), "breaker": .string(figures.breaker.rawValue),

@@ -79,7 +79,10 @@ struct GroupFigures: Sendable {
     /// Dead letters that nobody has handled, resolved or sent again.
     let dead: Int64
     let breaker: GroupBreaker.State
+    /// The whole of it.
     let isPaused: Bool
+    /// Topics and partitions that are paused by themselves: `orders`, `orders:3`.
+    var pausedParts: [String] = []
     /// How many records it has handled, from some beginning on.
     let done: [TopicPartition: Int64]
     /// How long its handlers ran, by types of events; empty: nobody said.
@@ -116,7 +119,9 @@ extension GroupFigures {
             parked: group.queues.reduce(0) { $0 &+ $1.parked }
                 &+ group.partitions.reduce(0) { $0 &+ $1.parked },
             dead: group.deadLetters.dead, breaker: group.breaker.state,
-            isPaused: group.pauses.contains { $0.part == nil }, done: done,
+            isPaused: group.pauses.contains { $0.part == nil },
+            pausedParts: group.pauses.compactMap { $0.part?.word },
+            done: done,
             handlers: group.handlerTimeByType,
             handlerTime: group.handlerTime.count > 0 ? group.handlerTime : nil)
     }

@@ -54,7 +54,7 @@ struct TopScreen {
         var table = Table([
             .left("GROUP"), .left("STATE"), .right("LAG"), .right("LAG/S"), .right("DONE/S"),
             .right("AGE"), .right("HEADROOM"), .right("MEMBERS"), .right("IN FLIGHT"),
-            .right("DELAYED"), .right("DEAD"), .right("HANDLER P99"),
+            .right("DELAYED"), .right("PARKED"), .right("DEAD"), .right("HANDLER P99"),
         ])
         for group in view.groups {
             let figures = group.figures
@@ -69,7 +69,8 @@ struct TopScreen {
                 figures.lag == 0 ? "" : Shown.duration(milliseconds: figures.lagTime),
                 left.compactMap(\.self).joined(separator: ", "), Shown.count(figures.members),
                 figures.isQueue ? Shown.count(figures.inFlight) : "",
-                figures.isQueue ? Shown.count(figures.delayed) : "", Shown.count(figures.dead),
+                figures.isQueue ? Shown.count(figures.delayed) : "", Shown.count(figures.parked),
+                Shown.count(figures.dead),
                 figures.handlerTime.map { HandlerTimeView.text($0.p99) } ?? "",
             ])
         }

@@ -37,6 +37,8 @@ struct TopView: Sendable {
         /// Too much fails: nothing is handed out.
         case broken
         case paused
+        /// Only topics or partitions of it are paused.
+        case partlyPaused
 
         static func < (left: Trouble, right: Trouble) -> Bool { left.rawValue < right.rawValue }
 
@@ -46,6 +48,7 @@ struct TopView: Sendable {
             case .noMembers: "no members"
             case .broken: "breaker open"
             case .paused: "paused"
+            case .partlyPaused: "paused in part"
             }
         }
     }
@@ -117,7 +120,8 @@ struct TopView: Sendable {
 
     private static func trouble(of group: GroupFigures) -> Trouble? {
         let standsStill: Trouble? =
-            group.breaker == .open ? .broken : group.isPaused ? .paused : nil
+            group.breaker == .open
+            ? .broken : group.isPaused ? .paused : group.pausedParts.isEmpty ? nil : .partlyPaused
         guard group.lag > 0 else { return standsStill }
         if let headroom = group.headroom, headroom <= group.lagTime { return .losing }
         if group.members == 0 { return .noMembers }

@@ -13,7 +13,8 @@ enum TopicAddPartitionsCommand {
             ],
             arguments: [TopicCommands.topicArgument],
             flags: [
-                FlagSpec("total", value: "N", "Partitions that the topic then has."),
+                FlagSpec(
+                    "total", value: "N", required: true, "Partitions that the topic then has."),
                 CommonFlags.dryRun, CommonFlags.result,
             ],
             examples: [
@@ -43,7 +44,8 @@ enum TopicAddPartitionsCommand {
             ])
         } else {
             let has = isDryRun ? "would have" : "has"
-            context.output.message("topic \(name) \(has) \(after) partitions, before \(before)")
+            context.output.message(
+                "topic \(name) \(has) \(Shown.plural(after, "partition")), before \(before)")
         }
     }
 }

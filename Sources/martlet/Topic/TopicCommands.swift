@@ -2,7 +2,8 @@ import MartletConfiguration
 
 /// `martlet topic ...`.
 enum TopicCommands {
-    static let topicArgument = ArgumentSpec("TOPIC", "The topic's name.")
+    static let topicArgument = ArgumentSpec(
+        "TOPIC", offers: .topic, "The topic's name.")
 
     static let group: Command = Command(
         "topic", aliases: ["topics", "t"], "Make, list, look at, change and delete topics.",

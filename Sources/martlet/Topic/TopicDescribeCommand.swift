@@ -7,6 +7,7 @@ enum TopicDescribeCommand {
     static let command: Command = Command(
         CommandSpec(
             "describe", aliases: ["show"], "Show a topic's settings and partitions.",
+            discussion: [TopicSettingNames.jsonMeaning],
             arguments: [TopicCommands.topicArgument],
             flags: [CommonFlags.output, CommonFlags.noHeaders],
             examples: [
@@ -89,6 +90,7 @@ enum TopicDescribeCommand {
             "settings": .array(
                 topic.settings.map { setting in
                     [
+                        "name": .string(TopicSettingNames.humanKey(setting.key)),
                         "key": .string(setting.key), "value": .string(setting.value),
                         "source": .string(setting.source.description),
                     ]

@@ -22,6 +22,12 @@ enum TopicSettingNames {
         ("deduplication.window", "deduplication.window.ms", .milliseconds),
     ]
 
+    /// Of the settings in `-o json`.
+    static let jsonMeaning =
+        "With -o json each setting has its 'name', as in the table, and its 'key' with the 'value' as "
+        + "the broker keeps it: a number whose unit the key says (retention.ms), -1 for without end, "
+        + "or a word. Commands take the one as well as the other."
+
     static let list = table.map(\.human).joined(separator: ", ")
 
     /// The broker's name. One that nobody knows here is the broker's to refuse.

@@ -38,6 +38,7 @@ enum TopicSettingsCommands {
     static let unset: Command = Command(
         CommandSpec(
             "unset", "Give settings of a topic back to the broker's defaults.",
+            discussion: [TopicSettingNames.jsonMeaning],
             arguments: [
                 TopicCommands.topicArgument,
                 ArgumentSpec("KEY", repeated: true, "Names of settings."),
@@ -77,6 +78,7 @@ enum TopicSettingsCommands {
 
     private static func json(_ change: SettingChange) -> JSONValue {
         [
+            "name": .string(TopicSettingNames.humanKey(change.key)),
             "key": .string(change.key), "before": change.before.map { .string($0) } ?? .null,
             "after": change.after.map { .string($0) } ?? .null,
             "source": .string(change.source.description),

@@ -14,9 +14,12 @@ enum TopicSkipDamageCommand {
             ],
             arguments: [TopicCommands.topicArgument],
             flags: [
-                FlagSpec("partition", short: "p", value: "N", "The partition."),
-                FlagSpec("from", value: "OFFSET", "The first offset that may be passed."),
-                FlagSpec("to", value: "OFFSET", "The offset behind the last one."),
+                FlagSpec("partition", short: "p", value: "N", required: true, "The partition."),
+                FlagSpec(
+                    "from", value: "OFFSET", required: true, "The first offset that may be passed."
+                ),
+                FlagSpec(
+                    "to", value: "OFFSET", required: true, "The offset behind the last one."),
                 FlagSpec("execute", "Do it."), CommonFlags.output, CommonFlags.noHeaders,
             ],
             examples: [

@@ -14,7 +14,7 @@ enum TopicTrimCommand {
             ],
             arguments: [TopicCommands.topicArgument],
             flags: [
-                FlagSpec("before", value: "WHERE", "An offset, @TIME or end."),
+                FlagSpec("before", value: "WHERE", required: true, "An offset, @TIME or end."),
                 CommonFlags.partition, CommonFlags.yes, CommonFlags.dryRun, CommonFlags.output,
                 CommonFlags.noHeaders,
             ],
