@@ -47,6 +47,9 @@ extension ToolError {
         // As a word: a topic may be called `t`.
         let words = message.split { !($0.isLetter || $0.isNumber || "._-".contains($0)) }
         let isNamed = error.context["topic"].map { words.contains($0[...]) } ?? true
+        if error.code == .unknownGroup, let group = error.context["group"] {
+            message = "there is no group '\(Shown.text(group))'"
+        }
         if !isNamed { message = "\(facts.joined(separator: ", ")): \(message)" }
         if let advice = nearest ?? Self.advice(error) { message += ": \(advice)" }
         self.init(code, "\(message) (\(error.code.name))")

@@ -140,6 +140,16 @@ import Testing
                 let top = try bench.json("top --once --interval 100ms")["groups"]?[0]
                 #expect(top?["parked"] == 1 && top?["isPaused"] == false)
                 #expect(top?["pausedParts"] == ["t:0"] && top?["trouble"] == "no members")
+                let listed = try bench.json("group list")[0]
+                #expect(listed?["kind"] == "queue" && listed?["parked"] == 1)
+                #expect(listed?["isPaused"] == false && listed?["pausedParts"] == 1)
+                let line = try bench.run("group", "list", "--no-headers").output
+                #expect(
+                    line
+                        == "notify  queue  paused in part  0  1  2  1  0\n"
+                )
+                let loss = try bench.run("group", "delete", "notify", "--dry-run").errors
+                #expect(loss.contains("and forgets 1 parked record"))
                 try bench.run("group", "resume", "notify")
                 try bench.run("group", "release", "notify", expect: 2)
                 try bench.run("group", "release", "notify", "t:0", expect: 2)
@@ -310,6 +320,18 @@ import Testing
             #expect(plan["sent"]?.arrayValue?.count == 2 && plan["left"]?.integerValue == 1)
             #expect(plan["executed"]?.booleanValue == false)
             try bench.run("dlq", "replay", "notify", "--id", one, "--execute")
+            // Nobody is there to handle it: that is told, and hinders no plan that it should not.
+            let doctor = try bench.run("doctor").output
+            #expect(
+                doctor.contains(
+                    "nobody is in group notify, and 1 record waits that somebody sent to it again"))
+            #expect(doctor.contains("2 dead letters of group notify wait"))
+            let reset = try bench.run("group", "reset", "notify", "-t", "t", "--to", "earliest")
+            #expect(
+                reset.output.contains("2 dead letters stay") && !reset.output.contains("flight"))
+            let delete = try bench.run("group", "delete", "notify", "--dry-run").errors
+            #expect(delete.contains("it would be refused: it has 3 dead letters"))
+            #expect(try bench.json("group list")[0]?["dead"] == 2)
             try await bench.handle(dead: 3) { _ in .reject("still odd") }
             let quarantined = try bench.run(
                 "dlq", "replay", "notify", "--id", one, "--max-replays", "1", "--execute",
@@ -360,7 +382,7 @@ import Testing
 
             try bench.run("group", "create", "plain")
             let near = try bench.run("group", "describe", "plan", expect: 3).errors
-            #expect(near.contains("did you mean 'plain'?"))
+            #expect(near.contains("there is no group 'plan': did you mean 'plain'?"))
             let plain = try bench.run("group", "delete", "plain", "--yes", "-o", "json")
             #expect(try JSONValue(parsing: plain.output)["deadLetterTopic"] == .null)
             #expect(plain.errors.isEmpty)
@@ -471,6 +493,7 @@ import Testing
                 let shown = try bench.json("group describe g")["breaker"]
                 #expect(shown?["state"]?.stringValue == "open")
                 #expect(shown?["openings"]?.integerValue == 1)
+                #expect(try bench.json("group list")[0]?["breaker"] == "open")
                 #expect(shown?["policy"]?["openMilliseconds"]?.integerValue == 60_000)
                 #expect(
                     try bench.run("group", "describe", "g").output.contains("breaker:"))
@@ -511,6 +534,8 @@ import Testing
                         + "then tries 10\n")
                 let policy = try bench.json("group policy g")
                 #expect(policy["then"]?.stringValue == "pause")
+                let once = try bench.run("group", "policy", "g", "--attempts", "1")
+                #expect(once.output.hasPrefix("1 try, then the group stands still there; "))
                 #expect(policy["backoffMaxMilliseconds"]?.integerValue == 300_000)
             }
         }

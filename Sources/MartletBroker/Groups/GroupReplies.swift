@@ -142,7 +142,7 @@ extension GroupRefusal {
             "the dead letter was sent to its group \(Counted.text(replays, "time")): raise the limit "
                 + "to send it again"
         case .lettersLeft(let count):
-            "the group has \(Counted.text(count, "dead letter")): replay or resolve them first"
+            "the group has \(Counted.text(count, "dead letter")) neither handled nor resolved"
         case .fencedMember(let reason): reason
         case .paused: "the group is paused there: nobody owns the partition until it is resumed"
         case .partitionInUse(let what): "\(what) is in use: pause the group there, or force it"

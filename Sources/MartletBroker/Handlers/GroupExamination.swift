@@ -41,6 +41,7 @@ struct GroupExamination {
                     + "\(Counted.text(lag.records, "record", "waits", "wait")) for it",
                 "start its members; `martlet group delete \(group.name)` when they never come back")
         }
+        replays(group)
         headroom(group, lines)
         if group.policy.last == .pause {
             find(
@@ -70,6 +71,17 @@ struct GroupExamination {
             "\(Counted.text(group.letters.dead, "dead letter")) of group \(group.name) "
                 + "\(group.letters.dead == 1 ? "waits" : "wait")\(oldest ?? "")",
             "`martlet dlq list \(group.name)`, then `dlq replay` or `dlq resolve`")
+    }
+
+    /// What was sent again is no lag. In flight without a member are only the letters.
+    private mutating func replays(_ group: GroupDescription) {
+        let open = group.replays.reduce(group.letters.replaying) { $0 &+ $1.ready &+ $1.delayed }
+        guard group.members.isEmpty, open > 0 else { return }
+        find(
+            "replays-unread",
+            "nobody is in group \(group.name), and "
+                + "\(Counted.text(open, "record", "waits", "wait")) that somebody sent to it again",
+            "start its members; `martlet group describe \(group.name)` shows what waits")
     }
 
     private mutating func parked(_ group: GroupDescription) {

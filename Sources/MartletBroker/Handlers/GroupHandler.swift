@@ -215,6 +215,12 @@ struct GroupHandler: Sendable {
             summary.lag = group.partitions.reduce(0) { sum, partition in
                 sum + max(0, services.lag.line(name, partition, mayBlock: false).lag)
             }
+            summary.kind = group.kind.number
+            summary.isPaused = group.pauses.contains { $0.place.topic == .zero }
+            summary.pausedParts = UInt32(clamping: group.pauses.count { $0.place.topic != .zero })
+            summary.breaker = group.breaker.state.number
+            summary.parked = group.parked.records
+            summary.dead = group.letters.dead
             return summary
         } catch {
             return nil

@@ -40,11 +40,7 @@ extension AdminClient {
         var request = ListGroupsRequest()
         while true {
             let reply = try await port.call(request, isRepeatable: true)
-            groups += reply.groups.map {
-                GroupListing(
-                    name: $0.group, members: Int($0.members), partitions: Int($0.partitions),
-                    lag: $0.lag)
-            }
+            for group in reply.groups { groups.append(try GroupListing(group)) }
             guard reply.hasMore, let last = reply.groups.last?.group, last > request.after else {
                 return groups
             }
@@ -131,6 +127,17 @@ extension AdminClient {
                     context: asked.key.context.merging(["group": group]) { first, _ in first })
             }
         }
+    }
+}
+
+extension GroupListing {
+    fileprivate init(_ item: GroupSummary) throws(MartletError) {
+        self.init(
+            name: item.group, kind: try GroupKind(wire: item.kind), members: Int(item.members),
+            partitions: Int(item.partitions), lag: item.lag, isPaused: item.isPaused,
+            pausedParts: Int(item.pausedParts),
+            breaker: try GroupBreaker.State(wire: item.breaker), parked: item.parked,
+            dead: item.dead)
     }
 }
 

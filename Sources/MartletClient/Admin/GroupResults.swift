@@ -4,12 +4,24 @@ import MartletFormat
 public struct GroupListing: Sendable, Equatable {
     /// The group's name.
     public let name: String
+    /// Whether its members own partitions or are handed single records.
+    public let kind: GroupKind
     /// Members that are in the group now.
     public let members: Int
     /// Partitions that it has, or is to have.
     public let partitions: Int
     /// Records that readers can see and the group has not handled.
     public let lag: Int64
+    /// The whole of it stands still.
+    public let isPaused: Bool
+    /// Topics and partitions of it that stand still by themselves.
+    public let pausedParts: Int
+    /// Whether failures have stopped it.
+    public let breaker: GroupBreaker.State
+    /// Records that are set aside until somebody releases them.
+    public let parked: Int64
+    /// Dead letters that are neither handled nor resolved, and not with the group again.
+    public let dead: Int64
 }
 
 /// How a group shares its work.

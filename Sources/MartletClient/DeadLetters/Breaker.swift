@@ -74,6 +74,14 @@ public struct GroupBreaker: Sendable, Equatable {
             default: return nil
             }
         }
+
+        init(wire number: UInt8) throws(MartletError) {
+            guard let known = Self(number: number) else {
+                throw .protocolError(
+                    "The broker names a breaker's state, \(number), unknown here.")
+            }
+            self = known
+        }
     }
 
     /// What it lets through now.
@@ -90,10 +98,7 @@ public struct GroupBreaker: Sendable, Equatable {
     public let openings: UInt64
 
     init(_ item: BreakerItem) throws(MartletError) {
-        guard let known = State(number: item.state) else {
-            throw .protocolError("The broker names a breaker's state, \(item.state), unknown here.")
-        }
-        state = known
+        state = try State(wire: item.state)
         since = item.since < 0 ? nil : item.since
         until = item.until < 0 ? nil : item.until
         outcomes = Int(item.outcomes)

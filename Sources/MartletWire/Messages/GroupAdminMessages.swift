@@ -77,11 +77,17 @@ package struct ListGroupsRequest: WireRequest {
 }
 
 package struct GroupSummary: WireItem {
-    package static let bytesMin = 18
+    package static let bytesMin = 41
     package var group = ""
     package var members: UInt32 = 0
     package var partitions: UInt32 = 0
     package var lag: Int64 = 0
+    package var kind: UInt8 = 0
+    package var isPaused = false
+    package var pausedParts: UInt32 = 0
+    package var breaker: UInt8 = 0
+    package var parked: Int64 = 0
+    package var dead: Int64 = 0
 
     package init() {}
 
@@ -90,6 +96,12 @@ package struct GroupSummary: WireItem {
         try c.uint32("members", &members, "now in the group")
         try c.uint32("partitions", &partitions, "that it has, or is to have")
         try c.int64("lag", &lag, "records that are visible and not handled")
+        try c.groupKind(&kind)
+        try c.bool("isPaused", &isPaused, "the whole of it stands still")
+        try c.uint32("pausedParts", &pausedParts, "topics and partitions that do by themselves")
+        try c.uint8("breaker", &breaker, "0: closed; 1: half-open; 2: open")
+        try c.int64("parked", &parked, "records that are set aside until somebody releases them")
+        try c.int64("dead", &dead, "dead letters that are not with the group again")
     }
 }
 

@@ -76,13 +76,18 @@ enum GroupCommands {
         if wantsJSON {
             try context.output.jsonLine(["group": .string(name), "created": .boolean(true)])
         } else {
-            context.output.message("made group \(name)")
+            context.output.message("created group \(name)")
         }
     }
 
     private static let list: Command = Command(
         CommandSpec(
             "list", aliases: ["ls"], "List the groups, with their lag.",
+            discussion: [
+                "STATE is 'breaker open', 'breaker half-open', 'paused' or 'paused in part' for a "
+                    + "group that does not go on everywhere; 'martlet group describe' shows where. "
+                    + "'martlet group parked' lists the PARKED records, 'martlet dlq list' the DEAD."
+            ],
             flags: [
                 CommonFlags.output(
                     [.table, .json, .jsonl, .name],
@@ -95,21 +100,9 @@ enum GroupCommands {
             ])
     ) { context in
         let groups = try await context.withClient { try await $0.admin.listGroups() }
-        var table = Table([
-            .left("NAME"), .right("MEMBERS"), .right("PARTITIONS"), .right("LAG"),
-        ])
-        for group in groups {
-            table.add([
-                group.name, "\(group.members)", "\(group.partitions)", "\(group.lag)",
-            ])
-        }
-        let objects: [JSONValue] = groups.map { group in
-            [
-                "name": .string(group.name), "members": JSONValue(group.members),
-                "partitions": JSONValue(group.partitions), "lag": .integer(group.lag),
-            ]
-        }
-        try context.show(table, objects: objects, names: groups.map(\.name))
+        try context.show(
+            GroupListView.table(groups), objects: groups.map(GroupListView.json),
+            names: groups.map(\.name))
     }
 
     /// Why the group cannot be deleted now; nil: nothing is in the way.
@@ -117,9 +110,21 @@ enum GroupCommands {
         if !group.members.isEmpty {
             return "it has " + Shown.plural(group.members.count, "member") + ": stop them first"
         }
-        guard group.deadLetters.dead > 0 else { return nil }
-        return "it has " + Shown.plural(Int(clamping: group.deadLetters.dead), "dead letter")
-            + ": replay or resolve them first"
+        let letters = group.deadLetters
+        let open = max(letters.dead &+ letters.replaying, letters.notStored)
+        guard open > 0 else { return nil }
+        return "it has \(Shown.plural(open, "dead letter")) neither handled nor resolved: 'martlet "
+            + "dlq list \(group.name)' shows what waits"
+    }
+
+    /// What goes with the group.
+    private static func loss(_ group: GroupDescription) -> String {
+        let parked =
+            group.partitions.reduce(Int64(0)) { $0 &+ $1.parked }
+            &+ group.queues.reduce(0) { $0 &+ $1.parked }
+        return "this deletes group \(group.name) and its offsets in "
+            + Shown.plural(group.partitions.count, "partition")
+            + (parked > 0 ? ", and forgets \(Shown.plural(parked, "parked record"))" : "")
     }
 
     private static let delete: Command = Command(
@@ -141,9 +146,7 @@ enum GroupCommands {
         let letters: String? = try await context.withClient { client in
             let group = try await client.admin.describeGroup(name)
             let letters = try await DeadLetterTopic.name(of: name, client.admin)
-            let what =
-                "this deletes group \(name) and its offsets in "
-                + Shown.plural(group.partitions.count, "partition")
+            let what = loss(group)
             if isDryRun {
                 // What would refuse it, is said here too.
                 let holds = hindrance(group).map { "; it would be refused: \($0)" } ?? ""

@@ -51,7 +51,8 @@ struct GroupEventPrinter {
     /// The rest of it in a few words.
     static func what(_ event: GroupHistoryEvent) -> String {
         var words: [String] = []
-        if let count = event.count { words.append("\(count)") }
+        // Of a reset it counts partitions, which are named.
+        if let count = event.count, event.type != "group.reset" { words.append("\(count)") }
         if let topic = event.topicName {
             let few = event.partitions.prefix(8).map { "\($0)" }.joined(separator: ",")
             let more = event.partitions.count > 8 ? ",..." : ""

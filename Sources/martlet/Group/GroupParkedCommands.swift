@@ -112,7 +112,7 @@ enum GroupParkedCommands {
                 "group": .string(name), "released": JSONValue(released),
                 "refused": JSONValue(refused),
             ])
-        } else {
+        } else if released > 0 || refused == 0 {
             context.output.message("released \(Shown.plural(released, "record")) to group \(name)")
         }
         if refused > 0 {

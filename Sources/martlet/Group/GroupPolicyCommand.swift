@@ -135,12 +135,6 @@ enum GroupPolicyCommand {
 
     /// `3 tries, pauses of 2s × 2 up to 5m (shortened by up to 20%), then a dead letter`.
     static func text(_ policy: FailurePolicy) -> String {
-        let tries =
-            switch policy.attempts {
-            case 0: "any number of tries"
-            case 1: "1 try"
-            case let count: "\(count) tries"
-            }
         let first = Units.format(milliseconds: policy.backoff.inMilliseconds)
         let most = Units.format(milliseconds: policy.backoffMax.inMilliseconds)
         let percent = Int((policy.jitter * 100).rounded())
@@ -152,7 +146,10 @@ enum GroupPolicyCommand {
             case .parkRecord: "the record is parked"
             case .parkKey: "the record is parked with its key"
             }
-        return "\(tries), pauses of \(first) x \(factor) up to \(most) "
+        // Nothing is tried again after the only try.
+        if policy.attempts == 1 { return "1 try, then \(last)" }
+        let tries = policy.attempts == 0 ? "any number of" : "\(policy.attempts)"
+        return "\(tries) tries, pauses of \(first) x \(factor) up to \(most) "
             + "(shortened by up to \(percent)%), then \(last)"
     }
 

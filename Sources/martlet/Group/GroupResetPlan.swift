@@ -68,7 +68,8 @@ struct GroupResetPlan: GroupPlan {
                 lines[index].note("a member reads it: pause the group, or --force")
             }
             guard let queue = queues[partition] else { continue }
-            if queue.inFlight > 0, !paused.contains(partition) {
+            // What was sent again is in flight as well, and stands in nobody's way.
+            if queue.inFlight > 0, !group.members.isEmpty, !paused.contains(partition) {
                 lines[index].note(
                     "\(Shown.count(queue.inFlight)) in flight: pause the group, or --force")
             }

@@ -9,7 +9,7 @@ enum HandlerTimeView {
         let parts = [
             ("mean", times.mean), ("p50", times.p50), ("p99", times.p99), ("max", times.max),
         ]
-        return "\(times.count) calls, "
+        return "\(Shown.plural(times.count, "call")), "
             + parts.map { "\($0) \(text($1))" }.joined(separator: ", ")
     }
 

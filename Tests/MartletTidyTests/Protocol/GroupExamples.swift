@@ -230,6 +230,9 @@ enum GroupExamples {
         summary.members = 1
         summary.partitions = 4
         summary.lag = 1_290
+        summary.pausedParts = 1
+        summary.parked = 2
+        summary.dead = 17
         message.groups = [summary]
         return message
     }
