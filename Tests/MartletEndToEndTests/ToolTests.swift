@@ -100,6 +100,12 @@ import Testing
         try bench.run("topic", "create", "t", "--partitions", "2")
         try bench.run("produce", "t", "-p", "0", input: "a\nb\nc\n")
         try bench.run("produce", "t", "-p", "1", input: "a\n")
+        let dry = try bench.run("topic", "trim", "t", "--before", "2", "--dry-run", "-o", "json")
+        #expect(
+            try JSONValue(parsing: dry.output).arrayValue?.map { $0["after"]?.integerValue }
+                == [2, 0])
+        #expect(
+            dry.errors == "partition 1 would be refused: it ends at 1\ndry run: nothing was done\n")
         let (output, errors) = try bench.run(
             "topic", "trim", "t", "--before", "2", "--yes", "-o", "json", expect: 3)
         let rows = try #require(try JSONValue(parsing: output).arrayValue)
@@ -226,6 +232,9 @@ import Testing
         #expect(text.contains("consumed: partition 0, up to 0, held by group g"))
         let json = try JSONValue(parsing: bench.run("topic", "describe", "t", "-o", "json").output)
         #expect(json["partitions"]?[0]?["heldBy"]?.stringValue == "g")
+        let dry = try bench.run(
+            "topic", "set", "t", "retention.mode=limits", "--dry-run", expect: 2)
+        #expect(dry.errors == "dry run: nothing was done\n")
         try bench.run("topic", "set", "t", "retention.mode=limits")
         #expect(try !bench.run("topic", "describe", "t").output.contains("held by"))
         try bench.run("topic", "set", "t", "retention.mode=sometimes", expect: 2)

@@ -72,8 +72,9 @@ enum TopicSettingsCommands {
             ])
         }
         try context.show(table, objects: result.map(json))
-        guard result.contains(where: { $0.before != $0.after }) else { return }
-        if isDryRun { throw ToolError.silent(.usage) }
+        guard isDryRun else { return }
+        context.output.message("dry run: nothing was done")
+        if result.contains(where: { $0.before != $0.after }) { throw ToolError.silent(.usage) }
     }
 
     private static func json(_ change: SettingChange) -> JSONValue {

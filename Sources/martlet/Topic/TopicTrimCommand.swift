@@ -36,16 +36,30 @@ enum TopicTrimCommand {
                 try context.partitions(of: topic) ?? topic.allPartitions
             let view = try await LogView.load(client.admin, name, partitions)
             let targets = try await place.offsets(in: view, client.admin)
-            if !isDryRun {
-                try context.confirm(name, "this deletes records of topic \(name) below \(word)")
-            }
-            let results: [Int32: Result<Int64, MartletError>] =
-                isDryRun
-                ? targets.mapValues { .success($0) }
-                : try await client.admin.deleteRecordsOfEach(name, before: targets)
+            if isDryRun { return try plan(view, targets, context) }
+            try context.confirm(name, "this deletes records of topic \(name) below \(word)")
+            let results = try await client.admin.deleteRecordsOfEach(name, before: targets)
             try show(view, results, context)
             try tell(results, context)
         }
+    }
+
+    /// What would be refused stays where it is.
+    private static func plan(
+        _ view: LogView, _ targets: [Int32: Int64], _ context: CommandContext
+    ) throws {
+        var results: [Int32: Result<Int64, MartletError>] = [:]
+        for place in view.partitions {
+            guard let target = targets[place.partition] else { continue }
+            let isRefused = target > place.latest
+            results[place.partition] = .success(
+                isRefused ? place.earliest : max(place.earliest, target))
+            guard isRefused else { continue }
+            context.output.message(
+                "partition \(place.partition) would be refused: it ends at \(place.latest)")
+        }
+        try show(view, results, context)
+        context.output.message("dry run: nothing was done")
     }
 
     /// Names the partitions that were refused; the command fails with the first.
