@@ -39,6 +39,8 @@ package struct DaemonCommandLine: Equatable, Sendable {
         ("data", "storage", "data"), ("listen", "listener", "listen"), ("admin", "admin", "listen"),
     ]
 
+    private static let defaults = BrokerConfiguration()
+
     package static let specification = CommandSpec(
         "martletd",
         "The Martlet event broker.",
@@ -53,13 +55,18 @@ package struct DaemonCommandLine: Equatable, Sendable {
             FlagSpec(
                 "config", short: "c", value: "FILE",
                 "Read the configuration from FILE; without it the defaults hold."),
-            FlagSpec("data", value: "DIR", "Keep the data in DIR: [storage] data."),
+            FlagSpec(
+                "data", value: "DIR",
+                "Keep the data in DIR, made when missing: [storage] data; \(defaults.storage.data)."
+            ),
             FlagSpec(
                 "listen", value: "HOST:PORT",
-                "Take clients at HOST:PORT, port 0 picks one: [listener] listen."),
+                "Take clients at HOST:PORT, port 0 picks one: [listener] listen; "
+                    + "\(defaults.listener.listen)."),
             FlagSpec(
                 "admin", value: "HOST:PORT",
-                "Serve metrics and health at HOST:PORT, port 0 picks one: [admin] listen."),
+                "Serve metrics and health at HOST:PORT, port 0 picks one: [admin] listen; "
+                    + "\(defaults.admin.listen)."),
             FlagSpec(
                 "ready-file", value: "FILE",
                 "Write the addresses and the process id to FILE as JSON once the broker serves."),

@@ -87,10 +87,12 @@ struct CompletionScript {
             local current="${COMP_WORDS[COMP_CWORD]}" place='' word words='' names=none given=0
             local known='\(nodes.map(\.key).filter { !$0.isEmpty }.joined(separator: ","))'
             local valued='\(valued)'
-            local index next server
+            local index next server before
+            # bash cuts words at = and at colons: what follows those is the rest of a word.
             for ((index = 1; index < COMP_CWORD; index++)); do
-                word="${COMP_WORDS[index]}"
-                [[ "$word" == -* || ",$valued," == *",${COMP_WORDS[index-1]},"* ]] && continue
+                word="${COMP_WORDS[index]}" before="${COMP_WORDS[index-1]}"
+                [[ "$word" == [:=] || "$before" == [:=] || "$word" == -* ]] && continue
+                [[ ",$valued," == *",$before,"* ]] && continue
                 next="${place:+$place }$word"
                 case "$next" in
         \(aliasCases)        esac
@@ -99,7 +101,10 @@ struct CompletionScript {
             case "$place" in
         \(commandCases)    esac
             [[ $given == 1 ]] && names=none
-            case "$place:${COMP_WORDS[COMP_CWORD-1]}" in
+            before="${COMP_WORDS[COMP_CWORD-1]}"
+            [[ "$before" == = ]] && before="${COMP_WORDS[COMP_CWORD-2]}"
+            [[ "$current" == = ]] && current=''
+            case "$place:$before" in
         \(valueCases)    esac
             if [[ $names != none && "$current" != -* ]]; then
                 # The words are cut at colons; the line is not.

@@ -41,18 +41,27 @@ extension ToolError {
         let code = Self.exitCode(of: error.code)
         var message = error.message
         if message.hasSuffix(".") { message.removeLast() }
-        let facts = ["topic", "partition"].compactMap { name in
-            error.context[name].map { "\(name) \($0)" }
-        }
-        // As a word: a topic may be called `t`.
-        let words = message.split { !($0.isLetter || $0.isNumber || "._-".contains($0)) }
-        let isNamed = error.context["topic"].map { words.contains($0[...]) } ?? true
         if error.code == .unknownGroup, let group = error.context["group"] {
             message = "there is no group '\(Shown.text(group))'"
         }
-        if !isNamed { message = "\(facts.joined(separator: ", ")): \(message)" }
+        let unnamed = Self.unnamed(error, in: message)
+        if !unnamed.isEmpty { message = "\(unnamed.joined(separator: ", ")): \(message)" }
         if let advice = nearest ?? Self.advice(error) { message += ": \(advice)" }
         self.init(code, "\(message) (\(error.code.name))")
+    }
+
+    /// What the error is about, where its message does not say it.
+    private static func unnamed(_ error: MartletError, in message: String) -> [String] {
+        // As a word: a topic may be called `t`.
+        let words = message.split { !($0.isLetter || $0.isNumber || "._-".contains($0)) }
+        func fact(_ name: String) -> [String] {
+            error.context[name].map { ["\(name) \($0)"] } ?? []
+        }
+        func isMissing(_ name: String) -> Bool {
+            error.context[name].map { !words.contains($0[...]) } ?? false
+        }
+        return (isMissing("group") ? fact("group") : [])
+            + (isMissing("topic") ? fact("topic") + fact("partition") : [])
     }
 
     /// The exit code that a broker's or the client's error leads to.

@@ -113,6 +113,15 @@ import Testing
         #expect(shown.message.contains("orders"))
         #expect(shown.message.contains("martlet topic list"))
         #expect(shown.message.contains("(UNKNOWN_TOPIC)"))
+        for (context, text) in [
+            (["group": "g"], "group g: it is so"), (["group": "it"], "it is so"),
+            (["topic": "t", "partition": "3"], "topic t, partition 3: it is so"),
+            (["partition": "3"], "it is so"),
+            (["group": "g", "topic": "t"], "group g, topic t: it is so"),
+        ] {
+            let error = MartletError(.groupExists, "it is so", context: context)
+            #expect(ToolError(describing: error).message == "\(text) (GROUP_EXISTS)")
+        }
     }
 
     @Test(arguments: ["bash", "zsh", "fish"])

@@ -60,9 +60,11 @@ import Testing
 
             Flags:
               -c, --config FILE       Read the configuration from FILE; without it the defaults hold.
-                  --data DIR          Keep the data in DIR: [storage] data.
-                  --listen HOST:PORT  Take clients at HOST:PORT, port 0 picks one: [listener] listen.
-                  --admin HOST:PORT   Serve metrics and health at HOST:PORT, port 0 picks one: [admin] listen.
+                  --data DIR          Keep the data in DIR, made when missing: [storage] data; /var/lib/martlet.
+                  --listen HOST:PORT  Take clients at HOST:PORT, port 0 picks one: [listener] listen;
+                                      127.0.0.1:7700.
+                  --admin HOST:PORT   Serve metrics and health at HOST:PORT, port 0 picks one: [admin] listen;
+                                      127.0.0.1:7701.
                   --ready-file FILE   Write the addresses and the process id to FILE as JSON once the broker
                                       serves.
                   --check             Print the configuration in force, each value with its origin, and exit; 78

@@ -307,7 +307,7 @@ import Testing
         let script = """
             source <("$MARTLET" completion bash)
             ask() {
-                COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"
+                COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); line="$*"; COMP_LINE="${line// : /:}"
                 _martlet martlet
                 echo "${COMPREPLY[*]}"
             }
@@ -325,6 +325,9 @@ import Testing
             ask martlet g pause crew --topic na
             ask martlet replay --to crew -t na
             ask martlet group create c
+            ask martlet tail named --group = cr
+            ask martlet produce t --acks =
+            ask martlet -s "${MARTLET_SERVER%:*}" : "${MARTLET_SERVER#*:}" t describe na
             server="$MARTLET_SERVER"; unset MARTLET_SERVER
             ask martlet -s "$server" t describe na
             """
@@ -345,6 +348,9 @@ import Testing
             named
             named
 
+            crew
+            none written durable
+            named
             named
 
             """)
