@@ -13,6 +13,20 @@ extension [Range<Int64>] {
         return at == to
     }
 
+    /// The same offsets in as few ranges as possible.
+    ///
+    /// Precondition: in order of their beginnings.
+    func joined() -> [Range<Int64>] {
+        reduce(into: []) { ranges, next in
+            if let last = ranges.last, next.lowerBound <= last.upperBound {
+                ranges[ranges.count - 1] =
+                    last.lowerBound..<Swift.max(last.upperBound, next.upperBound)
+            } else {
+                ranges.append(next)
+            }
+        }
+    }
+
     /// Where the offsets from `start` on begin that were there once: behind the gaps that begin at
     /// it and end before `ceiling`.
     func start(from start: Int64, below ceiling: Int64) -> Int64 {

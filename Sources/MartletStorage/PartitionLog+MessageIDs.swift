@@ -135,15 +135,18 @@ extension PartitionLog {
     /// Reads the ids that are in the window of a topic that removes duplicates: what a restart, or
     /// the setting, made necessary. Nothing is appended meanwhile. Reader queue; blocks.
     func loadMessageIDs() throws(StorageError) {
-        let length = appender.withLock {
-            $0.hasMessageIDs ? 0 : $0.settings.deduplicationWindowMilliseconds
+        let (length, end) = appender.withLock {
+            ($0.hasMessageIDs ? 0 : $0.settings.deduplicationWindowMilliseconds, $0.tail.offset)
         }
         guard length > 0 else { return }
         let window = try lookingAgain { () throws(StorageError) in try readMessageIDs(length) }
         let now = context.clock.monotonicNanoseconds()
         appender.withLock { appender in
-            // The setting may have changed meanwhile: then whoever appends asks again.
-            guard appender.settings.deduplicationWindowMilliseconds == length, isOnline else {
+            // The setting may have changed meanwhile, and even back again, with records stored in
+            // between: then whoever appends asks again.
+            guard appender.settings.deduplicationWindowMilliseconds == length,
+                appender.tail.offset == end, isOnline
+            else {
                 if let window { context.messageIDs.give(window.bytes) }
                 return
             }

@@ -59,8 +59,8 @@ extension PartitionLog {
             return .needsVerification
         }
         var small: LogEnd?
-        if needsCut(start, segment, maxBytes) {
-            small = try cutToBytes(start, segment, maxBytes)
+        if needsCut(start, segment, maxBytes, request.end) {
+            small = try cut(start, segment, maxBytes, request.end)
             // Nothing whole stands where a batch must begin.
             if small == nil { return .needsVerification }
         }
@@ -95,7 +95,14 @@ extension PartitionLog {
         let asked: Int64
         /// Where reading begins: behind a gap that starts at the asked offset.
         let start: Int64
+        /// Gaps and skipped damage from the asked offset on, as many as one answer names.
+        let crossed: [Range<Int64>]
+        /// One answer leads no further: the next gap begins here, and would not be named.
+        let end: Int64
     }
+
+    /// Gaps that one answer names: it leads no further than to the next.
+    package static let gapsMax = 16
 
     enum Admission {
         case accepted(ReadRequest)
@@ -127,7 +134,11 @@ extension PartitionLog {
                 start == offset
                     ? .corrupt(damaged, state.view) : .gap(offset..<start, state.view))
         }
-        return .accepted(ReadRequest(asked: offset, start: start))
+        let named = gaps(from: offset, to: .max, state).joined()
+        return .accepted(
+            ReadRequest(
+                asked: offset, start: start, crossed: Array(named.prefix(Self.gapsMax)),
+                end: named.count > Self.gapsMax ? named[Self.gapsMax].lowerBound : .max))
     }
 
     /// The place of a batch that begins at `offset`, if it is known without the disk.
@@ -185,7 +196,10 @@ extension PartitionLog {
             }
             return plan(request, .start(of: next), maxBytes, &state)
         }
-        guard let end = smallEnd ?? end(start, bound, maxBytes, segment) else { return .needsDisk }
+        if let outcome = tooManyGaps(request, before: start.offset, state) { return outcome }
+        guard let end = smallEnd ?? end(start, bound, maxBytes, request.end, segment) else {
+            return .needsDisk
+        }
         let hurt = state.damaged.contains {
             $0.base == start.base && $0.positions.lowerBound < end.position
                 && $0.positions.upperBound >= start.position
@@ -197,7 +211,15 @@ extension PartitionLog {
             ReadPlan(
                 file: file, position: start.position, length: Int(end.position - start.position),
                 startChecksum: start.checksum, endChecksum: end.checksum, nextOffset: end.offset,
-                gaps: gaps(from: request.asked, to: end.offset, state), view: state.view))
+                gaps: request.crossed.filter { $0.lowerBound < end.offset }, view: state.view))
+    }
+
+    /// Compaction took what lay between more gaps than one answer names: there are only these.
+    func tooManyGaps(
+        _ request: ReadRequest, before start: Int64, _ state: LogState
+    ) -> ReadOutcome? {
+        guard start >= request.end, let last = request.crossed.last else { return nil }
+        return .gap(request.asked..<last.upperBound, state.view)
     }
 
     /// Nothing can be read from `asked` on, up to the high watermark: compaction took what was
@@ -209,14 +231,15 @@ extension PartitionLog {
         return .gap(asked..<gap.upperBound, state.view)
     }
 
-    /// The last known batch boundary within `maxBytes` of `start`, or the first behind it.
+    /// The last known batch boundary within `maxBytes` of `start`, or the first behind it, and not
+    /// above `endOffset`.
     private func end(
-        _ start: LogEnd, _ bound: LogEnd, _ maxBytes: Int, _ segment: Segment
+        _ start: LogEnd, _ bound: LogEnd, _ maxBytes: Int, _ endOffset: Int64, _ segment: Segment
     ) -> LogEnd? {
         let limit = start.position + Int64(maxBytes)
-        if bound.position <= limit { return bound }
+        if bound.position <= limit, bound.offset <= endOffset { return bound }
         let found = segment.index.withEntries { entries -> LogEnd? in
-            let last = entries.lastIndex { $0.position <= limit }
+            let last = entries.lastIndex { $0.position <= limit && $0.offset <= endOffset }
             if let last, entries[last].position > start.position {
                 return LogEnd(entries[last], in: segment)
             }
@@ -274,15 +297,17 @@ extension PartitionLog {
     }
 
     /// Whether the index is too coarse for a fetch this small.
-    private func needsCut(_ start: LogEnd, _ segment: Segment, _ maxBytes: Int) -> Bool {
+    private func needsCut(
+        _ start: LogEnd, _ segment: Segment, _ maxBytes: Int, _ endOffset: Int64
+    ) -> Bool {
         guard let bound = state.withLock({ segmentEnd(segment.base, $0) }) else { return false }
-        return end(start, bound, maxBytes, segment) == nil
+        return end(start, bound, maxBytes, endOffset, segment) == nil
     }
 
-    /// The last batch boundary within `maxBytes` of `start`, or the first behind it, by walking; nil
-    /// when the first batch is damaged.
-    private func cutToBytes(
-        _ start: LogEnd, _ segment: Segment, _ maxBytes: Int
+    /// The last batch boundary within `maxBytes` of `start`, or the first behind it, and below
+    /// `endOffset`, by walking; nil when the first batch is damaged.
+    private func cut(
+        _ start: LogEnd, _ segment: Segment, _ maxBytes: Int, _ endOffset: Int64
     ) throws(StorageError) -> LogEnd? {
         let bound = state.withLock { segmentEnd(segment.base, $0) }
         guard let bound else { return nil }
@@ -291,7 +316,10 @@ extension PartitionLog {
             try segment.log.open(), from: start.position, to: bound.position, checksBody: false)
         while case .batch(let header, _) = try scanner.next() {
             let isFirst = place.position == start.position
-            if !isFirst, scanner.position - start.position > Int64(maxBytes) { break }
+            let isBeyond =
+                scanner.position - start.position > Int64(maxBytes)
+                || header.baseOffset >= endOffset
+            if !isFirst, isBeyond { break }
             place.checksum = RecordBatch.prefixChecksum(scanner.bytes, continuing: place.checksum)
             place.offset = header.nextOffset
             place.position = scanner.position

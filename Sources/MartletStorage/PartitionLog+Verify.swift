@@ -19,7 +19,9 @@ extension PartitionLog {
         case .refused(let outcome): return outcome
         case .accepted(let accepted): request = accepted
         }
-        guard var verification = try startWalk(request.start, maxBytes) else { return .needsDisk }
+        guard var verification = try startWalk(request, request.start, maxBytes) else {
+            return .needsDisk
+        }
         try verification.run()
         while let next = goesOn(verification) {
             // What begins there may be known as damaged, or passed.
@@ -28,7 +30,10 @@ extension PartitionLog {
             case .refused(let outcome): return outcome
             case .accepted(let accepted): start = accepted.start
             }
-            guard let walk = try startWalk(start, maxBytes) else { return .needsDisk }
+            if let outcome = state.withLock({ tooManyGaps(request, before: start, $0) }) {
+                return outcome
+            }
+            guard let walk = try startWalk(request, start, maxBytes) else { return .needsDisk }
             verification = walk
             try verification.run()
         }
@@ -45,7 +50,7 @@ extension PartitionLog {
                     file: nil, slab: verification.output, position: 0,
                     length: verification.output.count, startChecksum: 0,
                     endChecksum: verification.outputChecksum, nextOffset: verification.nextOffset,
-                    gaps: gaps(from: request.asked, to: verification.nextOffset, state),
+                    gaps: request.crossed.filter { $0.lowerBound < verification.nextOffset },
                     view: state.view))
         }
     }
@@ -115,7 +120,7 @@ extension PartitionLog {
     }
 
     private func startWalk(
-        _ offset: Int64, _ maxBytes: Int
+        _ request: ReadRequest, _ offset: Int64, _ maxBytes: Int
     ) throws(StorageError) -> VerifiedWalk? {
         guard
             let segment = state.withLock({ state in
@@ -133,7 +138,8 @@ extension PartitionLog {
             let damaged = state.damaged.filter { $0.base == segment.base }
             return VerifiedWalk(
                 file: file, base: segment.base, boundaries: boundaries, known: damaged,
-                from: offset, maxBytes: maxBytes, mayHaveHoles: segment.generation > 0,
+                from: offset, below: request.end, maxBytes: maxBytes,
+                mayHaveHoles: segment.generation > 0,
                 openEnd: segment.base == state.visible.base ? end.offset : nil, gaps: state.gaps,
                 leaderEpoch: state.leaderEpoch)
         }

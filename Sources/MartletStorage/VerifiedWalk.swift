@@ -11,6 +11,8 @@ struct VerifiedWalk {
     let boundaries: [LogEnd]
     let known: [DamagedRange]
     let from: Int64
+    /// Batches that begin there or above are for the next read.
+    let below: Int64
     let maxBytes: Int
     /// A compacted segment: offsets may be missing between batches.
     let mayHaveHoles: Bool
@@ -37,13 +39,15 @@ struct VerifiedWalk {
 
     init(
         file: any File, base: Int64, boundaries: [LogEnd], known: [DamagedRange], from: Int64,
-        maxBytes: Int, mayHaveHoles: Bool, openEnd: Int64?, gaps: [Range<Int64>], leaderEpoch: Int32
+        below: Int64, maxBytes: Int, mayHaveHoles: Bool, openEnd: Int64?, gaps: [Range<Int64>],
+        leaderEpoch: Int32
     ) {
         self.file = file
         self.base = base
         self.boundaries = boundaries
         self.known = known
         self.from = from
+        self.below = below
         self.maxBytes = maxBytes
         self.mayHaveHoles = mayHaveHoles
         self.openEnd = openEnd
@@ -217,7 +221,8 @@ struct VerifiedWalk {
     private mutating func take(_ header: RecordBatchHeader, _ bytes: RawSpan) {
         guard header.nextOffset > from else { return }
         let count = bytes.byteCount
-        if output.count > 0, output.count + count > maxBytes { taken.isFull = true }
+        let isBeyond = output.count + count > maxBytes || header.baseOffset >= below
+        if output.count > 0, isBeyond { taken.isFull = true }
         if taken.isFull { return }
         if taken.nextOffset > from, header.baseOffset < taken.nextOffset { return }
         if output.freeCapacity < count {

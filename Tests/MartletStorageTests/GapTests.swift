@@ -41,6 +41,55 @@ import Testing
         }
     }
 
+    @Test func `more gaps than one answer names are told in several`() throws {
+        let rounds = 2 * PartitionLog.gapsMax + 3
+        try writeFirst()
+        for round in 1..<rounds {
+            let (harness, log) = try open()
+            try append("\(round)", to: log, at: Int64(round) * block)
+            log.flush()
+            withExtendedLifetime(harness) {}
+        }
+        let (harness, log) = try open()
+        let values = ["first"] + (1..<rounds).map { "\($0)" }
+        let gaps = (0..<rounds).map { Int64($0) * block + 1..<Int64($0 + 1) * block }
+        for maxBytes in [1 << 20, 200] {
+            var reader = ClientReader(log, maxBytes: maxBytes)
+            reader.run()
+            #expect(reader.problems == [] && reader.damaged == [])
+            #expect(reader.records.map(\.value) == values)
+            #expect(reader.gaps == gaps)
+            #expect(reader.most <= PartitionLog.gapsMax)
+        }
+        var offset: Int64 = 0
+        while case .data(let plan) = try log.verifiedRead(from: offset, maxBytes: 1 << 20) {
+            #expect(plan.gaps.count <= PartitionLog.gapsMax)
+            // All that it crosses are named.
+            #expect(plan.gaps == gaps.filter { $0.overlaps(offset..<plan.nextOffset) })
+            offset = plan.nextOffset
+        }
+        #expect(offset == log.view.highWatermark - block + 1)
+        withExtendedLifetime(harness) {}
+    }
+
+    @Test func `unclean stops that follow each other are one gap for readers`() throws {
+        try writeFirst()
+        for _ in 0..<(PartitionLog.gapsMax + 2) {
+            let (harness, log) = try open()
+            log.reserveOffsets()
+            withExtendedLifetime(harness) {}
+        }
+        let (harness, log) = try open()
+        #expect(log.view.gaps.count > PartitionLog.gapsMax)
+        let end = log.view.highWatermark
+        try append("last", to: log, at: end)
+        var reader = ClientReader(log)
+        reader.run()
+        #expect(reader.problems == [] && reader.records.map(\.value) == ["first", "last"])
+        #expect(reader.gaps == [1..<end])
+        withExtendedLifetime(harness) {}
+    }
+
     @Test func `what is missing before a gap is told alike at every start`() throws {
         try writeFirst()
         try disk.open(firstSegment, .readWrite).truncate(to: 0)

@@ -10,7 +10,7 @@ import Testing
 /// Topics with `deduplication.window.ms`: no message is stored twice within the window.
 @Suite struct MessageIDTests {
     private static let window: Int64 = 600_000
-    private static let settings = ["deduplication.window.ms": String(window)]
+    fileprivate static let settings = ["deduplication.window.ms": String(window)]
 
     private let folder = TemporaryFolder()
     private let clock = ManualClock()
@@ -233,6 +233,35 @@ import Testing
         #expect(harness.engine.context.messageIDs.bytes == 0)
     }
 
+    @Test func `what comes while the window is off, as its ids are read, is not forgotten`() throws
+    {
+        var settings = Self.settings
+        settings["segment.bytes"] = "65536"
+        let disk = HookedFileSystem()
+        func open() throws -> (harness: StorageHarness, log: PartitionLog) {
+            let harness = try StorageHarness(folder.path, disk, clock: clock)
+            return (harness, try #require(try harness.topic("t", settings: settings).partition(0)))
+        }
+        var (harness, log) = try open()
+        let filler = String(repeating: "x", count: 3_000)
+        for number in 0..<50 { _ = try log.send(["\(number)"], filler: filler) }
+        try harness.engine.close()
+        (harness, log) = try open()
+        let oldest = "/\(LogFileNames.log(0, generation: 0))"
+        let meanwhile = Mutex<Bool?>(nil)
+        disk.set { [harness, log] _, path in
+            let isReading = log.appender.withLock { $0.files != nil && $0.messageIDs == nil }
+            guard path.hasSuffix(oldest), isReading else { return 0 }
+            disk.set(nil)
+            let isNew = try? harness.withWindowOff { try log.send(["race"]).isNew }
+            meanwhile.withLock { $0 = isNew }
+            return 0
+        }
+        #expect(try !log.send(["0"]).isNew)
+        #expect(meanwhile.withLock { $0 } == true)
+        #expect(try !log.send(["race"]).isNew)
+    }
+
     @Test func `a longer window finds again what had left the shorter one`() throws {
         let (harness, log) = try open(["deduplication.window.ms": "1000"]) {
             $0.indexIntervalBytes = 61
@@ -450,6 +479,15 @@ extension PartitionLog {
 }
 
 extension StorageHarness {
+    /// Off, and then as it was.
+    fileprivate func withWindowOff<R>(_ body: () throws -> R) throws -> R {
+        let key = "deduplication.window.ms"
+        try set(key, nil)
+        let result = try body()
+        try set(key, MessageIDTests.settings[key])
+        return result
+    }
+
     fileprivate func set(_ key: String, _ value: String?) throws {
         let id = try #require(engine.topic(named: "t")).id
         _ = try engine.alterTopic(id, changes: [(key, value)], validateOnly: false)

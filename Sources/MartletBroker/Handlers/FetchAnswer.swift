@@ -4,8 +4,8 @@ import MartletWire
 
 /// The answer to a fetch while it is being put together.
 struct FetchAnswer: Sendable {
-    /// Ranges named per partition: a reader that crosses them is told of later ones later.
-    private static let rangesMax = 16
+    /// Damaged ranges named per partition: a reader that crosses them is told of later ones later.
+    private static let damagedMax = 16
 
     private(set) var reply = FetchReply()
     private(set) var parts: [OutboundPart] = []
@@ -41,7 +41,7 @@ struct FetchAnswer: Sendable {
         var result = result(index, plan.view)
         result.startChecksum = plan.startChecksum
         result.endChecksum = plan.endChecksum
-        result.gaps = Self.ranges(plan.gaps)
+        result.gaps = plan.gaps.map { OffsetRange($0.lowerBound, $0.upperBound) }
         result.recordsLength = UInt32(clamping: plan.length)
         reply.partitions.append(result)
         parts.append(part)
@@ -76,7 +76,9 @@ struct FetchAnswer: Sendable {
             answer(result)
         case .corrupt(let ranges, let view):
             var result = result(index, view, .corruptMessage)
-            result.damaged = Self.ranges(ranges)
+            result.damaged = ranges.prefix(Self.damagedMax).map {
+                OffsetRange($0.lowerBound, $0.upperBound)
+            }
             answer(result)
         case .offline(let reason):
             let (code, text) = StorageErrors.offline(reason)
@@ -122,9 +124,5 @@ struct FetchAnswer: Sendable {
         result.highWatermark = view.highWatermark
         result.logStart = view.logStart
         return result
-    }
-
-    private static func ranges(_ ranges: [Range<Int64>]) -> [OffsetRange] {
-        ranges.prefix(rangesMax).map { OffsetRange($0.lowerBound, $0.upperBound) }
     }
 }

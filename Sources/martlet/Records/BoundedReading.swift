@@ -18,15 +18,21 @@ struct BoundedReading: Sendable {
     }
 
     /// Hands out the batches until all ends are reached, the body returns false, or the consumer is
-    /// closed. The consumer is of no more use after an end that a gap covers.
+    /// closed. All that happened is told by then, and the consumer is closed. After an error it can
+    /// be read on.
     func run(_ body: (ConsumerBatch) async throws -> Bool) async throws {
         if isDone(after: nil) { return }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await watch() }
-            defer { group.cancelAll() }
-            for try await batch in consumer.batches {
-                guard try await body(batch), !isDone(after: batch) else { return }
+            do {
+                for try await batch in consumer.batches {
+                    guard try await body(batch), !isDone(after: batch) else { break }
+                }
+            } catch {
+                group.cancelAll()
+                throw error
             }
+            await consumer.close()
         }
     }
 
@@ -34,10 +40,7 @@ struct BoundedReading: Sendable {
     private func watch() async {
         for await event in consumer.events {
             onEvent(event)
-            if isDone(after: nil) {
-                await consumer.close()
-                return
-            }
+            if isDone(after: nil) { await consumer.close() }
         }
     }
 

@@ -1,6 +1,7 @@
 import MartletClient
 import MartletConfiguration
 import MartletJSON
+import Synchronization
 
 /// `martlet topic verify`: reads everything there is and checks it.
 enum TopicVerifyCommand {
@@ -22,6 +23,7 @@ enum TopicVerifyCommand {
         var records: Int64 = 0
         var bytes: Int64 = 0
         var damaged: [Range<Int64>] = []
+        /// Offsets that were lost in a power cut before they were durable, and hold no records.
         var gaps: [Range<Int64>] = []
     }
 
@@ -61,11 +63,16 @@ enum TopicVerifyCommand {
         ])
         // What retention takes away while we read is no damage.
         configuration.resetPolicy = .earliest
+        let gaps = Mutex<[Range<Int64>]>([])
         try await client.withConsumer(configuration) { consumer in
+            let reading = BoundedReading(consumer, ends: [partition: place.latest]) { event in
+                if case .offsetsLost(_, let range) = event { gaps.withLock { $0.append(range) } }
+            }
             var next = place.earliest
             while next < place.latest {
                 do {
-                    next = try await read(consumer, partition, next, place.latest, &findings)
+                    try await read(reading, &next, &findings)
+                    next = place.latest
                 } catch let error as MartletError where error.code == .corruptMessage {
                     let stands = consumer.positions()[partition] ?? next
                     let range = try damagedRange(error, max(next, stands))
@@ -77,17 +84,14 @@ enum TopicVerifyCommand {
                 }
             }
         }
+        findings.gaps = gaps.withLock { $0 }
         return findings
     }
 
-    /// Reads up to `end`, and returns where it stands.
     private static func read(
-        _ consumer: Consumer, _ partition: TopicPartition, _ start: Int64, _ end: Int64,
-        _ findings: inout Findings
-    ) async throws -> Int64 {
-        var next = start
-        try await BoundedReading(consumer, ends: [partition: end]).run { batch in
-            if batch.firstOffset > next { findings.gaps.append(next..<batch.firstOffset) }
+        _ reading: BoundedReading, _ next: inout Int64, _ findings: inout Findings
+    ) async throws {
+        try await reading.run { batch in
             for record in batch {
                 findings.records += 1
                 _ = record.headers
@@ -96,9 +100,6 @@ enum TopicVerifyCommand {
             next = batch.nextOffset
             return true
         }
-        // The rest holds no records: it was lost, passed or compacted.
-        if next < end { findings.gaps.append(next..<end) }
-        return end
     }
 
     private static func damagedRange(

@@ -15,6 +15,8 @@ struct ClientReader {
     private(set) var records: [(offset: Int64, value: String)] = []
     private(set) var gaps: [Range<Int64>] = []
     private(set) var damaged: [Range<Int64>] = []
+    /// Gaps that one answer named.
+    private(set) var most = 0
     /// What a correct broker never makes a client see.
     private(set) var problems: [String] = []
 
@@ -105,6 +107,7 @@ struct ClientReader {
             guard plan.nextOffset >= expected else { return "next offset \(plan.nextOffset)" }
             records += found
             gaps += plan.gaps
+            most = max(most, plan.gaps.count)
             return nil
         } catch {
             return "\(error)"

@@ -1,0 +1,27 @@
+import Glibc
+import MartletJSON
+import MartletTestSupport
+import Testing
+
+/// Each `kill -9` of a `written` topic leaves a gap.
+@Suite struct ManyGapsTests {
+    @Test func `a written topic is read whole after more kills than one answer names`() throws {
+        var bench = try ToolBench("many-gaps")
+        try bench.run("topic", "create", "t", "--set", "durability=written")
+        let count = 20
+        for number in 0..<count {
+            try bench.run("produce", "t", input: "\(number)\n")
+            #expect(bench.broker.end(SIGKILL) == .killed(signal: SIGKILL))
+            bench = try ToolBench(bench)
+        }
+        let read = try bench.run("tail", "t", "--from", "earliest", "-e", "-o", "raw")
+        #expect(read.output.split(separator: "\n").map(String.init) == (0..<count).map { "\($0)" })
+        #expect(read.errors.split(separator: "\n").count { $0.contains("were lost") } == count)
+        let verified = try JSONValue(
+            parsing: bench.run("topic", "verify", "t", "-o", "json").output)
+        let partition = try #require(verified.arrayValue?.first)
+        #expect(partition["records"] == .integer(Int64(count)))
+        #expect(partition["damaged"] == [])
+        #expect(partition["gaps"]?.arrayValue?.count == count, "\(JSONWriter.text(partition))")
+    }
+}
