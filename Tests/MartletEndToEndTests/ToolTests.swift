@@ -197,6 +197,14 @@ import Testing
         #expect(try bench.run("group", "list", "-o", "name").output == "g\n")
         try bench.run("group", "describe", "g")
         try bench.run("group", "create", "g", expect: 6)
+        let member = try bench.start(["tail", "t", "--group", "g"])
+        #expect(member.waitForErrorOutput("reading t/0"))
+        let dry = try bench.run("group", "delete", "g", "--dry-run").errors
+        #expect(dry.contains("it would be refused: it has 1 member: stop it first"))
+        let refused = try bench.run("group", "delete", "g", "--yes", expect: 4).errors
+        #expect(refused.contains("the group has 1 member; stop it first"))
+        member.kill(SIGINT)
+        #expect(member.wait() == .exited(0))
         try bench.run("group", "delete", "g", "--yes")
         try bench.run("group", "describe", "g", expect: 3)
         try bench.run("tail", "t", "--group", "g", "--until", "end", expect: 2)

@@ -148,7 +148,7 @@ extension GroupRefusal {
         case .partitionInUse(let what): "\(what) is in use: pause the group there, or force it"
         case .resetOutdated(let what), .outsideLog(let what): what
         case .groupNotEmpty(let members):
-            "the group has \(Counted.text(members, "member")); stop them first"
+            "the group has \(Counted.text(members, "member")); stop \(members == 1 ? "it" : "them") first"
         case .limitReached(let reason): reason
         case .invalid(let field, let reason): "\(field): \(reason)"
         }

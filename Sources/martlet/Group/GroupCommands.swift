@@ -108,7 +108,8 @@ enum GroupCommands {
     /// Why the group cannot be deleted now; nil: nothing is in the way.
     private static func hindrance(_ group: GroupDescription) -> String? {
         if !group.members.isEmpty {
-            return "it has " + Shown.plural(group.members.count, "member") + ": stop them first"
+            return "it has \(Shown.plural(group.members.count, "member")): "
+                + "stop \(group.members.count == 1 ? "it" : "them") first"
         }
         let letters = group.deadLetters
         let open = max(letters.dead &+ letters.replaying, letters.notStored)
