@@ -77,7 +77,9 @@ package final class StorageEngine: Sendable {
             opening.events.append(
                 RecoveryEvent(
                     .marks,
-                    detail: "\(loaded.damagedSlots) marks could not be read and were passed over"))
+                    detail:
+                        "marks that could not be read and were passed over: \(loaded.damagedSlots)")
+            )
         }
         var report = try opening.run()
         engine.isWhole.store(opening.isWhole, ordering: .relaxed)
