@@ -280,6 +280,10 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case tellBeforeDurable
     /// Events that are not written are counted nowhere.
     case forgetEvents
+    /// A start lets a topic go on below what groups have had of it.
+    case appendBelowGroups
+    /// A start believes commits of what is not there.
+    case trustCommits
 }
 
 /// What a broker allows its groups.

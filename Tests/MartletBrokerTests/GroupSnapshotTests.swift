@@ -45,6 +45,7 @@ import Testing
         var create = CreateGroupRequest()
         create.group = "g"
         #expect(try client.ask(create).error == .none)
+        _ = try client.produce(topic, makeBatch(Int(Self.commits)))
         for offset in 1...Self.commits {
             #expect(try commit(client, topic, offset) == .none)
         }

@@ -161,7 +161,10 @@ import Testing
         let directory = try TemporaryDirectory("groups")
         var harness = try BrokerHarness(directory: directory)
         var client = try harness.hello()
-        _ = try harness.makeTopic(client, partitions: 2)
+        let topic = try harness.makeTopic(client, partitions: 2)
+        for partition in Int32(0)..<2 {
+            _ = try client.produce(topic, makeBatch(9), partition: partition)
+        }
         let member = RawMember(client, 1)
         try member.join()
         try member.waitForChange()

@@ -30,7 +30,7 @@ final class GroupService: Sendable {
         let events: GroupEventTopic.Options?
     }
 
-    private let setup: Setup
+    let setup: Setup
     /// Reads records that die, and fills dead letter topics.
     let clerk: DeadLetterClerk
     /// Copies what retention is about to take.
@@ -177,6 +177,7 @@ extension GroupService {
         shards.withLock { $0 = ready }
         tellTopics()
         forgetDeleted()
+        try holdAgainstLogs(ready)
         for shard in ready { shard.start() }
     }
 

@@ -130,6 +130,8 @@ extension Coordinator {
         let single = resets.map { key, to in
             var event = about(key, .groupReset, name, by: cause.actor)
             (event.client, event.from, event.to) = (cause.client, former(key), to)
+            // Nobody asks for it: the topic ends below what was committed.
+            if case .broker = cause { event.reason = "ahead" }
             return event
         }
         guard single.count > Self.singleResetsMax else { return single }

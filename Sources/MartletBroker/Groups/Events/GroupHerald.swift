@@ -73,6 +73,13 @@ struct GroupHerald: Sendable {
                     ("reason", LogValue(event.reason)), ("from", LogValue(event.from ?? -1)),
                     ("to", LogValue(event.to ?? -1)),
                 ])
+        case .groupReset where event.by == .broker:
+            logger.error(
+                "GROUP_SET_BACK",
+                "a group had committed more than its topic has: it goes on at the topic's end",
+                facts(event) + [
+                    ("from", LogValue(event.from ?? -1)), ("to", LogValue(event.to ?? -1)),
+                ])
         case .breakerOpened:
             logger.warning(
                 "BREAKER_OPENED", "too much of a group fails: nothing is handed out for a while",
