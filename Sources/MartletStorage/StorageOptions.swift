@@ -54,6 +54,8 @@ package struct PlantedBugs: OptionSet, Sendable {
     package static let forgetSkips = PlantedBugs(rawValue: 512)
     /// A message is stored again that is in its topic's window of ids.
     package static let noIDWindow = PlantedBugs(rawValue: 1024)
+    /// A backup takes each topic as it is when its turn comes.
+    package static let backupByTopic = PlantedBugs(rawValue: 2048)
 
     private static let names: [String: PlantedBugs] = [
         "ackBeforeSync": .ackBeforeSync, "noDeduplication": .noDeduplication,
@@ -61,8 +63,17 @@ package struct PlantedBugs: OptionSet, Sendable {
         "truncateBelowMark": .truncateBelowMark, "acceptSequenceGaps": .acceptSequenceGaps,
         "noFencing": .noFencing, "reuseOffsets": .reuseOffsets,
         "compactUnchecked": .compactUnchecked, "forgetSkips": .forgetSkips,
-        "noIDWindow": .noIDWindow,
+        "noIDWindow": .noIDWindow, "backupByTopic": .backupByTopic,
     ]
+
+    /// What is planted in what has no options of its own.
+    static func has(_ bug: PlantedBugs) -> Bool {
+        #if DEBUG
+            asked.contains(bug)
+        #else
+            false
+        #endif
+    }
 
     /// What `scripts/guarantees` asks for by the environment.
     fileprivate static let asked =

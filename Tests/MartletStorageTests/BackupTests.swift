@@ -1,8 +1,9 @@
 import Glibc
 import MartletFormat
-import MartletStorage
 import MartletSystem
 import Testing
+
+@testable import MartletStorage
 
 @Suite struct BackupTests {
     @Test func `a backup of a running broker holds all that was acknowledged before it`() throws {
@@ -48,6 +49,52 @@ import Testing
         }
         let original = try #require(topic.partition(0))
         #expect(try original.values().map(\.1) == expected[0] + ["later"])
+    }
+
+    /// A record in a topic; then, in others, how many it has.
+    private struct Followed: Sendable {
+        let leader: PartitionLog
+        let followers: [PartitionLog]
+
+        func step() throws {
+            _ = try leader.appendNow(batch(["record"]))
+            leader.flush()
+            for follower in followers {
+                _ = try follower.appendNow(batch(["\(leader.view.logEnd)"]))
+                follower.flush()
+            }
+        }
+    }
+
+    @Test func `no topic of a backup tells of what another one lacks`() throws {
+        let folder = TemporaryFolder()
+        let (data, copy) = (folder.path + "/data", folder.path + "/copy")
+        let harness = try StorageHarness(data, PosixFileSystem())
+        // Whatever the order in which they are copied, some come after the one that they follow.
+        let names = (0..<9).map { $0 == 4 ? "leader" : "follower-\($0)" }
+        let logs = try names.enumerated().map { number, name in
+            let id = TopicID(high: 1, low: UInt64(number * 7 % 9 + 1))
+            return try #require(try harness.topic(name, id: id).partition(0))
+        }
+        let followed = Followed(
+            leader: logs[4], followers: logs.enumerated().filter { $0.offset != 4 }.map(\.element))
+        for _ in 0..<20 { try followed.step() }
+        // The broker goes on before each file that is opened for the copy.
+        let disk = HookedFileSystem()
+        disk.set { call, path in
+            guard call == .open, !path.contains("/marks-") else { return 0 }
+            do { try followed.step() } catch { Issue.record("\(error)") }
+            return 0
+        }
+        _ = try Backup(from: data, to: copy, disk, links: false).run()
+        let copied = try StorageHarness(copy, PosixFileSystem())
+        let leader = try #require(try copied.topic("leader").partition(0))
+        #expect(leader.view.logEnd >= 20 && leader.view.logEnd < followed.leader.view.logEnd)
+        for name in names where name != "leader" {
+            let log = try #require(try copied.topic(name).partition(0))
+            let told = try #require(try log.values().last.flatMap { Int64($0.1) })
+            #expect(told <= leader.view.logEnd, "\(name) tells of \(told)")
+        }
     }
 
     @Test func `a target that is not empty is refused`() throws {
