@@ -16,7 +16,7 @@ extension [Range<Int64>] {
     /// The same offsets in as few ranges as possible.
     ///
     /// Precondition: in order of their beginnings.
-    func joined() -> [Range<Int64>] {
+    package func joined() -> [Range<Int64>] {
         reduce(into: []) { ranges, next in
             if let last = ranges.last, next.lowerBound <= last.upperBound {
                 ranges[ranges.count - 1] =

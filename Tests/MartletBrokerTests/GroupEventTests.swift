@@ -235,6 +235,8 @@ import Testing
         var again = ReplayRecordsRequest()
         (again.group, again.partitions) = ("q", [part])
         #expect(try person.ask(again).error == .none)
+        // It is with the group again already.
+        #expect(try person.ask(again).records == 0)
         var cancel = CancelReplayRequest()
         (cancel.group, cancel.partitions) = ("q", [GroupPlace(topic: topic, partition: 0)])
         #expect(try person.ask(cancel).error == .none)
@@ -251,6 +253,7 @@ import Testing
             #expect(event["by"] == "person" && event["topic"] == "t", "\(kind)")
             #expect(event["client"] == "tool", "\(kind)")
         }
+        #expect(bench.count(of: "records.replayed", in: events) == 1)
         let commented = try last("letters.commented", events)
         #expect(commented["from"] == 1 && commented["to"] == 2)
         try bench.harness.stop()

@@ -9,6 +9,7 @@ import Testing
         var bench = try ToolBench("many-gaps")
         try bench.run("topic", "create", "t", "--set", "durability=written")
         let count = 20
+        try bench.run("group", "create", "g", "--topic", "t")
         for number in 0..<count {
             try bench.run("produce", "t", input: "\(number)\n")
             #expect(bench.broker.end(SIGKILL) == .killed(signal: SIGKILL))
@@ -16,7 +17,10 @@ import Testing
         }
         let read = try bench.run("tail", "t", "--from", "earliest", "-e", "-o", "raw")
         #expect(read.output.split(separator: "\n").map(String.init) == (0..<count).map { "\($0)" })
-        #expect(read.errors.split(separator: "\n").count { $0.contains("were lost") } == count)
+        #expect(read.errors.split(separator: "\n").count { $0.contains("hold no records") } == count)
+        // Offsets without records are no lag.
+        let groups = try JSONValue(parsing: bench.run("group", "list", "-o", "json").output)
+        #expect(groups.arrayValue?.first?["lag"] == .integer(Int64(count)))
         let verified = try JSONValue(
             parsing: bench.run("topic", "verify", "t", "-o", "json").output)
         let partition = try #require(verified.arrayValue?.first)

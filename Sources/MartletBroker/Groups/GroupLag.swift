@@ -121,19 +121,25 @@ final class GroupLag: Sendable {
         let from = max(committed?.offset ?? 0, view.logStart)
         guard from < view.highWatermark else { return 0 }
         let visible = from..<view.highWatermark
-        let finished = (committed?.finished ?? []).reduce(0) {
-            $0 + Int64($1.clamped(to: visible).count)
-        }
-        return max(0, Int64(visible.count) - finished)
+        let passed = passed(committed, view).reduce(0) { $0 + Int64($1.clamped(to: visible).count) }
+        return max(0, Int64(visible.count) - passed)
     }
 
     /// The first offset that the group has not handled and that can be read.
     private static func oldest(_ committed: CommittedOffset?, _ view: LogView) -> Int64 {
         var offset = max(committed?.offset ?? 0, view.logStart)
-        for range in committed?.finished ?? [] where range.contains(offset) {
+        for range in passed(committed, view) where range.contains(offset) {
             offset = range.upperBound
         }
         return offset
+    }
+
+    /// What the group has nothing to do with above its commit: finished, or offsets that no record
+    /// has. In order.
+    private static func passed(_ committed: CommittedOffset?, _ view: LogView) -> [Range<Int64>] {
+        let finished = committed?.finished ?? []
+        guard !view.gaps.isEmpty else { return finished }
+        return (finished + view.gaps).sorted { $0.lowerBound < $1.lowerBound }.joined()
     }
 }
 

@@ -30,18 +30,33 @@ extension HeartbeatReply {
         self.init()
         revision = view.revision
         topics = TopicNaming.all(view.owned.map(\.partition.topic), name)
+        var ranges = RangeRoom()
         partitions = view.owned.map { owned in
             var entry = AssignedPartition()
             entry.owned = OwnedPartition(
                 topic: owned.partition.topic, partition: owned.partition.partition,
                 epoch: owned.epoch)
             if let committed = owned.committed { entry.committed = CommittedPosition(committed) }
+            ranges.fit(&entry.committed)
             entry.suspectBelow = owned.suspectBelow
             // A broker that let it have more may have written so.
             entry.parked = owned.parked.prefix(WireLimits.parkedMax)
                 .map { ParkedOffset($0.offset, isKey: $0.isKey) }
             return entry
         }
+    }
+}
+
+/// Keeps a reply within what clients read, however many partitions it is about. What is done above an
+/// offset and finds no room is handled again.
+struct RangeRoom {
+    private(set) var left = WireLimits.repliedRangesMax
+
+    mutating func fit(_ committed: inout CommittedPosition) {
+        if committed.finished.count > left {
+            committed.finished = Array(committed.finished.prefix(left))
+        }
+        left -= committed.finished.count
     }
 }
 

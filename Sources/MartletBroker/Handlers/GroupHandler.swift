@@ -263,8 +263,11 @@ struct GroupHandler: Sendable {
             member.topics = line.member.subscription.terms.map { TopicNameItem($0) }
             return member
         }
+        var ranges = RangeRoom()
         reply.partitions = group.partitions.map {
-            services.lag.line(group.name, $0, mayBlock: true)
+            var line = services.lag.line(group.name, $0, mayBlock: true)
+            ranges.fit(&line.committed)
+            return line
         }
         reply.kind = group.kind.number
         reply.queues = group.queues.map { QueuePartitionLine($0, services.engine) }

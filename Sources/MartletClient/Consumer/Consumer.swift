@@ -6,7 +6,8 @@ import MartletWire
 public enum ConsumerEvent: Sendable {
     /// The newest record of the partition was fetched; posted again after it fell behind.
     case caughtUp(TopicPartition, offset: Int64)
-    /// These offsets were lost in a power cut before they were durable; reading goes on behind them.
+    /// These offsets of a `written` topic have no records: the broker did not stop in order, and
+    /// what may have been there was lost before it was durable. Reading goes on behind them.
     case offsetsLost(TopicPartition, Range<Int64>)
     /// These offsets are damaged, and a person decided to pass them.
     case damageSkipped(TopicPartition, Range<Int64>)

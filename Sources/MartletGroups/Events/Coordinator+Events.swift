@@ -209,21 +209,25 @@ extension Coordinator {
             (event.to, event.count) = (below, isStream ? Int64(parked) : 0)
             return [event]
         // Only people do that.
-        case .reopened(let ranges): return again(.recordsReplayed, key, ranges, name, cause)
+        case .reopened(let ranges):
+            // What is with the group again anyway is not sent again by it.
+            let progress = groups[name]?.state.queues[queue] ?? .replay
+            let count = ranges.reduce(Int64(0)) { $0 &+ progress.settledCount(in: $1) }
+            return again(.recordsReplayed, key, ranges, count, name, cause)
         case .takenBack(let ranges):
             let open = ranges.flatMap { groups[name]?.state.queues[queue]?.open(in: $0) ?? [] }
-            return again(.recordsTakenBack, key, open, name, cause)
+            let count = open.reduce(Int64(0)) { $0 &+ ($1.upperBound &- $1.lowerBound) }
+            return again(.recordsTakenBack, key, open, count, name, cause)
         }
     }
 
     private func again(
-        _ kind: GroupEvent.Kind, _ key: TopicPartition, _ ranges: [Range<Int64>], _ name: String,
-        _ cause: GroupCause
+        _ kind: GroupEvent.Kind, _ key: TopicPartition, _ ranges: [Range<Int64>], _ count: Int64,
+        _ name: String, _ cause: GroupCause
     ) -> [GroupEvent] {
-        guard let first = ranges.first, let last = ranges.last else { return [] }
+        guard count > 0, let first = ranges.first, let last = ranges.last else { return [] }
         var event = about(key, kind, name, by: .person)
         event.client = cause.client
-        let count = ranges.reduce(Int64(0)) { $0 &+ ($1.upperBound &- $1.lowerBound) }
         event.cover(first.lowerBound, last.upperBound &- 1, count: count)
         return [event]
     }

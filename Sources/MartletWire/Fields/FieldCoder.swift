@@ -145,6 +145,8 @@ package enum WireLimits {
     package static let rangesMax = 1_000
     /// Of what is done above a group's offset in a partition.
     package static let finishedMax = 4_000
+    /// Of all partitions of one reply: what is done above their offsets.
+    package static let repliedRangesMax = 400_000
     /// Records of a stream's partition that are set aside.
     package static let parkedMax = 1_000
     package static let eventsMax = 10_000

@@ -115,8 +115,8 @@ enum TailCommand {
         switch event {
         case .caughtUp: nil
         case .offsetsLost(let partition, let range):
-            "offsets \(range.lowerBound) up to \(range.upperBound) of \(partition) were lost in a "
-                + "power cut before they were durable"
+            "offsets \(range.lowerBound) up to \(range.upperBound) of \(partition) hold no records: "
+                + "the broker did not stop in order, and what it may have had there was not durable"
         case .damageSkipped(let partition, let range):
             "offsets \(range.lowerBound) up to \(range.upperBound) of \(partition) are damaged and "
                 + "passed over"

@@ -23,7 +23,7 @@ enum TopicVerifyCommand {
         var records: Int64 = 0
         var bytes: Int64 = 0
         var damaged: [Range<Int64>] = []
-        /// Offsets that were lost in a power cut before they were durable, and hold no records.
+        /// Offsets without records: what may have been there was lost before it was durable.
         var gaps: [Range<Int64>] = []
     }
 

@@ -77,6 +77,10 @@ enum ProtocolParts {
             ("partitions of one topic in one reply", WireLimits.partitionsPerTopicMax),
             ("offset ranges of one kind per partition in one reply", WireLimits.rangesMax),
             ("ranges that are done above a group's offset in a partition", WireLimits.finishedMax),
+            (
+                "of them, and those that describe-group shows, in one reply",
+                WireLimits.repliedRangesMax
+            ),
             ("parked records of a partition that a stream's member is told", WireLimits.parkedMax),
             ("headers of one record", Layout.headersPerRecordMax),
             (
