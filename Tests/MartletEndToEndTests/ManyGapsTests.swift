@@ -17,7 +17,8 @@ import Testing
         }
         let read = try bench.run("tail", "t", "--from", "earliest", "-e", "-o", "raw")
         #expect(read.output.split(separator: "\n").map(String.init) == (0..<count).map { "\($0)" })
-        #expect(read.errors.split(separator: "\n").count { $0.contains("hold no records") } == count)
+        #expect(
+            read.errors.split(separator: "\n").count { $0.contains("hold no records") } == count)
         // Offsets without records are no lag.
         let groups = try JSONValue(parsing: bench.run("group", "list", "-o", "json").output)
         #expect(groups.arrayValue?.first?["lag"] == .integer(Int64(count)))
