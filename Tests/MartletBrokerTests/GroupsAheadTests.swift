@@ -115,6 +115,8 @@ import Testing
         }
         let harness = try start(early)
         let client = try harness.hello()
+        // As soon as it is durable.
+        #expect(eventually { !lines("GROUP_SET_BACK").isEmpty })
         let told = lines("GROUP_SET_BACK")
         #expect(told.count == 1, "\(told)")
         let line = told.first ?? ""
