@@ -136,7 +136,7 @@ import Testing
                 let doctor = try bench.run("doctor").output
                 #expect(doctor.contains("1 record of group notify is parked"))
                 #expect(doctor.contains("later records of 1 key wait behind"))
-                try bench.run("group", "pause", "notify", "--topic", "t:0")
+                try bench.run("group", "pause", "notify", "--topic", "t/0")
                 let top = try bench.json("top --once --interval 100ms")["groups"]?[0]
                 #expect(top?["parked"] == 1 && top?["isPaused"] == false)
                 #expect(top?["pausedParts"] == ["t:0"] && top?["trouble"] == "no members")
@@ -153,7 +153,7 @@ import Testing
                 try bench.run("group", "resume", "notify")
                 try bench.run("group", "release", "notify", expect: 2)
                 try bench.run("group", "release", "notify", "t:0", expect: 2)
-                try bench.run("group", "release", "notify", "t:0:1", expect: 3)
+                try bench.run("group", "release", "notify", "t/0/1", expect: 3)
                 let said = try bench.run("group", "release", "notify", "--all").errors
                 #expect(said.contains("released 1 record"))
                 #expect(try bench.json("group parked notify").arrayValue?.isEmpty == true)

@@ -124,7 +124,7 @@ enum GroupParkedCommands {
     private static func parse(
         _ word: String, _ context: CommandContext
     ) throws -> (TopicPartition, Int64) {
-        let parts = word.split(separator: ":", omittingEmptySubsequences: false)
+        let parts = word.placeParts
         guard parts.count == 3, !parts[0].isEmpty, let partition = Int32(parts[1]), partition >= 0,
             let offset = Int64(parts[2]), offset >= 0
         else { throw context.usage("'\(word)' is not TOPIC:PARTITION:OFFSET") }

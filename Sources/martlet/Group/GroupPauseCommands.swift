@@ -58,11 +58,19 @@ extension GroupPart {
     var word: String { topic + (partition.map { ":\($0)" } ?? "") }
 }
 
+extension String {
+    /// Topic, partition and offset, as people write them, or as messages and the log have them: with a
+    /// slash. No topic's name has either.
+    var placeParts: [Substring] {
+        split(omittingEmptySubsequences: false) { $0 == ":" || $0 == "/" }
+    }
+}
+
 extension CommandContext {
     /// The values of `--topic`.
     func groupParts() throws -> [GroupPart] {
         try invocation.values("topic").map { word in
-            let parts = word.split(separator: ":", omittingEmptySubsequences: false)
+            let parts = word.placeParts
             guard let topic = parts.first, !topic.isEmpty, parts.count <= 2 else {
                 throw usage("--topic: '\(word)' is not TOPIC or TOPIC:N")
             }
