@@ -87,6 +87,8 @@ import Testing
             // Told once, and kept.
             let told = lines("GROUPS_AHEAD")
             #expect(told.count == 1 && told.allSatisfy { $0.contains("from=5 to=9") }, "\(told)")
+            let doctor = try client.ask(DoctorRequest()).findings.map(\.code)
+            #expect(doctor.contains("groups-ahead") == (round == 0))
             #expect(try end(of: topic, client) == (round == 0 ? 9 : 12))
             if round == 0 { #expect(try client.produce(topic, makeBatch(3)).baseOffset == 9) }
             let queue = try RawLetters(client)
@@ -119,6 +121,8 @@ import Testing
         #expect(eventually { !lines("GROUP_SET_BACK").isEmpty })
         let told = lines("GROUP_SET_BACK")
         #expect(told.count == 1, "\(told)")
+        let findings = try client.ask(DoctorRequest()).findings.filter { $0.code == "groups-ahead" }
+        #expect(findings.count == 1 && findings.allSatisfy { $0.text.contains("group g ") })
         let line = told.first ?? ""
         #expect(line.contains("group=g topic=t partition=0 from=10 to=5"), "\(line)")
         #expect(lines("GROUPS_AHEAD").isEmpty)
@@ -147,8 +151,17 @@ import Testing
                 let range = delivered.range
                 #expect(try queue.settle(delivered, range.from..<range.to) == .none)
             }
+            let member = RawMember(client, 1)
+            try member.join()
+            try member.waitForChange()
+            #expect(try member.commit(member.owned[0], end) == .none)
         }
         let harness = try start(late)
+        // What a start records comes before what anybody is answered.
+        var describe = DescribeGroupRequest()
+        describe.group = "g"
+        let committed = try harness.hello().ask(describe).partitions.map(\.committed.offset)
+        #expect(committed == [10])
         #expect(lines("AHEAD").isEmpty && lines("SET_BACK").isEmpty)
         try harness.stop()
     }

@@ -62,9 +62,58 @@ import Testing
             harness.take([.queue(group: "q", queue, change)])
             #expect(harness.coordinator.handedEnds == [key: end])
         }
-        // What was sent again lies beside the flow.
+        // What was sent again was there, too.
         harness.take([.queue(group: "q", .replay(other), .reopened([3..<50]))])
+        #expect(harness.coordinator.handedEnds == [key: 21, other: 50])
+        harness.take([.queue(group: "q", .replay(other), .acked([3..<50]))])
         #expect(harness.coordinator.handedEnds == [key: 21])
         #expect(harness.coordinator.setBack(to: { _ in 0 }, at: harness.now).map(\.group) == ["g"])
+    }
+
+    @Test func `what was said of records of a stream that are not there is forgotten`() throws {
+        let queue = QueueID.flow(key)
+        for isAhead in [true, false] {
+            var harness = stream(CommittedOffset(offset: isAhead ? 9 : 4, at: 1))
+            let words = HandlerFailure(.transient, kind: "K", text: "t", at: 1)
+            for offset in [Int64(5), 6, 7] {
+                harness.take([
+                    .queue(group: "g", queue, .attempted([offset..<offset + 1], times: 3)),
+                    .queue(
+                        group: "g", queue, .failed(offset, FailureTrail(first: words, last: words))),
+                ])
+            }
+            harness.take([
+                .queue(group: "g", queue, .attempted([7..<8], times: 1)),
+                .queue(group: "g", queue, .parked(6, ParkedRecord(at: 1, isKey: true))),
+                .queue(group: "g", queue, .parked(5, ParkedRecord(at: 1, isKey: true))),
+            ])
+            harness.take(harness.coordinator.setBack(to: { _ in 6 }, at: harness.now), by: .broker)
+            let state = try #require(harness.coordinator.groups["g"]?.state)
+            let progress = try #require(state.queues[queue])
+            #expect(progress.attempts.keys.allSatisfy { $0 < 6 })
+            #expect(progress.failures.keys.allSatisfy { $0 < 6 })
+            #expect(progress.unanswered.ranges.allSatisfy { $0.upperBound <= 6 })
+            // A reset releases all that is parked.
+            #expect(progress.parked.keys.sorted() == (isAhead ? [] : [5]))
+            #expect(harness.coordinator.setBack(to: { _ in 6 }, at: harness.now).isEmpty)
+        }
+    }
+
+    @Test func `an empty log is not behind a queue that had nothing of it`() {
+        var harness = GroupHarness()
+        harness.take([
+            .created(group: "q", at: 1, .queue(from: .earliest)),
+            .queue(group: "q", .flow(key), .began(at: 0)),
+        ])
+        #expect(harness.coordinator.handedEnds.isEmpty)
+    }
+
+    @Test func `dead letters in their topic count`() throws {
+        var harness = GroupHarness()
+        harness.take([.created(group: "g", at: 1, .stream)])
+        #expect(harness.coordinator.handedEnds.isEmpty)
+        let letters = TopicPartition(TopicID(high: 3, low: 3), 0)
+        harness.take([.letter(group: "g", .stored(1, in: letters, at: 7))])
+        #expect(harness.coordinator.handedEnds == [letters: 8])
     }
 }

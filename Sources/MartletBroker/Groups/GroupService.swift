@@ -39,6 +39,8 @@ final class GroupService: Sendable {
     let herald: GroupHerald
     /// Empty while there are no topics.
     private let shards = Mutex<[GroupShard]>([])
+    /// What the start found that groups knew of and logs did not have, in words.
+    let ahead = Mutex<[String]>([])
 
     init(_ setup: Setup) {
         self.setup = setup
@@ -170,7 +172,7 @@ extension GroupService {
         for number in 0..<Self.shardCount {
             opened.append(
                 try openShard(
-                    groups: try InternalLog.partition(number, of: topic),
+                    topic.id, groups: try InternalLog.partition(number, of: topic),
                     snapshots: try InternalLog.partition(number, of: snapshots), empty))
         }
         let ready = opened
@@ -193,11 +195,13 @@ extension GroupService {
 
     /// The newest snapshot, and what happened since.
     private func openShard(
-        groups: PartitionLog, snapshots: PartitionLog, _ empty: Coordinator
+        _ topic: TopicID, groups: PartitionLog, snapshots: PartitionLog, _ empty: Coordinator
     ) throws(StorageError) -> GroupShard {
         var loaded = try GroupSnapshots.load(
             reader(snapshots, GroupSnapshots.topicName), empty: empty,
             groupsStart: groups.view.logStart)
+        // Nothing new gets an offset that the snapshot covers: the next start would not read it.
+        try passOver(topic, [groups.partition: loaded.covered.offset])
         var replayed = 0
         try reader(groups, Self.topicName).readAll(from: loaded.covered.offset) {
             slab, place, _ throws(WireError) in

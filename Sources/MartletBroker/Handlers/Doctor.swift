@@ -4,11 +4,14 @@ import MartletStorage
 import MartletSystem
 import MartletTelemetry
 import MartletWire
+import Synchronization
 
 /// Looks at the whole broker and says what recovery did, what is unhealthy, and what to do about it.
 struct Doctor {
     private static let warning: UInt8 = 1
     private static let critical: UInt8 = 2
+    /// The log has them all.
+    private static let aheadMax = 20
     /// Ten times what an idle disk of today needs for a large sync.
     private static let slowSyncNanoseconds: Int64 = 102_400_000
 
@@ -152,6 +155,12 @@ struct Doctor {
     private mutating func groups() {
         let groups = services.groups.descriptions.sorted { $0.name < $1.name }
         figure("groups", Int64(groups.count))
+        for text in services.groups.ahead.withLock({ $0 }).prefix(Self.aheadMax) {
+            find(
+                Self.critical, "groups-ahead", text,
+                "records were lost before this start: look at what the data was copied from, and at "
+                    + "the disk; nothing that came since is passed over")
+        }
         var examination = GroupExamination(now: services.clock.wallMilliseconds())
         for group in groups {
             examination.examine(

@@ -133,7 +133,10 @@ package struct QueueProgress: Equatable, Sendable {
     }
 
     private mutating func release(_ range: Range<Int64>) {
-        release(parkedOffsets(in: range))
+        parked.forget(range)
+        attempts.forget(range)
+        unanswered.remove(contentsOf: range)
+        forgetFailures(in: range)
     }
 
     private mutating func release(_ offsets: [Int64]) {
