@@ -5,10 +5,15 @@ package import MartletSystem
 ///
 /// Closed segments never change, so they are hard-linked (copied where the target is another file
 /// system); the open segment of each partition is copied up to its last mark, which says that all
-/// below was on disk and whole. The marks are read once, and each was written before anybody was told
-/// of what it covers: so nothing in the copy tells of what another topic lacks, as a group of records
-/// that it has had. The copy is a data directory itself: a broker that starts on it takes it for one
-/// after an unclean stop.
+/// below was on disk and whole. The marks are read once, and each of a `durable` topic was written
+/// before anybody was told of what it covers: so nothing in the copy tells of what another topic
+/// lacks, as a group of records that it has had. There are two exceptions, and a start on the copy
+/// goes on above the offsets that are told of in both. Records of a `written` topic are told of before
+/// their mark is written. And a mark that a full disk had no room for is missing until there is some.
+///
+/// The broker's own topics are copied first: they are short, and what their newest snapshots replace
+/// goes at once. The copy is a data directory itself: a broker that starts on it takes it for one after
+/// an unclean stop.
 package struct Backup {
     package struct Report: Sendable {
         package var topics = 0
@@ -40,19 +45,17 @@ package struct Backup {
     }
 
     /// Blocks until the copy is on disk.
-    /// - Throws: `notUsable` when the source is no data directory or the target is not empty.
+    /// - Throws: `notUsable` when the source is no data directory or the target is not empty;
+    ///   `removed` when the broker removed what belongs to the copy before it was copied.
     package func run() throws(StorageError) -> Report {
         try source.requireFormat()
         try makeTarget()
+        let topics = try listTopics()
         var table = try loadMarks()
         var report = Report()
-        let names = try storage("listing \(source.topics)") { () throws(SystemError) in
-            try fileSystem.list(source.topics)
-        }
-        for name in names {
-            guard let id = TopicID(name) else { continue }
+        for id in topics.inOrder {
             if PlantedBugs.has(.backupByTopic) { table.takeOver(id, from: try loadMarks()) }
-            try copyTopic(id, table, &report)
+            try copyTopic(id, table, topics, &report)
             report.topics += 1
         }
         try finish(table)
@@ -91,14 +94,10 @@ package struct Backup {
     }
 
     private func copyTopic(
-        _ id: TopicID, _ table: MarkTable, _ report: inout Report
+        _ id: TopicID, _ table: MarkTable, _ topics: Topics, _ report: inout Report
     ) throws(StorageError) {
-        let home = source.topic(id)
         let copy = target.topic(id)
-        let meta = try storage("reading \(home)/topic.meta") { () throws(SystemError) in
-            try fileSystem.contents(of: "\(home)/topic.meta", atMost: 64 << 20)
-        }
-        let metadata = try TopicMetadataText.decode(meta)
+        let (meta, metadata) = try metadata(of: id)
         try storage("making \(copy)") { () throws(SystemError) in
             try fileSystem.makeDirectory(copy)
         }
@@ -109,7 +108,10 @@ package struct Backup {
             try storage("making \(directory)") { () throws(SystemError) in
                 try fileSystem.makeDirectory(directory)
             }
-            if let end = table.partitions[key]?.end { try copyPartition(key, end, &report) }
+            if let marks = table.partitions[key], let end = marks.end {
+                let floor = topics.lowest[key].map { max($0, marks.start?.offset ?? 0) }
+                try copyPartition(key, end, floor, &report)
+            }
             report.partitions += 1
         }
         try storage("syncing \(copy)") { () throws(SystemError) in
@@ -118,12 +120,13 @@ package struct Backup {
     }
 
     private func copyPartition(
-        _ key: PartitionKey, _ end: MarkEntry, _ report: inout Report
+        _ key: PartitionKey, _ end: MarkEntry, _ floor: Int64?, _ report: inout Report
     ) throws(StorageError) {
         var last: StorageError?
         for _ in 0..<Self.attempts {
             do {
                 try copyFiles(key, end, &report)
+                try requireWhole(key, end, floor)
                 return
             } catch {
                 last = error  // a file went away: list again

@@ -28,6 +28,8 @@ final class MarksWriter: Sendable {
         var rewriteAt: Int64
         var table: MarkTable
         var syncIsScheduled = false
+        /// The table has entries that found no room in the file.
+        var isBehind = false
         /// While the file is being rewritten: the new file and its own position.
         var successor: (file: any File, position: Int64)?
     }
@@ -69,8 +71,8 @@ final class MarksWriter: Sendable {
     }
 
     /// Writes entries to the page cache.
-    /// - Throws: `diskFull` when the file cannot grow: the entries are lost as long as no later one
-    ///   of their kind is written, which makes nothing wrong but the next start slower.
+    /// - Throws: `diskFull` when the file cannot grow: until `catchUp`, or a later one of their kind,
+    ///   the entries are missing in the file. A start is slower then, and a backup ends below them.
     func record(_ entries: [MarkEntry]) throws(StorageError) {
         let needsSync = try state.withLock { state throws(StorageError) in
             try write(entries, &state)
@@ -133,7 +135,29 @@ final class MarksWriter: Sendable {
         }
     }
 
+    /// Writes the whole table anew when the file lacks entries of it; for when there may be room again.
+    func catchUp() {
+        guard state.withLock({ $0.isBehind }) else { return }
+        executor.execute { [weak self] in
+            guard let self else { return }
+            do throws(StorageError) {
+                try rewrite()
+            } catch {
+                onFatal(error)
+            }
+        }
+    }
+
     private func write(_ entries: [MarkEntry], _ state: inout State) throws(StorageError) {
+        do throws(StorageError) {
+            try append(entries, &state)
+        } catch {
+            state.isBehind = true
+            throw error
+        }
+    }
+
+    private func append(_ entries: [MarkEntry], _ state: inout State) throws(StorageError) {
         let slab = ByteSlab(capacity: max(1, entries.count) * MarkEntry.byteCount)
         for var entry in entries {
             // A reader takes no number above the bound. Only a foreign file can begin there.
@@ -189,6 +213,8 @@ final class MarksWriter: Sendable {
         try state.withLock { state throws(StorageError) in
             let position = try Self.fill(successor, generation, state.table)
             state.successor = (successor, position)
+            // What finds no room from now on, in either file, makes it behind again.
+            state.isBehind = false
         }
     }
 

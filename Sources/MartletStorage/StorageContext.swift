@@ -64,8 +64,8 @@ final class StorageContext: Sendable {
         set { epoch.store(newValue, ordering: .relaxed) }
     }
 
-    /// Writes marks to the page cache. When the disk is full they may be lost: what they would have
-    /// said is on disk all the same, and the next start looks for itself.
+    /// Writes marks to the page cache. When the disk is full they may be missing in the file until
+    /// there is room: what they say is on disk all the same, and a start looks for itself.
     func recordMarks(_ entries: [MarkEntry]) throws(StorageError) {
         for _ in 0..<2 {
             do {

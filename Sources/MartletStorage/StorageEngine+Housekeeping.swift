@@ -41,6 +41,7 @@ extension StorageEngine {
     private func look() {
         guard context.failed == nil else { return }
         context.space.check()
+        if context.space.isWritable { context.marks.catchUp() }
         context.checkDescriptors()
         advanceRetentionClock()
     }
