@@ -99,4 +99,23 @@ import Testing
             #expect(told.last == "0 to 10")
         }
     }
+
+    @Test func `what happened and was not told yet is told in the end`() async throws {
+        try await Self.with([10]) { client in
+            try await client.admin.deleteRecords("t", before: [0: 5])
+            let consumer = try await client.consumer(
+                ConsumerConfiguration([.topic("t")], start: .offset(0), resetPolicy: .earliest))
+            // The records behind it are here, and nobody has asked what was before.
+            for try await _ in consumer.batches { break }
+            let events = Mutex<[String]>([])
+            let reading = BoundedReading(consumer, ends: Self.ends(10)) { event in
+                if case .reset(_, let from, let to) = event {
+                    events.withLock { $0.append("\(from) to \(to)") }
+                }
+            }
+            await reading.finish()
+            let told = events.withLock { $0 }
+            #expect(told == ["0 to 5"])
+        }
+    }
 }

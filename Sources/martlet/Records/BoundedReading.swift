@@ -36,6 +36,12 @@ struct BoundedReading: Sendable {
         }
     }
 
+    /// Closes the consumer and tells what happened until then: an error leaves some of it untold.
+    func finish() async {
+        await consumer.close()
+        for await event in consumer.events { onEvent(event) }
+    }
+
     /// An end may lie behind offsets that hold no records: then no batch tells of it.
     private func watch() async {
         for await event in consumer.events {

@@ -83,6 +83,8 @@ enum TopicVerifyCommand {
                     }
                 }
             }
+            // Gaps before damage at the end have been told of, and nobody listened any more.
+            await reading.finish()
         }
         findings.gaps = gaps.withLock { $0 }
         return findings
