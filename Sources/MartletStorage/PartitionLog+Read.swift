@@ -60,16 +60,41 @@ extension PartitionLog {
         }
         var small: LogEnd?
         if needsCut(start, segment, maxBytes, request.end) {
-            small = try cut(start, segment, maxBytes, request.end)
+            switch try cut(start, segment, maxBytes, request.end) {
+            case .at(let end): small = end
+            case .beyond(let first): return beyond(first, offset)
             // Nothing whole stands where a batch must begin.
-            if small == nil { return .needsVerification }
+            case .damaged: return .needsVerification
+            }
         }
         return state.withLock { state in
             switch admit(offset, state) {
             case .refused(let outcome): return outcome
             case .accepted(let request):
+                // Gaps may have come since: it was cut for those that there were then.
+                if let small, small.offset > request.end { return .needsDisk }
                 return plan(request, start, maxBytes, &state, smallEnd: small)
             }
+        }
+    }
+
+    /// The first batch at or behind `offset` begins at `first`, behind more gaps than one answer names.
+    private func beyond(_ first: Int64, _ offset: Int64) -> ReadOutcome {
+        state.withLock { state in
+            switch admit(offset, state) {
+            case .refused(let outcome): return outcome
+            case .accepted(let request):
+                if passesDamage(from: request.start, to: first, state) { return .needsVerification }
+                return tooManyGaps(request, before: first, state) ?? .needsDisk
+            }
+        }
+    }
+
+    /// What was compacted may be passed, but not with damage in it.
+    private func passesDamage(from start: Int64, to end: Int64, _ state: LogState) -> Bool {
+        let passed = start..<max(start, end)
+        return state.damaged.contains {
+            $0.offsets.overlaps(passed) && !state.isSkipped($0.offsets)
         }
     }
 
@@ -178,13 +203,7 @@ extension PartitionLog {
         _ request: ReadRequest, _ start: LogEnd, _ maxBytes: Int, _ state: inout LogState,
         smallEnd: LogEnd? = nil
     ) -> ReadOutcome {
-        // A segment that was compacted may be passed, but not with damage in it.
-        let passed = request.start..<max(request.start, start.offset)
-        if state.damaged.contains(where: {
-            $0.offsets.overlaps(passed) && !state.isSkipped($0.offsets)
-        }) {
-            return .needsVerification
-        }
+        if passesDamage(from: request.start, to: start.offset, state) { return .needsVerification }
         guard let segment = state.segment(base: start.base),
             segment.generation == start.generation,
             let bound = segmentEnd(start.base, state)
@@ -304,13 +323,21 @@ extension PartitionLog {
         return end(start, bound, maxBytes, endOffset, segment) == nil
     }
 
+    private enum Cut {
+        case at(LogEnd)
+        /// The first batch begins here, which is not below the end that was asked for.
+        case beyond(Int64)
+        /// No whole batch is at the start.
+        case damaged
+    }
+
     /// The last batch boundary within `maxBytes` of `start`, or the first behind it, and below
-    /// `endOffset`, by walking; nil when the first batch is damaged.
+    /// `endOffset`, by walking.
     private func cut(
         _ start: LogEnd, _ segment: Segment, _ maxBytes: Int, _ endOffset: Int64
-    ) throws(StorageError) -> LogEnd? {
+    ) throws(StorageError) -> Cut {
         let bound = state.withLock { segmentEnd(segment.base, $0) }
-        guard let bound else { return nil }
+        guard let bound else { return .damaged }
         var place = start
         var scanner = BatchScanner(
             try segment.log.open(), from: start.position, to: bound.position, checksBody: false)
@@ -320,11 +347,13 @@ extension PartitionLog {
                 scanner.position - start.position > Int64(maxBytes)
                 || header.baseOffset >= endOffset
             if !isFirst, isBeyond { break }
+            // Compaction took what was between it and the batch before.
+            if isFirst, header.baseOffset >= endOffset { return .beyond(header.baseOffset) }
             place.checksum = RecordBatch.prefixChecksum(scanner.bytes, continuing: place.checksum)
             place.offset = header.nextOffset
             place.position = scanner.position
         }
-        return place.position > start.position ? place : nil
+        return place.position > start.position ? .at(place) : .damaged
     }
 }
 

@@ -39,6 +39,11 @@ extension PartitionLog {
         }
         return state.withLock { state in
             guard verification.output.count > 0 else {
+                if let first = verification.beyond,
+                    let outcome = tooManyGaps(request, before: first, state)
+                {
+                    return outcome
+                }
                 switch admit(verification.from, for: request, state) {
                 case .refused(let outcome): return outcome
                 // The log changed meanwhile. That it ends here would make a reader pass what came.
@@ -86,7 +91,7 @@ extension PartitionLog {
     /// it (the next walk knows it and passes), or in the next segment.
     private func goesOn(_ walk: VerifiedWalk) -> Int64? {
         guard let damage = walk.damage else {
-            return walk.output.count == 0 ? passEmpty(walk) : nil
+            return walk.output.count == 0 && walk.beyond == nil ? passEmpty(walk) : nil
         }
         let isNew = quarantine(damage)
         let isBefore = isNew && damage.offsets.upperBound <= walk.from

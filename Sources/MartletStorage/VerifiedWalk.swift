@@ -32,10 +32,13 @@ struct VerifiedWalk {
         var checksum: UInt32 = 0
         var nextOffset: Int64
         var isFull = false
+        /// Where the first batch begins, when that is not below the end that was asked for.
+        var beyond: Int64?
     }
 
     var outputChecksum: UInt32 { taken.checksum }
     var nextOffset: Int64 { taken.nextOffset }
+    var beyond: Int64? { taken.beyond }
 
     init(
         file: any File, base: Int64, boundaries: [LogEnd], known: [DamagedRange], from: Int64,
@@ -223,6 +226,10 @@ struct VerifiedWalk {
         let count = bytes.byteCount
         let isBeyond = output.count + count > maxBytes || header.baseOffset >= below
         if output.count > 0, isBeyond { taken.isFull = true }
+        if output.count == 0, !taken.isFull, header.baseOffset >= below {
+            taken.beyond = header.baseOffset
+            taken.isFull = true
+        }
         if taken.isFull { return }
         if taken.nextOffset > from, header.baseOffset < taken.nextOffset { return }
         if output.freeCapacity < count {
