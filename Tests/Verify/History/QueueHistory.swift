@@ -211,7 +211,10 @@ struct QueueHistory {
         guard let acked = done[record] else { return }
         let settling = holds.first { $0.acked != nil }
         let again = holds.first { hold in
-            if let settling, settling.life == hold.life, hold.delivery > settling.delivery {
+            // What retention settled is answered as taken to whoever had it, also before others.
+            if scene.keepsAll, let settling, settling.life == hold.life,
+                hold.delivery > settling.delivery
+            {
                 return true
             }
             return hold.asked > acked
