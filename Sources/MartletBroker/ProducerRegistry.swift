@@ -11,7 +11,7 @@ import Synchronization
 /// An id is the offset of the record that registers it, so it is never given twice, and it is told
 /// only when that record is durable.
 final class ProducerRegistry: Sendable {
-    static let topicName = "$producers"
+    static let topicName = producersTopicName
 
     private struct Entry {
         var principal: Int32

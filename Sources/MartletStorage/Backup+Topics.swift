@@ -7,9 +7,19 @@ extension Backup {
     struct Topics {
         /// The broker's own first: what their newest snapshots replace goes at once.
         var inOrder: [TopicID] = []
-        /// Where the oldest segment of each partition of the broker's own topics begins.
-        var lowest: [PartitionKey: Int64] = [:]
+        /// The segments of each partition.
+        var segments: [PartitionKey: Generations] = [:]
+        /// Partitions of the broker's own topics.
+        var own: Set<PartitionKey> = []
+
+        /// Where the oldest segment of a partition began; nil for one whose records may go meanwhile.
+        func floor(_ key: PartitionKey) -> Int64? {
+            own.contains(key) ? segments[key]?.keys.min() : nil
+        }
     }
+
+    /// How often the segment at each base was compacted.
+    typealias Generations = [Int64: UInt32]
 
     func listTopics() throws(StorageError) -> Topics {
         let names = try storage("listing \(source.topics)") { () throws(SystemError) in
@@ -20,15 +30,12 @@ extension Backup {
         for name in names {
             guard let id = TopicID(name) else { continue }
             let metadata = try metadata(of: id).metadata
-            guard metadata.isInternal else {
-                others.append(id)
-                continue
-            }
-            topics.inOrder.append(id)
             for partition in 0..<metadata.partitions {
                 let key = PartitionKey(topic: id, partition: partition)
-                topics.lowest[key] = try logBases(source.partition(key)).min()
+                topics.segments[key] = try segments(in: source.partition(key))
+                if metadata.isInternal { topics.own.insert(key) }
             }
+            if metadata.isInternal { topics.inOrder.append(id) } else { others.append(id) }
         }
         topics.inOrder += others
         return topics
@@ -47,12 +54,11 @@ extension Backup {
     /// The copy of a partition holds what its mark is about, and from `floor` on all below.
     /// - Throws: `removed` when a part of it went while others were copied.
     func requireWhole(
-        _ key: PartitionKey, _ end: MarkEntry, _ floor: Int64?
+        _ key: PartitionKey, _ copied: Generations, _ end: MarkEntry, _ floor: Int64?
     ) throws(StorageError) {
-        let bases = try logBases(target.partition(key))
         // A mark at the start of a segment is about the ones before it.
-        let hasEnd = end.position == 0 || bases.contains(end.segmentBase)
-        let begins = bases.min() ?? end.segmentBase
+        let hasEnd = end.position == 0 || copied[end.segmentBase] != nil
+        let begins = copied.keys.min() ?? end.segmentBase
         guard hasEnd, begins <= floor ?? begins else {
             throw StorageError(
                 .removed,
@@ -61,13 +67,22 @@ extension Backup {
         }
     }
 
-    private func logBases(_ directory: String) throws(StorageError) -> [Int64] {
+    func segments(in directory: String) throws(StorageError) -> Generations {
         let names = try storage("listing \(directory)") { () throws(SystemError) in
             try fileSystem.list(directory)
         }
-        return names.compactMap { name in
-            guard case .log(let base, _)? = LogFileNames.parse(name) else { return nil }
-            return base
+        var result: Generations = [:]
+        for name in names {
+            guard case .log(let base, let generation)? = LogFileNames.parse(name) else { continue }
+            result[base] = max(result[base] ?? 0, generation)
         }
+        return result
+    }
+}
+
+extension Backup.Generations {
+    /// Whether one of these was compacted after `earlier` was listed.
+    func areCompacted(since earlier: Self) -> Bool {
+        contains { base, generation in generation != earlier[base] ?? 0 }
     }
 }

@@ -31,6 +31,8 @@ package struct Backup {
     let fileSystem: any FileSystem
     /// Whether closed segments may share their files with the source.
     let links: Bool
+    /// Where the ids of producers go on in the copy; nil: where they ended.
+    var producerIDs: Int64?
 
     /// - Parameters:
     ///   - source: A data directory or a backup.
@@ -54,8 +56,10 @@ package struct Backup {
         var table = try loadMarks()
         var report = Report()
         for id in topics.inOrder {
-            if PlantedBugs.has(.backupByTopic) { table.takeOver(id, from: try loadMarks()) }
-            try copyTopic(id, table, topics, &report)
+            if PlantedBugs.has(.backupByTopic) {
+                table.takeOver(from: try loadMarks()) { $0.topic == id }
+            }
+            try copyTopic(id, &table, topics, &report)
             report.topics += 1
         }
         try finish(table)
@@ -94,10 +98,10 @@ package struct Backup {
     }
 
     private func copyTopic(
-        _ id: TopicID, _ table: MarkTable, _ topics: Topics, _ report: inout Report
+        _ id: TopicID, _ table: inout MarkTable, _ topics: Topics, _ report: inout Report
     ) throws(StorageError) {
         let copy = target.topic(id)
-        let (meta, metadata) = try metadata(of: id)
+        let (meta, metadata) = try metadataOfCopy(id, table)
         try storage("making \(copy)") { () throws(SystemError) in
             try fileSystem.makeDirectory(copy)
         }
@@ -108,10 +112,7 @@ package struct Backup {
             try storage("making \(directory)") { () throws(SystemError) in
                 try fileSystem.makeDirectory(directory)
             }
-            if let marks = table.partitions[key], let end = marks.end {
-                let floor = topics.lowest[key].map { max($0, marks.start?.offset ?? 0) }
-                try copyPartition(key, end, floor, &report)
-            }
+            try copyPartition(key, &table, topics, &report)
             report.partitions += 1
         }
         try storage("syncing \(copy)") { () throws(SystemError) in
@@ -120,19 +121,36 @@ package struct Backup {
     }
 
     private func copyPartition(
-        _ key: PartitionKey, _ end: MarkEntry, _ floor: Int64?, _ report: inout Report
+        _ key: PartitionKey, _ table: inout MarkTable, _ topics: Topics, _ report: inout Report
     ) throws(StorageError) {
+        var before = topics.segments[key] ?? [:]
         var last: StorageError?
         for _ in 0..<Self.attempts {
+            guard let marks = table.partitions[key], let end = marks.end else { return }
             do {
-                try copyFiles(key, end, &report)
-                try requireWhole(key, end, floor)
+                var copied = report
+                try copyFiles(key, end, &copied)
+                let segments = try segments(in: target.partition(key))
+                guard !segments.areCompacted(since: before) else {
+                    // Compaction drops a record when a newer one of its key is below a mark, and that
+                    // mark may be above ours. One that is read after the files were listed is not older.
+                    before = try self.segments(in: source.partition(key))
+                    table.takeOver(from: try loadMarks()) { $0 == key }
+                    continue
+                }
+                let floor = topics.floor(key).map { max($0, marks.start?.offset ?? 0) }
+                try requireWhole(key, segments, end, floor)
+                report = copied
                 return
             } catch {
                 last = error  // a file went away: list again
             }
         }
-        throw last ?? StorageError(.ioFailed, "partition \(key.partition) cannot be copied")
+        throw last
+            ?? StorageError(
+                .removed,
+                "\(source.partition(key)) was compacted again and again while it was copied: take the backup again"
+            )
     }
 
     private func copyFiles(
@@ -208,8 +226,10 @@ package struct Backup {
 }
 
 extension MarkTable {
-    /// For a planted fault.
-    fileprivate mutating func takeOver(_ topic: TopicID, from newer: MarkTable) {
-        for (key, marks) in newer.partitions where key.topic == topic { partitions[key] = marks }
+    /// Says of some partitions what `newer` says.
+    fileprivate mutating func takeOver(
+        from newer: MarkTable, where isTaken: (PartitionKey) -> Bool
+    ) {
+        for (key, marks) in newer.partitions where isTaken(key) { partitions[key] = marks }
     }
 }

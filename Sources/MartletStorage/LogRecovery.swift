@@ -329,7 +329,9 @@ struct LogRecovery {
                 .gap, from: gap.lowerBound, to: gap.upperBound,
                 floor == reserved
                     ? "a written topic after an unclean stop: these offsets are never given again"
-                    : "the log ended below what was deleted: these offsets are never given again"))
+                    : floor == deleted
+                        ? "the log ended below what was deleted: these offsets are never given again"
+                        : "the log ended below a known gap: these offsets are never given"))
     }
 
     private func mark(_ appender: Appender) -> MarkEntry {

@@ -119,6 +119,10 @@ final class MarksWriter: Sendable {
         state.withLock { $0.table.forget(topic: topic) }
     }
 
+    /// Whether the file has, on disk or in the cache, all that was recorded: a full disk may have had no
+    /// room for some of it.
+    var isComplete: Bool { state.withLock { !$0.isBehind } }
+
     func marks(of key: PartitionKey) -> PartitionMarks {
         state.withLock { $0.table.partitions[key] ?? PartitionMarks() }
     }

@@ -59,6 +59,7 @@ extension PartitionLog {
         // Which producers are still remembered must be known, and the mark behind them on disk.
         if appender.withLock({ !$0.hasProducers }) { beWarm() }
         guard appender.withLock({ $0.hasProducers }) else { return }
+        guard context.marks.isComplete else { return }
         try context.marks.syncNow()
         let alive = appender.withLock { Set($0.producers.producers.keys) }
         let newest = try compaction.newest()

@@ -1,4 +1,3 @@
-import Glibc
 import MartletFormat
 import MartletSystem
 import Synchronization
@@ -123,33 +122,5 @@ import Testing
         #expect(error?.code == .removed, "\(String(describing: error))")
         let hasGoneOn = isDone.load(ordering: .relaxed)
         #expect(hasGoneOn)
-    }
-}
-
-/// The machine's file system, except that there may be no room for marks.
-private final class FullMarksFileSystem: ForwardingFileSystem {
-    let base = PosixFileSystem()
-    let isFull = Atomic(false)
-
-    func open(_ path: String, _ mode: FileOpenMode) throws(SystemError) -> any File {
-        let file = try base.open(path, mode)
-        return path.contains("/marks-") ? FullMarksFile(file, self) : file
-    }
-}
-
-private final class FullMarksFile: ForwardingFile {
-    let base: any File
-    private let owner: FullMarksFileSystem
-
-    init(_ base: any File, _ owner: FullMarksFileSystem) {
-        self.base = base
-        self.owner = owner
-    }
-
-    func write(_ bytes: UnsafeRawBufferPointer, at position: Int64) throws(SystemError) {
-        if owner.isFull.load(ordering: .relaxed) {
-            throw SystemError(call: "pwrite", code: ENOSPC, subject: path)
-        }
-        try unsafe base.write(bytes, at: position)
     }
 }
