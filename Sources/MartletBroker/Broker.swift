@@ -18,7 +18,7 @@ package final class Broker: Sendable {
     package var startReport: StartReport { services.engine.startReport }
     package var engine: StorageEngine { services.engine }
 
-    private let services: BrokerServices
+    let services: BrokerServices
     private let loops: [IOLoop]
     private let listener: Listener
     private let admin: AdminEndpoint?
@@ -94,6 +94,7 @@ package final class Broker: Sendable {
         Self.register(services, census, setup.registry)
         state.attach(loops: loops)
         listener.start()
+        services.headroom.start()
         state.move(to: .ready)
     }
 
@@ -131,6 +132,7 @@ package final class Broker: Sendable {
             for loop in loops { loop.post(.run { loop.closeAll() }) }
             _ = waitUntilEmpty(.seconds(1))
         }
+        services.headroom.stop()
         wait { services.groups.stop($0) }
         defer {
             state.detach()

@@ -19,6 +19,7 @@ final class BrokerServices: Sendable {
     let producers: ProducerRegistry
     let groups: GroupService
     let lag: GroupLag
+    let headroom: HeadroomWatch
     let authorizer: any Authorizer
     let pool: SlabPool
     /// What all connections together may hold.
@@ -48,6 +49,7 @@ final class BrokerServices: Sendable {
         self.producers = producers
         self.groups = groups
         lag = GroupLag(engine, clock)
+        headroom = HeadroomWatch(groups, lag)
         self.authorizer = authorizer
         self.readers = readers
         self.changes = changes

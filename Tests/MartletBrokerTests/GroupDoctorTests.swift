@@ -125,7 +125,7 @@ import Testing
             coordinator.replay(.queue(group: "g", queue, .parked(7, parked)))
         }
         var examination = GroupExamination(now: 2 * Self.hour)
-        examination.examine(try coordinator.describe("g"), [])
+        examination.examine(try coordinator.describe("g"), [], [])
         let found = try #require(examination.findings.first { $0.code == "parked-records" })
         #expect(found.severity == 1)
         #expect(found.text == example.text)
@@ -154,7 +154,9 @@ import Testing
         line.lagMilliseconds = example.lag
         line.lag = 1
         var examination = GroupExamination(now: 0)
-        examination.examine(try coordinator.describe("g"), [GroupPartitionLine(), line])
+        let lines = [GroupPartitionLine(), line]
+        let shortage = Headroom(lines, retentionBytes: -1)
+        examination.examine(try coordinator.describe("g"), lines, [shortage].compactMap(\.self))
         let found = examination.findings.first { $0.code == "group-headroom" }
         #expect(found?.severity == example.severity)
         #expect(found?.text.contains("group g") != false)

@@ -163,9 +163,8 @@ struct Doctor {
         }
         var examination = GroupExamination(now: services.clock.wallMilliseconds())
         for group in groups {
-            examination.examine(
-                group,
-                group.partitions.map { services.lag.line(group.name, $0, mayBlock: false) })
+            let lines = group.partitions.map { services.lag.line(group.name, $0, mayBlock: false) }
+            examination.examine(group, lines, services.lag.shortages(lines))
         }
         examination.end()
         for finding in examination.findings {

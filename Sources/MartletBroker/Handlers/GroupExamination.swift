@@ -15,9 +15,6 @@ struct GroupExamination {
     private static let namedMax = 20
     private static let warning: UInt8 = 1
     private static let critical: UInt8 = 2
-    /// As the alert rules have it when nobody says otherwise.
-    private static let headroomMilliseconds: (warning: Int64, critical: Int64) =
-        (12 * 3_600_000, 3_600_000)
 
     private let now: Int64
     private(set) var findings: [Finding] = []
@@ -28,8 +25,12 @@ struct GroupExamination {
         self.now = now
     }
 
-    /// `lines`: of all its partitions.
-    mutating func examine(_ group: GroupDescription, _ lines: [GroupPartitionLine]) {
+    /// - Parameters:
+    ///   - lines: Of all its partitions.
+    ///   - shortages: Of all its topics.
+    mutating func examine(
+        _ group: GroupDescription, _ lines: [GroupPartitionLine], _ shortages: [Headroom]
+    ) {
         let lag = GroupLag.total(lines)
         letters(group)
         parked(group)
@@ -42,7 +43,7 @@ struct GroupExamination {
                 "start its members; `martlet group delete \(group.name)` when they never come back")
         }
         replays(group)
-        headroom(group, lines)
+        headroom(group, shortages)
         if group.policy.last == .pause {
             find(
                 "group-without-dead-letters",
@@ -119,18 +120,23 @@ struct GroupExamination {
         }
     }
 
-    /// A group that keeps up has no more headroom than its topic's retention, and is not meant.
-    private mutating func headroom(_ group: GroupDescription, _ lines: [GroupPartitionLine]) {
-        let short = lines.filter { line in
-            (0..<Self.headroomMilliseconds.warning).contains(line.headroomMilliseconds)
-                && line.headroomMilliseconds <= line.lagMilliseconds
+    private mutating func headroom(_ group: GroupDescription, _ shortages: [Headroom]) {
+        for cause in [Headroom.Cause.age, .size] {
+            let short = shortages.filter { $0.cause == cause }
+            guard let least = short.map(\.left).min(), let level = short.map(\.level).max() else {
+                continue
+            }
+            let left =
+                switch cause {
+                case .age: "in \(Self.age(least))"
+                case .size: "when \(Counted.text(least, "more byte")) came"
+                }
+            find(
+                "group-headroom",
+                "retention may take what group \(group.name) has not handled \(left)",
+                "`martlet group describe \(group.name)` shows where; keep its topics for longer",
+                level == .critical ? Self.critical : Self.warning)
         }
-        guard let least = short.map(\.headroomMilliseconds).min() else { return }
-        find(
-            "group-headroom",
-            "retention may take what group \(group.name) has not handled in \(Self.age(least))",
-            "`martlet group describe \(group.name)` shows where; keep its topics for longer",
-            least < Self.headroomMilliseconds.critical ? Self.critical : Self.warning)
     }
 
     private mutating func find(

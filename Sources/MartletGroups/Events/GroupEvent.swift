@@ -24,6 +24,9 @@ package struct GroupEvent: Hashable, Sendable {
         case breakerOpened = "breaker.opened"
         case breakerHalfOpen = "breaker.half-open"
         case breakerClosed = "breaker.closed"
+        case headroomLow = "headroom.low"
+        case headroomCritical = "headroom.critical"
+        case headroomBack = "headroom.back"
         case recordsParked = "records.parked"
         case recordsReleased = "records.released"
         case recordsDead = "records.dead-lettered"
@@ -59,7 +62,7 @@ package struct GroupEvent: Hashable, Sendable {
             case .groupCreated, .groupDeleted, .groupExpired, .groupPaused, .groupResumed,
                 .groupReset, .policySet, .memberJoined, .memberChanged, .memberLeft,
                 .memberTimedOut, .memberStuck, .memberFenced, .breakerOpened, .breakerHalfOpen,
-                .breakerClosed, .eventsMissed:
+                .breakerClosed, .headroomLow, .headroomCritical, .headroomBack, .eventsMissed:
                 .group
             }
         }
@@ -96,7 +99,8 @@ package struct GroupEvent: Hashable, Sendable {
     /// How many records, letters or partitions.
     package var count: Int64?
     /// Of records: the first, and the one behind the last. Of a reset: where it was, and is. Of a
-    /// breaker: since and until when it is open. Of a group that expired: since when it was empty.
+    /// breaker: since and until when it is open. Of a group that expired: since when it was empty. Of
+    /// headroom, until then: a time, or bytes.
     package var from: Int64?
     package var to: Int64?
     package var reason = ""

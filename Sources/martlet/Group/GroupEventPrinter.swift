@@ -63,6 +63,9 @@ struct GroupEventPrinter {
         case (true, nil, let to?): words.append("below \(to)")
         case (false, let from, let to?) where event.type == "group.reset":
             words.append("from \(from.map { "\($0)" } ?? "nowhere") to \(to)")
+        case (false, _, let to?) where event.type.hasPrefix("headroom."):
+            let bySize = event.reason == "size"
+            words.append(bySize ? "after \(Shown.bytes(to))" : "at \(TimeText.text(to))")
         case (_, _, _): break
         }
         if let member = event.member { words.append("member \(member.prefix(8))") }

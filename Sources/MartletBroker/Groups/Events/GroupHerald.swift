@@ -87,6 +87,7 @@ struct GroupHerald: Sendable {
         case .breakerHalfOpen:
             logger.notice("BREAKER_HALF_OPEN", "a few records of a group are tried", facts(event))
         case .breakerClosed: logger.notice("BREAKER_CLOSED", "a group goes on", facts(event))
+        case .headroomLow, .headroomCritical, .headroomBack: logHeadroom(event)
         // Said where somebody asked for it, or no trouble.
         case .groupCreated, .groupDeleted, .groupPaused, .groupResumed, .groupReset, .policySet,
             .memberJoined, .memberChanged, .memberLeft, .memberFenced, .partitionsAssigned,
@@ -94,6 +95,27 @@ struct GroupHerald: Sendable {
             .recordsExpired, .recordsReplayed, .recordsTakenBack, .lettersReplayed, .lettersEdited,
             .lettersResolved, .lettersAssigned, .lettersCommented, .eventsMissed:
             break
+        }
+    }
+
+    private func logHeadroom(_ event: GroupEvent) {
+        let shortage: [(String, LogValue)] = [
+            ("partitions", LogValue(Int64(event.partitions.count))),
+            ("records", LogValue(event.count ?? 0)), ("by", LogValue(event.reason)),
+            ("to", LogValue(event.to ?? -1)),
+        ]
+        if event.kind == .headroomCritical {
+            logger.error(
+                "GROUP_ABOUT_TO_LOSE", "retention will soon take what a group has not handled",
+                facts(event) + shortage)
+        } else if event.kind == .headroomLow {
+            logger.warning(
+                "GROUP_HEADROOM_LOW", "retention will take what a group has not handled",
+                facts(event) + shortage)
+        } else {
+            logger.notice(
+                "GROUP_HEADROOM_BACK",
+                "retention is not near any more to what a group has not handled", facts(event))
         }
     }
 
