@@ -1,11 +1,12 @@
-import MartletBroker
 import MartletFormat
 import MartletGroups
 import MartletSystem
+import MartletTelemetry
 import MartletTestSupport
 import MartletWire
 import Testing
 
+@testable import MartletBroker
 @testable import MartletStorage
 
 /// Snapshots bound what a start reads, and cost nothing when one of them rots.
@@ -88,5 +89,30 @@ import Testing
         let again = try harness(directory)
         #expect(try committed(try again.hello()) == Self.commits)
         try again.stop()
+    }
+
+    /// Two threads of a shard may come with their snapshots in the other order. What the newer one
+    /// covers is about to go from `$groups`.
+    @Test func `a snapshot of an older state does not take the place of a newer one`() throws {
+        let (directory, _) = try prepare()
+        let harness = try harness(directory)
+        let groups = try shard(harness.broker, "$groups")
+        let log = try shard(harness.broker, "$group-snapshots")
+        let disk = ManualExecutor(clock: ManualClock())
+        let start = groups.view.logStart
+        let snapshots = GroupSnapshots(
+            groups: groups, log: log, newest: .init(offset: start + 1, begin: 0),
+            clock: SystemClock(), disk: disk, logger: .disabled)
+        let coordinator = Coordinator(limits: GroupLimits(), incarnation: 1)
+        let end = groups.view.logEnd
+        snapshots.write(coordinator, covering: end)
+        #expect(
+            eventually {
+                disk.runAll()
+                return groups.view.logStart > start
+            })
+        snapshots.write(coordinator, covering: end - 1)
+        #expect(disk.runAll() == 0)
+        try harness.stop()
     }
 }

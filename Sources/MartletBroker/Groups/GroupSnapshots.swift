@@ -59,10 +59,13 @@ final class GroupSnapshots: AppendRetry, Sendable {
     }
 
     /// Begins a snapshot of a state that covers everything below `offset`; nothing while one is
-    /// under way. Any thread.
+    /// under way, nor of a state that is older than the newest: what that one covers may be gone from
+    /// `$groups`. Any thread.
     func write(_ coordinator: Coordinator, covering offset: Int64) {
         let isFree = state.withLock { state in
-            guard state.writing == nil, !state.isStopped else { return false }
+            guard state.writing == nil, !state.isStopped, offset > state.newest.offset else {
+                return false
+            }
             state.writing = Writing(
                 batches: [], covers: offset, begin: nil, covered: state.newest)
             return true
