@@ -284,7 +284,7 @@ extension GroupCore {
 
     /// The application is done with the partition, or has had its time.
     func isDrained(_ key: OwnedKey) {
-        if !ledger.isBusy { whenQuiet?.succeed(()) }
+        tellIfQuiet()
         guard let partition = held[key], partition.phase == .draining else { return }
         partition.phase = .closing
         drained.append(key)
@@ -338,6 +338,8 @@ extension GroupCore {
             if let cursor = partition.cursor { reading.remove(cursor) }
             ledger.close(key)
         }
+        // What is in hand of it nobody waits for: it is not the member's any more.
+        tellIfQuiet()
         if !told.isEmpty { events.post(.lost(told, error)) }
         if !known.isEmpty { steward.add { [hooks] in await hooks.revoke(known, true) } }
     }

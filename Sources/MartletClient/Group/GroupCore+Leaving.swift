@@ -29,6 +29,11 @@ extension GroupCore {
         await onQueue { $0.end() }
     }
 
+    /// Who waits for the application, at the end, goes on when it has nothing in hand.
+    func tellIfQuiet() {
+        if !ledger.isBusy { whenQuiet?.succeed(()) }
+    }
+
     /// Calls `onRevoke`. Returns those that are the member's still.
     private func revokeLast(_ keys: [OwnedKey]) async -> [OwnedKey] {
         let kept = await onQueue { core in

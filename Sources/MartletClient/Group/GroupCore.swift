@@ -223,6 +223,7 @@ final class GroupCore: @unchecked Sendable {
         link.close(error)
         reading.close()
         for key in held.keys { ledger.close(key) }
+        tellIfQuiet()
         // What was not given up in order.
         let lost = takeTold()
         if !lost.isEmpty { events.post(.lost(lost, failure ?? error)) }

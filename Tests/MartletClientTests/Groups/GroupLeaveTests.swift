@@ -69,7 +69,7 @@ import Testing
 
     /// Runs a member until `body` is over; all that it was told is in the story then.
     private static func withMember(
-        _ story: Story, _ broker: ScriptedBroker,
+        _ story: Story, _ broker: ScriptedBroker, _ member: GroupConsumerConfiguration? = nil,
         _ body: (GroupConsumer) async throws -> Void
     ) async throws {
         let configuration = ClientConfiguration(server: broker.address, deadline: .seconds(30))
@@ -79,7 +79,7 @@ import Testing
                 for await event in try await events.value() { story.add(event) }
             }
             do {
-                try await client.withGroupConsumer(story.member()) { consumer in
+                try await client.withGroupConsumer(member ?? story.member()) { consumer in
                     events.succeed(consumer.events)
                     try await body(consumer)
                 }
@@ -210,6 +210,31 @@ import Testing
         #expect(story.events == ["assigned t", "lost t", "fenced"])
         #expect(story.hooks == ["assign t", "revoke t"])
         #expect(broker.script.withLock { $0.group.leaves.isEmpty })
+    }
+
+    @Test(arguments: [false, true])
+    func `who loses all while it waits for the application waits no longer`(
+        losesSession: Bool
+    ) async throws {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        defer { broker.stop() }
+        broker.append("t", values: ["in hand"])
+        broker.assign("t", committed: 0)
+        let story = Story()
+        var member = story.member()
+        member.drainTimeout = .seconds(3_000)
+        if losesSession { member.sessionTimeout = .seconds(1) }
+        try await Self.withMember(story, broker, member) { consumer in
+            var records = consumer.records.makeAsyncIterator()
+            let inHand = try await records.next()
+            #expect(inHand != nil)
+            let end = Task { await consumer.close() }
+            while await consumer.core.onQueue({ $0.whenQuiet == nil }) { await Task.yield() }
+            if losesSession { broker.stop() } else { Self.refuse(broker) }
+            await end.value
+        }
+        #expect(story.events.prefix(2) == ["assigned t", "lost t"])
+        #expect(story.hooks == ["assign t", "lose t"])
     }
 
     @Test func `who is refused for good has lost what it had`() async throws {
