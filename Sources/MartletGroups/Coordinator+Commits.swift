@@ -7,11 +7,17 @@ extension Coordinator {
         package let partition: TopicPartition
         package let epoch: Int32
         package let committed: CommittedOffset
+        /// Up to where the partition could be read when the commit came: it does not go back while
+        /// the broker runs. nil: not known.
+        package let end: Int64?
 
-        package init(partition: TopicPartition, epoch: Int32, committed: CommittedOffset) {
+        package init(
+            partition: TopicPartition, epoch: Int32, committed: CommittedOffset, end: Int64?
+        ) {
             self.partition = partition
             self.epoch = epoch
             self.committed = committed
+            self.end = end
         }
     }
 
@@ -31,6 +37,7 @@ extension Coordinator {
             try checkExists(commit.partition)
         }
         try check(commit.committed)
+        try checkWasThere(commit)
         let bytes =
             group.state.detailBytes + commit.committed.detailBytes
             - group.state.detailBytes(of: commit.partition)
@@ -77,6 +84,20 @@ extension Coordinator {
     func checkExists(_ key: TopicPartition) throws(GroupRefusal) {
         guard let topic = topics[key.topic] else { throw .unknownTopic }
         guard (0..<topic.partitions).contains(key.partition) else { throw .unknownPartition }
+    }
+
+    /// Nobody has handled what nobody can have read. What comes there later would be passed over.
+    private func checkWasThere(_ commit: Commit) throws(GroupRefusal) {
+        guard let end = commit.end, limits.plantedBug != .commitAheadOfLog else { return }
+        let (key, committed) = (commit.partition, commit.committed)
+        guard committed.offset <= end else {
+            throw .outsideLog(
+                "offset \(committed.offset) of \(label(key)) lies above its end, \(end)")
+        }
+        guard let last = committed.finished.last, last.upperBound > end else { return }
+        throw .outsideLog(
+            "offsets \(last.lowerBound) to \(last.upperBound - 1) of \(label(key)) cannot be finished: "
+                + "its end is \(end)")
     }
 
     private func check(_ committed: CommittedOffset) throws(GroupRefusal) {

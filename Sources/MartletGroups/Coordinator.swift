@@ -284,6 +284,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case appendBelowGroups
     /// A start believes commits of what is not there.
     case trustCommits
+    /// Commits of what is not there yet are taken.
+    case commitAheadOfLog
 }
 
 /// What a broker allows its groups.

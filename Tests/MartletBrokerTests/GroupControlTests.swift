@@ -139,6 +139,7 @@ import Testing
         var harness = try BrokerHarness(directory: directory)
         var client = try harness.hello()
         let topic = try harness.makeTopic(client)
+        _ = try client.produce(topic, makeBatch(3))
         let member = RawMember(client, 1)
         try member.join()
         try member.waitForChange()
@@ -158,7 +159,7 @@ import Testing
     @Test func `a commit of a member that comes after a later one is refused`() throws {
         let harness = try BrokerHarness()
         let client = try harness.hello()
-        _ = try harness.makeTopic(client)
+        _ = try client.produce(try harness.makeTopic(client), makeBatch(20))
         let member = RawMember(client, 1)
         try member.join()
         try member.waitForChange()

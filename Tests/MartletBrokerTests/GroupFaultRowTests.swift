@@ -46,7 +46,8 @@ import Testing
         throws
     {
         let harness = try BrokerHarness()
-        _ = try harness.makeTopic(try harness.hello())
+        let client = try harness.hello()
+        _ = try client.produce(try harness.makeTopic(client), makeBatch(9))
         let late = RawMember(try harness.hello(), 1)
         try late.join(session: 1_000)
         try late.waitForChange()

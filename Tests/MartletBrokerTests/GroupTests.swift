@@ -12,6 +12,9 @@ import Testing
         let harness = try BrokerHarness()
         let client = try harness.hello()
         let topic = try harness.makeTopic(client, partitions: 4)
+        for partition in Int32(0)..<4 {
+            _ = try client.produce(topic, makeBatch(18), partition: partition)
+        }
         let first = RawMember(client, 1)
         #expect(try first.join() == .none)
         try first.waitForChange()
@@ -260,6 +263,7 @@ import Testing
         try member.join()
         try member.waitForChange()
         let before = try #require(member.owned.first)
+        _ = try client.produce(topic, makeBatch(3))
         #expect(try member.commit(before, 3) == .none)
         var delete = DeleteTopicRequest()
         delete.id = topic
@@ -317,7 +321,7 @@ import Testing
         request.entries = member.owned.map { owned in
             var entry = CommitEntry()
             entry.owned = owned.owned
-            entry.position.offset = 7
+            entry.position.offset = 0
             entry.position.metadata = String(repeating: "m", count: 4_096)
             return entry
         }

@@ -70,7 +70,8 @@ import Testing
             let committed = CommittedOffset(
                 offset: 1, metadata: String(repeating: "m", count: bytes), at: 0)
             let commit = Coordinator.Commit(
-                partition: owned[index].key, epoch: owned[index].value, committed: committed)
+                partition: owned[index].key, epoch: owned[index].value, committed: committed,
+                end: nil)
             return [try harness.coordinator.commit("g", member, commit)]
         }
         harness.take(try commit(0, 60))

@@ -103,12 +103,14 @@ struct GroupHarness {
     @discardableResult
     mutating func commit(
         _ id: MemberID?, _ key: TopicPartition, epoch: Int32, _ offset: Int64,
-        group: String = "g"
+        finished: [Range<Int64>] = [], end: Int64? = nil, group: String = "g"
     ) -> GroupRefusal? {
         attempt { harness throws(GroupRefusal) in
             let commit = Coordinator.Commit(
                 partition: key, epoch: epoch,
-                committed: CommittedOffset(offset: offset, at: harness.now.wall))
+                committed: CommittedOffset(
+                    offset: offset, finished: finished, at: harness.now.wall),
+                end: end)
             harness.take([try harness.coordinator.commit(group, id, commit)])
         }
     }

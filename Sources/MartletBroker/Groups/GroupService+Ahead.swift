@@ -84,10 +84,15 @@ extension StorageEngine {
     }
 
     /// nil: the partition is not there, or its log cannot be read.
-    fileprivate func end(of key: TopicPartition) -> Int64? {
+    fileprivate func end(of key: TopicPartition) -> Int64? { readableView(of: key)?.logEnd }
+
+    /// Up to where readers see it; nil as above.
+    func visibleEnd(of key: TopicPartition) -> Int64? { readableView(of: key)?.highWatermark }
+
+    private func readableView(of key: TopicPartition) -> LogView? {
         guard let view = topic(id: key.topic)?.partition(key.partition)?.view,
             view.state == .online
         else { return nil }
-        return view.logEnd
+        return view
     }
 }

@@ -132,6 +132,8 @@ struct GroupHandler: Sendable {
         let services = services
         let member = message.member == .zero ? nil : MemberID(message.member)
         let at = services.clock.wallMilliseconds()
+        // Before the group is locked. An end does not go back while the broker runs.
+        let commits = message.entries.map { $0.commit(at: at, services.engine) }
         let results = Carried<[CommitResult]>([])
         shard.run(request) { coordinator, now throws(GroupRefusal) in
             if let member {
@@ -140,14 +142,12 @@ struct GroupHandler: Sendable {
             results.value = []
             var records: [GroupRecord] = []
             var stops: [GroupRecord] = []
-            for entry in message.entries {
+            for (entry, commit) in zip(message.entries, commits) {
                 do throws(GroupRefusal) {
-                    records.append(
-                        try coordinator.commit(message.group, member, entry.commit(at: at)))
+                    records.append(try coordinator.commit(message.group, member, commit))
                     results.value.append(CommitResult())
                     guard member != nil, entry.isFull else { continue }
-                    stops += try coordinator.stop(
-                        message.group, entry.commit(at: at).partition, at: now)
+                    stops += try coordinator.stop(message.group, commit.partition, at: now)
                 } catch {
                     results.value.append(CommitResult(error))
                 }
@@ -350,9 +350,10 @@ extension BrokerServices {
 }
 
 extension CommitEntry {
-    fileprivate func commit(at time: Int64) -> Coordinator.Commit {
-        Coordinator.Commit(
-            partition: TopicPartition(owned.topic, owned.partition), epoch: owned.epoch,
-            committed: CommittedOffset(position, at: time))
+    fileprivate func commit(at time: Int64, _ engine: StorageEngine) -> Coordinator.Commit {
+        let key = TopicPartition(owned.topic, owned.partition)
+        return Coordinator.Commit(
+            partition: key, epoch: owned.epoch,
+            committed: CommittedOffset(position, at: time), end: engine.visibleEnd(of: key))
     }
 }

@@ -89,12 +89,13 @@ extension AdminClient {
     ///
     /// - Parameters:
     ///   - group: its name; it must exist.
-    ///   - offsets: the next record to handle, by partition; not negative.
+    ///   - offsets: the next record to handle, by partition; not negative, and not above the end of
+    ///     what can be read.
     ///   - metadata: words of your own, kept with each of them until the next commit there
     ///     (`GroupPartitionInfo.metadata`); at most 4,096 bytes of UTF-8, or less as the broker allows.
     /// - Throws: `INVALID_ARGUMENT` for too many words; `UNKNOWN_GROUP`, `GROUP_NOT_EMPTY`,
-    ///   `UNKNOWN_TOPIC`, `LIMIT_REACHED`, `INVALID_REQUEST`. Offsets before
-    ///   the one that was refused (`error.context` names it) may be set.
+    ///   `UNKNOWN_TOPIC`, `OFFSET_OUT_OF_RANGE` (the message has the end), `LIMIT_REACHED`,
+    ///   `INVALID_REQUEST`. Offsets before the one that was refused (`error.context` names it) may be set.
     public func commitOffsets(
         _ group: String, _ offsets: [TopicPartition: Int64], metadata: String = ""
     ) async throws {

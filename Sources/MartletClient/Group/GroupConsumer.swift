@@ -92,8 +92,9 @@ public final class GroupConsumer: Sendable {
     ///   `AdminClient.describeGroup` tells them (`GroupPartitionInfo.metadata`). At most 4,096 bytes of
     ///   UTF-8, or less as the broker allows. nil: none.
     /// - Throws: `INVALID_ARGUMENT` for too many words, or any with `beforeProcessing`; `STALE_MEMBER_EPOCH` or `FENCED_MEMBER` when a partition was lost meanwhile (what was
-    ///   to be committed of the others is committed), `CONNECTION_FAILED` when the broker stays away
-    ///   longer than the deadline, `CLOSED`; `CancellationError`.
+    ///   to be committed of the others is committed), `OFFSET_OUT_OF_RANGE` when the broker has lost
+    ///   what was read, `CONNECTION_FAILED` when it stays away longer than the deadline, `CLOSED`;
+    ///   `CancellationError`.
     public func commit(metadata: String? = nil) async throws {
         try CommitMetadata.check(metadata ?? "")
         if core.configuration.commitPolicy == .beforeProcessing {
