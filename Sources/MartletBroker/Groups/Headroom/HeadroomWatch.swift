@@ -42,11 +42,12 @@ final class HeadroomWatch: Sendable {
     /// Nothing is told any more.
     func stop() { state.withLock { $0.isStopped = true } }
 
-    /// Blocks: reads indexes of partitions in which a group is behind.
+    /// From memory alone: others wait for this executor, and what is in the oldest segments, which
+    /// retention takes next, retention has looked up itself.
     func look() {
         var found: [Place: Headroom] = [:]
         for group in groups.descriptions {
-            let lines = group.partitions.map { lag.line(group.name, $0, mayBlock: true) }
+            let lines = group.partitions.map { lag.line(group.name, $0, mayBlock: false) }
             for shortage in lag.shortages(lines) {
                 found[Place(group: group.name, topic: shortage.topic)] = shortage
             }
