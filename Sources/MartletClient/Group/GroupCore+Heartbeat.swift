@@ -5,7 +5,7 @@ import Synchronization
 
 /// What a member knows of its heartbeats.
 struct HeartbeatState {
-    /// Of the last assignment applied; 0: none.
+    /// Of the last assignment heard; 0: none.
     var revision: UInt64 = 0
     var sent: UInt64 = 0
     /// Number of the latest heartbeat that was answered.
@@ -140,9 +140,10 @@ extension GroupCore {
                 heartbeats.answered = beat.number
                 for event in news.read(reply) { events.post(.news(event)) }
                 // With the revision that it named, the lists are empty, whatever is known by now.
-                if reply.revision != beat.revision, phase == .joined {
+                if reply.revision != beat.revision {
+                    // Named by the next one, also of who leaves, or it would be told at once again.
                     heartbeats.revision = reply.revision
-                    apply(reply)
+                    if phase == .joined { apply(reply) }
                 }
             }
             guard beat.number == heartbeats.sent else { return }

@@ -237,6 +237,33 @@ import Testing
         #expect(story.hooks == ["assign t", "lose t"])
     }
 
+    /// Others come and go while it waits: what it would own then it takes note of, and asks no more.
+    @Test func `who waits for the application while it leaves asks for no news over and over`()
+        async throws
+    {
+        let broker = try ScriptedBroker(topics: ["t": 1, "u": 1])
+        defer { broker.stop() }
+        broker.append("t", values: ["in hand"])
+        broker.assign("t", committed: 0)
+        let story = Story()
+        try await Self.withMember(story, broker) { consumer in
+            var records = consumer.records.makeAsyncIterator()
+            let inHand = try await records.next()
+            #expect(inHand != nil)
+            let end = Task { await consumer.close() }
+            while await consumer.core.onQueue({ $0.whenQuiet == nil }) { await Task.yield() }
+            broker.assign(["t", "u"], committed: 0)
+            await broker.waitUntilHeard()
+            broker.assign("u", committed: 0)
+            await broker.waitUntilHeard()
+            let left = try await records.next()
+            #expect(left == nil)
+            await end.value
+        }
+        #expect(story.events == ["assigned t", "revoked t"])
+        #expect(story.hooks == ["assign t", "revoke t"])
+    }
+
     @Test func `who is refused for good has lost what it had`() async throws {
         let broker = try ScriptedBroker(topics: ["t": 1])
         defer { broker.stop() }
