@@ -2,6 +2,7 @@ import MartletFormat
 import MartletStorage
 import MartletSystem
 import MartletTelemetry
+import MartletTestSupport
 import Synchronization
 
 /// Runs jobs at once, on the caller's thread; timers wait until `fireTimers`.
@@ -159,7 +160,16 @@ extension PartitionLog {
     }
 }
 
+/// A `TemporaryDirectory` where nothing can be thrown. It goes with its last copy.
 struct TemporaryFolder {
-    let path = "/tmp/martlet-smoke-\(UInt64.random(in: 0..<UInt64.max))"
-    init() { do { try PosixFileSystem().makeDirectory(path) } catch {} }
+    private let directory: TemporaryDirectory
+    var path: String { directory.path }
+
+    init() {
+        do {
+            directory = try TemporaryDirectory("storage")
+        } catch {
+            preconditionFailure("no temporary directory: \(error)")
+        }
+    }
 }
