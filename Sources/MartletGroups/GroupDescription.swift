@@ -64,14 +64,19 @@ extension Coordinator {
 
     package var names: [String] { Array(groups.keys) }
 
-    package func describe(_ name: String) throws(GroupRefusal) -> GroupDescription {
-        describe(name, try group(name))
+    /// `gaps`: offsets of a partition that no record has. Without them they count as records of queues.
+    package func describe(
+        _ name: String, gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
+    ) throws(GroupRefusal) -> GroupDescription {
+        describe(name, try group(name), gaps: gaps)
     }
 
     /// The name of a topic that groups may see; nil when there is none of this id.
     package func topicName(_ id: TopicID) -> String? { topics[id]?.name }
 
-    private func describe(_ name: String, _ group: Group) -> GroupDescription {
+    private func describe(
+        _ name: String, _ group: Group, gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
+    ) -> GroupDescription {
         let members = group.state.members.sorted { $0.key < $1.key }.map { id, member in
             GroupDescription.MemberLine(
                 id: id, member: member,
@@ -92,7 +97,8 @@ extension Coordinator {
         let progresses = group.state.queues.filter { isQueue && $0.key.lane == .flow }
             .sorted { $0.key < $1.key }
         let queues = progresses.map { key, progress in
-            QueueCounts(key.partition, progress, group.activity.queues[key])
+            QueueCounts(
+                key.partition, progress, group.activity.queues[key], gaps: gaps(key.partition))
         }
         let lanes = group.state.queues.filter {
             $0.key.lane == .replay && $0.key != group.state.letters.lane

@@ -16,10 +16,13 @@ extension GroupShard {
         }
     }
 
-    /// A group as it is now, also what is not durable yet: for people.
-    func describe(_ group: String) throws(GroupRefusal) -> GroupDescription {
+    /// A group as it is now, also what is not durable yet: for people. `gaps`: offsets of a partition
+    /// that no record has.
+    func describe(
+        _ group: String, gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
+    ) throws(GroupRefusal) -> GroupDescription {
         try state.withLock { state throws(GroupRefusal) in
-            try state.coordinator.describe(group)
+            try state.coordinator.describe(group, gaps: gaps)
         }
     }
 

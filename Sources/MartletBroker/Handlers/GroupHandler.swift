@@ -242,7 +242,11 @@ struct GroupHandler: Sendable {
             let name = request.message.group
             do throws(GroupRefusal) {
                 guard let shard = shard(of: name) else { throw GroupRefusal.unknownGroup }
-                return description(try shard.describe(name))
+                let engine = services.engine
+                return description(
+                    try shard.describe(name) {
+                        engine.topic(id: $0.topic)?.partition($0.partition)?.view.gaps ?? []
+                    })
             } catch {
                 return DescribeGroupReply(error: error.code, message: error.text)
             }

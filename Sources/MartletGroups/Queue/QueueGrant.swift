@@ -16,8 +16,14 @@ package struct QueueCounts: Equatable, Sendable {
     package let delayed: Int64
     /// Set aside until somebody releases them.
     package let parked: Int64
+    /// Offsets that no record has, and that are in none of these numbers.
+    private let empty: [Range<Int64>]
 
-    init(_ key: TopicPartition, _ progress: QueueProgress, _ leases: QueueLeases?) {
+    /// `gaps`: offsets of the log that no record has.
+    init(
+        _ key: TopicPartition, _ progress: QueueProgress, _ leases: QueueLeases?,
+        gaps: [Range<Int64>] = []
+    ) {
         partition = key
         start = progress.start
         floor = progress.floor
@@ -27,6 +33,7 @@ package struct QueueCounts: Equatable, Sendable {
         inFlight = (leases?.inFlight ?? 0) + progress.replaying
         delayed = Int64(leases?.delayed ?? progress.delays.count)
         parked = Int64(progress.parked.count)
+        empty = progress.empty(gaps, leases)
     }
 
     /// Visible, and with nobody. In order by key, also what has to wait for others of its key.
@@ -36,7 +43,9 @@ package struct QueueCounts: Equatable, Sendable {
 
     /// Visible, and neither acked nor expired nor dead: the lag.
     package func waiting(below end: Int64) -> Int64 {
-        max(0, max(end, start) &- start &- acked &- expired &- dead)
+        let visible = start..<max(end, start)
+        let empty = empty.reduce(Int64(0)) { $0 &+ Int64($1.clamped(to: visible).count) }
+        return max(0, Int64(visible.count) &- empty &- acked &- expired &- dead)
     }
 }
 

@@ -134,6 +134,17 @@ struct QueueLeases: Sendable {
         time(range, until: lease.deadline)
     }
 
+    /// Takes out of `ranges` what is with members, or waits for its time.
+    func leaveOut(of ranges: inout RangeSet<Int64>) {
+        for range in Array(ranges.ranges) {
+            for waiting in delaying.pieces(in: range) { ranges.remove(contentsOf: waiting) }
+            leases.visit(range) { lease in
+                if !lease.hasLapsed { ranges.remove(contentsOf: lease.range) }
+                return true
+            }
+        }
+    }
+
     // MARK: - Taking back
 
     /// Whether all of `range` that is not settled is under the delivery `number`.
@@ -211,11 +222,7 @@ struct QueueLeases: Sendable {
     /// They are owed again. What of them is with members, or waits, stays so.
     mutating func reopen(_ range: Range<Int64>) {
         var ready = RangeSet(range)
-        leases.visit(range) { lease in
-            if !lease.hasLapsed { ready.remove(contentsOf: lease.range) }
-            return true
-        }
-        for waiting in delaying.pieces(in: range) { ready.remove(contentsOf: waiting) }
+        leaveOut(of: &ready)
         for part in ready.ranges { returned.insert(contentsOf: part) }
     }
 
