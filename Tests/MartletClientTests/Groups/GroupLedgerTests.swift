@@ -37,6 +37,17 @@ struct GroupLedgerTests {
         #expect(position(ledger) == GroupLedger.Position(offset: 10_000))
     }
 
+    @Test func `what is in hand is not committed before it is done`() throws {
+        let ledger = ledger()
+        let first = try take(ledger, 0..<10)
+        #expect(position(ledger) == nil)
+        let second = try take(ledger, 10..<20)
+        ledger.finish(first, isWhole: true)
+        #expect(position(ledger) == GroupLedger.Position(offset: 10))
+        ledger.finish(second, isWhole: true)
+        #expect(position(ledger) == GroupLedger.Position(offset: 20))
+    }
+
     @Test func `what is done behind a slow one is kept as one range`() throws {
         let ledger = ledger()
         let slow = try take(ledger, 0..<10)
