@@ -216,9 +216,9 @@ package struct Coordinator: Sendable {
             throw .groupNotEmpty(members: group.state.members.count)
         }
         let letters = group.state.letters
-        guard letters.letters.isEmpty, letters.waiting.isEmpty else {
-            throw .lettersLeft(max(letters.letters.count, letters.waiting.count))
-        }
+        guard letters.letters.isEmpty else { throw .lettersLeft(letters.letters.count) }
+        // What became of the last ones is about to be written down.
+        guard letters.waiting.isEmpty else { throw .entriesLeft(letters.waiting.count) }
         return [.deleted(group: name)]
     }
 

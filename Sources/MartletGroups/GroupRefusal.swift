@@ -20,6 +20,8 @@ package enum GroupRefusal: Error, Equatable, Sendable {
     case leaseLost
     /// A group that has so many dead letters is not deleted.
     case lettersLeft(Int)
+    /// Nor is one whose dead letter topic lacks so many entries: they come soon.
+    case entriesLeft(Int)
     case unknownLetter
     /// The dead letter is with the group again.
     case replaying

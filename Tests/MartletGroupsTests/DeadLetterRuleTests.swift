@@ -109,6 +109,21 @@ import Testing
         #expect(try state(harness).queues[lane]?.delays.count == 2)
     }
 
+    @Test func `a group is not deleted while its topic lacks what became of a dead letter`() throws
+    {
+        var harness = try harness()
+        try settle(&harness, fails(try #require(try receive(&harness, 1, end: 3).first)))
+        harness.leave(id)
+        #expect(throws: GroupRefusal.lettersLeft(1)) { try harness.coordinator.delete("g") }
+        let resolved = try harness.coordinator.resolveLetters(
+            "g", [1], author: "ann", note: "", at: harness.now)
+        harness.take(resolved.records)
+        // Nobody is to look for a dead letter that is resolved.
+        #expect(throws: GroupRefusal.entriesLeft(2)) { try harness.coordinator.delete("g") }
+        try store(&harness)
+        harness.take(try harness.coordinator.delete("g"))
+    }
+
     @Test func `what retention took before it could be kept counts as expired`() throws {
         var harness = try harness()
         let grant = try #require(try receive(&harness, 1, end: 3).first)

@@ -134,7 +134,7 @@ extension GroupRefusal {
         case .leaseLost: .leaseLost
         case .unknownLetter: .unknownDeadLetter
         case .quarantined: .deadLetterQuarantined
-        case .replaying, .notStored: .deadLetterBusy
+        case .replaying, .notStored, .entriesLeft: .deadLetterBusy
         case .outsideLog: .offsetOutOfRange
         case .notParked: .notParked
         case .unknownTopic: .unknownTopicID
@@ -158,6 +158,8 @@ extension GroupRefusal {
                 + "to send it again"
         case .lettersLeft(let count):
             "the group has \(Counted.text(count, "dead letter")) neither handled nor resolved"
+        case .entriesLeft(let count):
+            "the group's dead letter topic does not have \(count) of its entries yet; try again soon"
         case .fencedMember(let reason): reason
         case .paused: "the group is paused there: nobody owns the partition until it is resumed"
         case .partitionInUse(let what): "\(what) is in use: pause the group there, or force it"

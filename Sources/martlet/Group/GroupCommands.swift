@@ -112,8 +112,12 @@ enum GroupCommands {
                 + "stop \(group.members.count == 1 ? "it" : "them") first"
         }
         let letters = group.deadLetters
-        let open = max(letters.dead &+ letters.replaying, letters.notStored)
-        guard open > 0 else { return nil }
+        let open = letters.dead &+ letters.replaying
+        guard open > 0 else {
+            guard letters.notStored > 0 else { return nil }
+            return "what became of its last dead letters is not in \(group.name).dlq yet: "
+                + "try again soon"
+        }
         return "it has \(Shown.plural(open, "dead letter")) neither handled nor resolved: 'martlet "
             + "dlq list \(group.name)' shows what waits"
     }
