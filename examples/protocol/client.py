@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 
-# Operations (section 4) and errors (section 8).
+# Operations (section 4) and errors (section 9).
 HELLO, METADATA, CREATE_TOPIC, PRODUCE, FETCH, LIST_OFFSETS, INIT_PRODUCER = 1, 4, 10, 20, 21, 22, 24
 TOPIC_EXISTS = 36
 REPLY, MAGIC, DURABLE, BY_TIME = 0x8000, 0x4D52544C, 2, 2
@@ -251,7 +251,7 @@ def check(data, position, start, end, gaps):
 
 
 def main():
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or ":" not in sys.argv[1]:
         sys.exit(__doc__)
     client = Client(sys.argv[1])
     name = sys.argv[2] if len(sys.argv) > 2 else "from-python"
