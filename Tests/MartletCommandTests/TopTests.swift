@@ -144,6 +144,32 @@ import Testing
             ])
     }
 
+    @Test(
+        arguments: [
+            (120, "GROUP LAG/S HANDLER"), (100, "GROUP LAG/S HEADROOM DEAD"),
+            (80, "GROUP LAG HEADROOM PARKED DEAD"), (40, "GROUP LAG AGE"), (20, "GROUP LAG AGE"),
+        ])
+    func `where it has no room, columns that say nothing go first, and the lag stays`(
+        _ width: Int, _ shown: String
+    ) throws {
+        let look = Self.look(
+            seconds: 1,
+            groups: [
+                Self.group(
+                    "q", lag: 2_034, time: 61_000, headroom: 3_600_000, isQueue: true, parked: 3,
+                    dead: 7)
+            ])
+        let screen = TopScreen(view: TopView(look, since: nil), server: "h:1")
+        let lines = screen.lines(width: width, height: 20, rows: nil, trouble: nil)
+        let head = try #require(lines.first { $0.hasPrefix("GROUP") })
+        for title in shown.split(separator: " ") { #expect(head.contains(title), "\(head)") }
+        #expect(
+            lines.contains {
+                $0.hasPrefix("q ") && $0.contains("2,034") && Shown.width($0) <= width
+            })
+        #expect(head.contains("HANDLER") == (width == 120), "\(head)")
+    }
+
     @Test func `it never needs more room than the terminal has, and uses what there is`() {
         for (groups, topics) in [(0, 0), (1, 1), (3, 40), (40, 3), (50, 50)] {
             let look = Self.look(

@@ -35,7 +35,8 @@ enum GroupLagCheck {
             group = try await context.withClient { try await $0.admin.describeGroup(name) }
         } catch {
             let message = Shown.text(ToolError(describing: error).message)
-            try context.output.line("LAG \(CheckState.unknown.word): group \(name): \(message)")
+            let about = message.contains("'\(name)'") ? "" : "group \(name): "
+            try context.output.line("LAG \(CheckState.unknown.word): \(about)\(message)")
             throw ToolError.silent(CheckState.unknown.exitCode)
         }
         let figures = bounds.figures(of: group)

@@ -10,7 +10,7 @@ struct Table {
         static func right(_ title: String) -> Column { Column(title: title, alignment: .right) }
     }
 
-    let columns: [Column]
+    private(set) var columns: [Column]
     private(set) var rows: [[String]] = []
 
     init(_ columns: [Column]) {
@@ -24,10 +24,39 @@ struct Table {
 
     func text(hasHeader: Bool = true) -> String {
         let lines = hasHeader ? [columns.map(\.title)] + rows : rows
-        let widths = columns.indices.map { index in
+        let widths = widths(lines)
+        return lines.map { line($0, widths) + "\n" }.joined()
+    }
+
+    /// Without some of the columns with these titles, as far as it has to be for it to fit: first those
+    /// that say nothing in any row, then in this order.
+    func narrowed(to width: Int, without titles: [String]) -> Table {
+        var table = self
+        for title in titles.filter({ !says($0) }) + titles where table.width > width {
+            table.drop(title)
+        }
+        return table
+    }
+
+    private var width: Int {
+        widths([columns.map(\.title)] + rows).reduce(-2) { $0 + $1 + 2 }
+    }
+
+    private func widths(_ lines: [[String]]) -> [Int] {
+        columns.indices.map { index in
             lines.map { index < $0.count ? Shown.width($0[index]) : 0 }.max() ?? 0
         }
-        return lines.map { line($0, widths) + "\n" }.joined()
+    }
+
+    private func says(_ title: String) -> Bool {
+        guard let index = columns.firstIndex(where: { $0.title == title }) else { return false }
+        return rows.contains { index < $0.count && $0[index] != "-" && $0[index] != "0" }
+    }
+
+    private mutating func drop(_ title: String) {
+        guard let index = columns.firstIndex(where: { $0.title == title }) else { return }
+        columns.remove(at: index)
+        for row in rows.indices where index < rows[row].count { rows[row].remove(at: index) }
     }
 
     private func line(_ cells: [String], _ widths: [Int]) -> String {

@@ -12,6 +12,12 @@ struct TopScreen {
         return lines.map { $0 + "\n" }.joined()
     }
 
+    /// What can be left out where there is no room: `group describe` has it.
+    private static let spare = [
+        "HANDLER P99", "DELAYED", "LAG/S", "IN FLIGHT", "MEMBERS", "PARKED", "HEADROOM", "DONE/S",
+        "DEAD", "STATE",
+    ]
+
     /// At most `height` lines of `width` columns. `trouble` stands in the first one: why the view is
     /// not from now.
     func lines(width: Int, height: Int, rows: Int?, trouble: String?) -> [String] {
@@ -20,7 +26,8 @@ struct TopScreen {
         // What is wrong is rather seen with groups: topics get a third, and what is left over.
         let below = min(view.topics.count, max(room / 3, room - view.groups.count))
         let groups = Self.part(
-            groups, rows, room: room - below, beyond: view.look.groupsLeftOut)
+            groups.narrowed(to: width, without: Self.spare), rows, room: room - below,
+            beyond: view.look.groupsLeftOut)
         let lines = top + groups + [""] + Self.part(topics, rows, room: below)
         return lines.prefix(max(1, height)).map { Shown.cut($0, to: max(1, width)) }
     }
