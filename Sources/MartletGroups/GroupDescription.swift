@@ -58,24 +58,25 @@ package struct GroupDescription: Equatable, Sendable {
 
 extension Coordinator {
     /// All groups, in order of their names.
-    package var descriptions: [GroupDescription] {
-        groups.sorted { $0.key < $1.key }.map { describe($0.key, $0.value) }
+    package func descriptions(at now: Now) -> [GroupDescription] {
+        groups.sorted { $0.key < $1.key }.map { describe($0.key, $0.value, at: now) }
     }
 
     package var names: [String] { Array(groups.keys) }
 
     /// `gaps`: offsets of a partition that no record has. Without them they count as records of queues.
     package func describe(
-        _ name: String, gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
+        _ name: String, at now: Now, gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
     ) throws(GroupRefusal) -> GroupDescription {
-        describe(name, try group(name), gaps: gaps)
+        describe(name, try group(name), at: now, gaps: gaps)
     }
 
     /// The name of a topic that groups may see; nil when there is none of this id.
     package func topicName(_ id: TopicID) -> String? { topics[id]?.name }
 
     private func describe(
-        _ name: String, _ group: Group, gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
+        _ name: String, _ group: Group, at now: Now,
+        gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
     ) -> GroupDescription {
         let members = group.state.members.sorted { $0.key < $1.key }.map { id, member in
             GroupDescription.MemberLine(
@@ -98,13 +99,14 @@ extension Coordinator {
             .sorted { $0.key < $1.key }
         let queues = progresses.map { key, progress in
             QueueCounts(
-                key.partition, progress, group.activity.queues[key], gaps: gaps(key.partition))
+                key.partition, progress, group.activity.queues[key], at: now,
+                gaps: gaps(key.partition))
         }
         let lanes = group.state.queues.filter {
             $0.key.lane == .replay && $0.key != group.state.letters.lane
         }
         let replays = lanes.sorted { $0.key < $1.key }.map { key, progress in
-            ReplayCounts(key.partition, progress, group.activity.queues[key])
+            ReplayCounts(key.partition, progress, group.activity.queues[key], at: now)
         }
         let known =
             partitions + progresses.map { Self.line($0.partition, $1, group.state) }

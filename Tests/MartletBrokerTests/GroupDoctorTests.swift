@@ -125,7 +125,9 @@ import Testing
             coordinator.replay(.queue(group: "g", queue, .parked(7, parked)))
         }
         var examination = GroupExamination(now: 2 * Self.hour)
-        examination.examine(try coordinator.describe("g"), [], [])
+        examination.examine(
+            try coordinator.describe(
+                "g", at: Now(wall: 0, monotonic: 0)), [], [])
         let found = try #require(examination.findings.first { $0.code == "parked-records" })
         #expect(found.severity == 1)
         #expect(found.text == example.text)
@@ -156,7 +158,9 @@ import Testing
         var examination = GroupExamination(now: 0)
         let lines = [GroupPartitionLine(), line]
         let shortage = Headroom(lines, retentionBytes: -1)
-        examination.examine(try coordinator.describe("g"), lines, [shortage].compactMap(\.self))
+        examination.examine(
+            try coordinator.describe(
+                "g", at: Now(wall: 0, monotonic: 0)), lines, [shortage].compactMap(\.self))
         let found = examination.findings.first { $0.code == "group-headroom" }
         #expect(found?.severity == example.severity)
         #expect(found?.text.contains("group g") != false)

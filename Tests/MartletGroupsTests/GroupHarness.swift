@@ -234,3 +234,12 @@ struct Expiry {
         events.filter { $0.kind == .groupExpired }.map { ($0.group, $0.from) }
     }
 }
+
+extension Coordinator {
+    /// Where it does not matter what time it is.
+    func describe(
+        _ name: String, gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
+    ) throws(GroupRefusal) -> GroupDescription {
+        try describe(name, at: Now(wall: 0, monotonic: 0), gaps: gaps)
+    }
+}

@@ -21,8 +21,9 @@ extension GroupShard {
     func describe(
         _ group: String, gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
     ) throws(GroupRefusal) -> GroupDescription {
-        try state.withLock { state throws(GroupRefusal) in
-            try state.coordinator.describe(group, gaps: gaps)
+        let now = now
+        return try state.withLock { state throws(GroupRefusal) in
+            try state.coordinator.describe(group, at: now, gaps: gaps)
         }
     }
 
@@ -107,7 +108,8 @@ extension GroupShard {
 
     /// All groups of the shard.
     func descriptions() -> [GroupDescription] {
-        state.withLock { $0.coordinator.descriptions }
+        let now = now
+        return state.withLock { $0.coordinator.descriptions(at: now) }
     }
 
     /// Up to where all groups of the shard have handled a partition; nil: none waits for it.

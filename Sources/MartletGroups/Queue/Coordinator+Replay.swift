@@ -126,13 +126,15 @@ package struct ReplayCounts: Equatable, Sendable {
     /// Neither handled nor gone nor dead.
     package var open: Int64 { max(0, sent &- acked &- expired &- dead) }
 
-    init(_ key: TopicPartition, _ progress: QueueProgress, _ leases: QueueLeases?) {
+    init(
+        _ key: TopicPartition, _ progress: QueueProgress, _ leases: QueueLeases?, at now: Now
+    ) {
         partition = key
         sent = progress.sent
         acked = progress.acked
         expired = progress.expired
         dead = progress.dead - progress.replaying
         inFlight = (leases?.inFlight ?? 0) + progress.replaying
-        delayed = Int64(leases?.delayed ?? progress.delays.count)
+        delayed = Int64(leases?.delayed ?? progress.delayed(at: now))
     }
 }

@@ -21,7 +21,7 @@ package struct QueueCounts: Equatable, Sendable {
 
     /// `gaps`: offsets of the log that no record has.
     init(
-        _ key: TopicPartition, _ progress: QueueProgress, _ leases: QueueLeases?,
+        _ key: TopicPartition, _ progress: QueueProgress, _ leases: QueueLeases?, at now: Now,
         gaps: [Range<Int64>] = []
     ) {
         partition = key
@@ -31,7 +31,7 @@ package struct QueueCounts: Equatable, Sendable {
         expired = progress.expired
         dead = progress.dead - progress.replaying
         inFlight = (leases?.inFlight ?? 0) + progress.replaying
-        delayed = Int64(leases?.delayed ?? progress.delays.count)
+        delayed = Int64(leases?.delayed ?? progress.delayed(at: now))
         parked = Int64(progress.parked.count)
         empty = progress.empty(gaps, leases)
     }

@@ -72,6 +72,10 @@ package struct QueueProgress: Equatable, Sendable {
         settledRange(at: range.lowerBound).map { $0.upperBound >= range.upperBound } ?? false
     }
 
+    /// Records whose time has not come. Nobody waits for it between a start and the first receive: a
+    /// look must not take what is over for what is not.
+    func delayed(at now: Now) -> Int { delays.values.count { $0 > now.wall } }
+
     /// Where the next settled range above `offset` begins.
     func nextSettled(above offset: Int64) -> Int64? {
         let index = settled.ranges.firstIndex(above: offset)
