@@ -32,7 +32,9 @@ extension Backup {
         guard let producerIDs, metadata.name == producersTopicName else { return (bytes, metadata) }
         let end = table.partitions[PartitionKey(topic: id, partition: 0)]?.end?.offset ?? 0
         guard end < producerIDs else { return (bytes, metadata) }
-        metadata.gaps[0, default: []].append(end..<producerIDs)
+        // What is restored from may be such a copy itself, which no broker ever started on.
+        metadata.gaps[0] = (metadata.gaps[0, default: []] + [end..<producerIDs])
+            .sorted { $0.lowerBound < $1.lowerBound }.joined()
         return (TopicMetadataText.encode(metadata), metadata)
     }
 }

@@ -327,11 +327,17 @@ struct LogRecovery {
         result.events.append(
             event(
                 .gap, from: gap.lowerBound, to: gap.upperBound,
-                floor == reserved
-                    ? "a written topic after an unclean stop: these offsets are never given again"
-                    : floor == deleted
-                        ? "the log ended below what was deleted: these offsets are never given again"
-                        : "the log ended below a known gap: these offsets are never given"))
+                reasonOfGap(to: floor, reserved: reserved, deleted: deleted)))
+    }
+
+    private func reasonOfGap(to floor: Int64, reserved: Int64, deleted: Int64) -> String {
+        if floor == reserved {
+            return "a written topic after an unclean stop: these offsets are never given again"
+        }
+        if floor == deleted {
+            return "the log ended below what was deleted: these offsets are never given again"
+        }
+        return "the log ended below a known gap: these offsets are never given"
     }
 
     private func mark(_ appender: Appender) -> MarkEntry {

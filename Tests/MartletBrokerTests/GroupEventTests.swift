@@ -313,6 +313,20 @@ import Testing
         try bench.harness.stop()
     }
 
+    @Test func `an event lists no more partitions than it may`() throws {
+        var limits = PendingEvents.Limits()
+        limits.partitionsMax = 3
+        let bench = try EventBench(limits: limits)
+        _ = try bench.harness.makeTopic(bench.client, partitions: 5)
+        let member = RawMember(bench.client, 1)
+        try member.join()
+        try member.waitForChange()
+        #expect(member.owned.count == 5)
+        let assigned = try last("partitions.assigned", try bench.wait(for: "partitions.assigned"))
+        #expect(assigned["partitions"]?.arrayValue?.count == 3 && assigned["count"] == 5)
+        try bench.harness.stop()
+    }
+
     @Test func `a topic that takes nothing holds up no group`() throws {
         var limits = PendingEvents.Limits()
         limits.weightMax = 10

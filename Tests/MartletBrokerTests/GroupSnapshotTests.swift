@@ -18,25 +18,6 @@ import Testing
             directory: directory, setUp: { $0.groupLimits.snapshotRecordsMin = 50 })
     }
 
-    private func commit(
-        _ client: RawClient, _ topic: TopicID, _ offset: Int64
-    ) throws -> ErrorCode {
-        var entry = CommitEntry()
-        entry.owned.topic = topic
-        entry.position.offset = offset
-        var request = CommitOffsetsRequest()
-        request.group = "g"
-        request.entries = [entry]
-        let reply = try client.ask(request)
-        return reply.error == .none ? try #require(reply.results.first).error : reply.error
-    }
-
-    private func committed(_ client: RawClient) throws -> Int64 {
-        var request = DescribeGroupRequest()
-        request.group = "g"
-        return try #require(try client.ask(request).partitions.first).committed.offset
-    }
-
     /// A broker with many commits behind it, stopped.
     private func prepare() throws -> (directory: TemporaryDirectory, topic: TopicID) {
         let directory = try TemporaryDirectory("snapshots")
@@ -48,7 +29,7 @@ import Testing
         #expect(try client.ask(create).error == .none)
         _ = try client.produce(topic, makeBatch(Int(Self.commits)))
         for offset in 1...Self.commits {
-            #expect(try commit(client, topic, offset) == .none)
+            #expect(try client.commit(topic, offset) == .none)
         }
         try harness.stop()
         return (directory, topic)
@@ -63,14 +44,14 @@ import Testing
         let (directory, topic) = try prepare()
         let again = try harness(directory)
         let client = try again.hello()
-        #expect(try committed(client) == Self.commits)
+        #expect(try client.committed() == Self.commits)
         // What two snapshots cover is gone, and so are the snapshots before them.
         #expect(try shard(again.broker, "$groups").view.logStart > Self.commits / 2)
         #expect(try shard(again.broker, "$group-snapshots").view.logStart > 0)
-        #expect(try commit(client, topic, 5) == .none)
+        #expect(try client.commit(topic, 5) == .none)
         try again.stop()
         let last = try harness(directory)
-        #expect(try committed(try last.hello()) == 5)
+        #expect(try last.hello().committed() == 5)
         try last.stop()
     }
 
@@ -87,7 +68,7 @@ import Testing
         rot.append(UInt8(0x55))
         try disk.open("\(folder)/\(name)", .readWrite).write(rot, at: end - 3)
         let again = try harness(directory)
-        #expect(try committed(try again.hello()) == Self.commits)
+        #expect(try again.hello().committed() == Self.commits)
         try again.stop()
     }
 

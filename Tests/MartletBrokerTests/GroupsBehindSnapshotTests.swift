@@ -37,22 +37,6 @@ import Testing
 
     private func lines(_ code: String) -> [String] { sink.lines.filter { $0.contains(code) } }
 
-    private func commit(_ client: RawClient, _ topic: TopicID, _ offset: Int64) throws {
-        var entry = CommitEntry()
-        entry.owned.topic = topic
-        entry.position.offset = offset
-        var request = CommitOffsetsRequest()
-        request.group = "g"
-        request.entries = [entry]
-        #expect(try client.ask(request).results.map(\.error) == [.none])
-    }
-
-    private func committed(_ client: RawClient) throws -> Int64 {
-        var request = DescribeGroupRequest()
-        request.group = "g"
-        return try #require(try client.ask(request).partitions.first).committed.offset
-    }
-
     /// Settles records one by one, each with a record of its own.
     private func settle(_ queue: RawLetters, _ count: Int) throws -> Set<Int64> {
         var settled: Set<Int64> = []
@@ -79,10 +63,12 @@ import Testing
                 var create = CreateGroupRequest()
                 create.group = "g"
                 #expect(try client.ask(create).error == .none)
-                try commit(client, topic, 1)
+                #expect(try client.commit(topic, 1) == .none)
             }
             settled.formUnion(try settle(try RawLetters(client), isFirst ? 1 : 99))
-            if !isFirst { for offset in 2...Int64(100) { try commit(client, topic, offset) } }
+            if !isFirst {
+                for offset in 2...Int64(100) { #expect(try client.commit(topic, offset) == .none) }
+            }
             try harness.stop()
             guard isFirst else { continue }
             let data = (late.path("data"), early.path("data"))
@@ -115,10 +101,10 @@ import Testing
             let client = try harness.hello()
             told.append(Array(sink.lines.dropFirst(before)))
             // No more is lost than what came after the snapshot.
-            let known = try committed(client)
+            let known = try client.committed()
             #expect((round == 0 ? 51...100 : Int64(3 + round)...Int64(3 + round)).contains(known))
             // What is said now counts at the next start.
-            try commit(client, topic, Int64(4 + round))
+            #expect(try client.commit(topic, Int64(4 + round)) == .none)
             let queue = try RawLetters(client)
             if round == 0 { #expect((51...100).contains(try queue.line().acked)) }
             let again = try settle(queue, 10)

@@ -1,11 +1,11 @@
 import MartletFormat
-import MartletStorage
 import MartletSystem
 import MartletTestSupport
 import MartletWire
 import Testing
 
 @testable import MartletBroker
+@testable import MartletStorage
 
 /// What a restored broker must not give again.
 @Suite struct RestoreTests {
@@ -44,6 +44,27 @@ import Testing
         #expect(Set(given).count == given.count, "\(given)")
         #expect(given[2] == Self.now * 256)
         #expect(given == given.sorted())
+    }
+
+    @Test func `a copy is restored that no broker was started on`() throws {
+        let original = try TemporaryDirectory("original")
+        let backup = original.path("backup")
+        _ = try register(original)
+        _ = try Backup(from: original.path("data"), to: backup, PosixFileSystem(), links: true)
+            .run()
+        let (first, second) = (try TemporaryDirectory("first"), try TemporaryDirectory("second"))
+        try restore(backup, first, at: Self.now)
+        try restore(first.path("data"), second, at: Self.now + 1)
+        // What is never given is said once, without a word of the copy between.
+        let topics = "\(second.path("data"))/topics"
+        let gaps = try PosixFileSystem().list(topics).flatMap { topic in
+            let path = "\(topics)/\(topic)/topic.meta"
+            let bytes = try PosixFileSystem().contents(of: path, atMost: 1 << 20)
+            return String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+                .filter { $0.hasPrefix("gap ") }
+        }
+        #expect(gaps == ["gap 0 1 \((Self.now + 1) * 256)"])
+        #expect(try register(second) == (Self.now + 1) * 256)
     }
 
     @Test func `a producer from before the backup is known to a restored broker`() throws {

@@ -20,18 +20,6 @@ import Testing
         #expect(try client.ask(request).error == .none)
     }
 
-    private func commit(
-        _ client: RawClient, _ group: String, _ topic: TopicID, _ offset: Int64
-    ) throws {
-        var entry = CommitEntry()
-        entry.owned.topic = topic
-        entry.position.offset = offset
-        var request = CommitOffsetsRequest()
-        request.group = group
-        request.entries = [entry]
-        #expect(try client.ask(request).results.first?.error == ErrorCode.none)
-    }
-
     /// A segment for each record.
     private func fill(_ client: RawClient, _ topic: TopicID, _ count: Int = 5) throws {
         for _ in 0..<count { _ = try client.produce(topic, makeBatch(1, bytes: 60_000)) }
@@ -59,11 +47,11 @@ import Testing
         #expect(try describe(client, topic).heldBy.isEmpty)
         try create(client, "a")
         try create(client, "b")
-        try commit(client, "a", topic, 4)
+        #expect(try client.commit(topic, 4, group: "a") == .none)
         // One that was made and has been nowhere yet may want all of it.
         #expect(try start(harness) == 0)
         #expect(try describe(client, topic).heldBy == "b")
-        try commit(client, "b", topic, 2)
+        #expect(try client.commit(topic, 2, group: "b") == .none)
         #expect(try start(harness) == 2)
         let held = try describe(client, topic)
         #expect(held.heldBy == "b" && held.consumed == 2)
@@ -84,9 +72,9 @@ import Testing
         let other = try harness.makeTopic(client, "other")
         try fill(client, topic)
         try create(client, "a")
-        try commit(client, "a", topic, 4)
+        #expect(try client.commit(topic, 4, group: "a") == .none)
         try create(client, "elsewhere")
-        try commit(client, "elsewhere", other, 0)
+        #expect(try client.commit(other, 0, group: "elsewhere") == .none)
         let member = RawMember(client, 1, group: "m")
         try member.join(["t"])
         try member.waitForChange()
@@ -107,7 +95,7 @@ import Testing
         let topic = try harness.makeTopic(
             client, settings: Self.settings + [("retention.bytes", "130000")])
         try create(client, "slow")
-        try commit(client, "slow", topic, 0)
+        #expect(try client.commit(topic, 0, group: "slow") == .none)
         try fill(client, topic)
         #expect(try start(harness) > 0)
         let metrics = PrometheusText.render(harness.registry)
@@ -133,7 +121,7 @@ import Testing
         let topic = try harness.makeTopic(client, settings: Self.settings)
         try fill(client, topic)
         try create(client, "a")
-        try commit(client, "a", topic, 3)
+        #expect(try client.commit(topic, 3, group: "a") == .none)
         try harness.stop()
         harness = try BrokerHarness(directory: directory)
         client = try harness.hello()
@@ -156,14 +144,14 @@ import Testing
         let topic = try harness.makeTopic(client, settings: Self.settings)
         try fill(client, topic)
         try create(client, "quick")
-        try commit(client, "quick", topic, 4)
+        #expect(try client.commit(topic, 4, group: "quick") == .none)
         #expect(try start(harness) == 0)
         try harness.stop()
         harness = try BrokerHarness(directory: directory)
         client = try harness.hello()
         #expect(try describe(client, topic).heldBy == "m")
         #expect(try start(harness) == 0)
-        try commit(client, "m", topic, 3)
+        #expect(try client.commit(topic, 3, group: "m") == .none)
         #expect(try start(harness) == 3)
         try harness.stop()
     }

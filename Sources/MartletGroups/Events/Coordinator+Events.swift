@@ -138,7 +138,7 @@ extension Coordinator {
         return Dictionary(grouping: single, by: \.topic).values.compactMap { alike in
             guard var event = alike.first else { return nil }
             (event.from, event.to, event.count) = (nil, nil, Int64(alike.count))
-            event.partitions = Array(alike.prefix(1_000).flatMap(\.partitions))
+            event.partitions = alike.flatMap(\.partitions)
             return event
         }
     }

@@ -52,6 +52,8 @@ package struct PendingEvents {
         guard weight < limits.weightMax, weights[event.group, default: 0] < most else {
             return false
         }
+        var event = event
+        event.partitions = Array(event.partitions.prefix(limits.partitionsMax))
         events.append(event)
         weigh(event.group, 1 + event.partitions.count)
         return true
@@ -66,11 +68,11 @@ package struct PendingEvents {
         events[place].count = (events[place].count ?? 0) &+ (event.count ?? 0)
         if let from = event.from { events[place].from = min(events[place].from ?? from, from) }
         if let to = event.to { events[place].to = max(events[place].to ?? to, to) }
-        guard event.kind.subject == .partitions, weight < limits.weightMax,
-            events[place].partitions.count < limits.partitionsMax
-        else { return }
-        events[place].partitions += event.partitions
-        weigh(event.group, event.partitions.count)
+        guard event.kind.subject == .partitions, weight < limits.weightMax else { return }
+        let room = max(0, limits.partitionsMax - events[place].partitions.count)
+        let more = event.partitions.prefix(room)
+        events[place].partitions += more
+        weigh(event.group, more.count)
     }
 
     /// All of them, in the order in which they were recorded. Threads may bring them in another one.

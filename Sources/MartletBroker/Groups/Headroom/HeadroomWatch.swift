@@ -46,7 +46,9 @@ final class HeadroomWatch: Sendable {
     /// retention takes next, retention has looked up itself.
     func look() {
         var found: [Place: Headroom] = [:]
+        var names: Set<String> = []
         for group in groups.descriptions {
+            names.insert(group.name)
             let lines = group.partitions.map { lag.line(group.name, $0, mayBlock: false) }
             for shortage in lag.shortages(lines) {
                 found[Place(group: group.name, topic: shortage.topic)] = shortage
@@ -55,11 +57,13 @@ final class HeadroomWatch: Sendable {
         // Under the lock, so that nothing is told after the stop.
         state.withLock { state in
             guard !state.isStopped else { return }
-            groups.herald.tell(changes(&state, found).sorted { $0.group < $1.group })
+            groups.herald.tell(changes(&state, found, of: names).sorted { $0.group < $1.group })
         }
     }
 
-    private func changes(_ state: inout State, _ found: [Place: Headroom]) -> [GroupEvent] {
+    private func changes(
+        _ state: inout State, _ found: [Place: Headroom], of names: Set<String>
+    ) -> [GroupEvent] {
         var events: [GroupEvent] = []
         for (place, shortage) in found {
             guard state.told[place].map({ $0 < shortage.level }) ?? true else { continue }
@@ -69,7 +73,7 @@ final class HeadroomWatch: Sendable {
         for place in state.told.keys where found[place] == nil {
             state.told[place] = nil
             // Of a group that is gone there is nothing more to say.
-            if groups.shard(of: place.group)?.names.contains(place.group) == true {
+            if names.contains(place.group) {
                 events.append(event(.headroomBack, place))
             }
         }
