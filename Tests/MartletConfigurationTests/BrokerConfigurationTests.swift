@@ -118,7 +118,7 @@ import Testing
 
     /// After a change of the table run this with `MARTLET_FUZZ_WRITE_MANUAL=1`: it writes the file.
     @Test func theManualIsTheTable() throws {
-        let path = "\(Self.repository)/config/martlet.conf"
+        let path = "\(Repository.root)/config/martlet.conf"
         if Environment.current()["MARTLET_FUZZ_WRITE_MANUAL"] != nil {
             let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
             let bytes = Array(BrokerConfiguration.manual.utf8)
@@ -143,10 +143,6 @@ import Testing
         #expect(loaded.configuration == BrokerConfiguration())
         for key in BrokerConfiguration.keys { #expect(loaded.origin(of: key) != .builtIn) }
         #expect(BrokerConfiguration.manual.split(separator: "\n").allSatisfy { $0.count <= 100 })
-    }
-
-    static var repository: String {
-        #filePath.split(separator: "/").dropLast(3).reduce(into: "") { $0 += "/\($1)" }
     }
 
     // MARK: Sources

@@ -58,19 +58,16 @@ import Testing
 
 /// Texts of the repository.
 private enum SourceText {
-    private static let root = #filePath.split(separator: "/", omittingEmptySubsequences: false)
-        .dropLast(3).joined(separator: "/")
-
     static func read(_ path: String) throws -> String {
-        try RunningBroker.contents(of: "\(root)/\(path)")
+        try RunningBroker.contents(of: "\(Repository.root)/\(path)")
     }
 
     /// String literals that are log codes by their look: five capitals or more.
     static func capitalWords(below path: String) throws -> Set<String> {
         let files = PosixFileSystem()
         var words: Set<String> = []
-        for name in try files.list("\(root)/\(path)") {
-            if try files.status("\(root)/\(path)/\(name)")?.kind == .directory {
+        for name in try files.list("\(Repository.root)/\(path)") {
+            if try files.status("\(Repository.root)/\(path)/\(name)")?.kind == .directory {
                 words.formUnion(try capitalWords(below: "\(path)/\(name)"))
             } else {
                 let parts = try read("\(path)/\(name)").split(separator: "\"").map(String.init)

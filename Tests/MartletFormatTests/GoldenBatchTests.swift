@@ -8,8 +8,7 @@ import Testing
 /// Batches written by an independent implementation, and ours written for it to read:
 /// `scripts/golden-batches` is the other half.
 @Suite("Golden batches") struct GoldenBatchTests {
-    static let directory =
-        #filePath.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/Golden"
+    static let directory = Repository.root + "/Tests/MartletFormatTests/Golden"
 
     static let names: [String] = {
         let files = (try? PosixFileSystem().list(directory)) ?? []

@@ -11,8 +11,7 @@ import Testing
 ///     rm -r Tests/MartletStorageTests/Golden/format-1
 ///     MARTLET_WRITE_GOLDEN=1 swift test --filter GoldenDataTests
 @Suite struct GoldenDataTests {
-    private static let golden =
-        #filePath.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/Golden"
+    private static let golden = Repository.root + "/Tests/MartletStorageTests/Golden"
     private let disk = PosixFileSystem()
     private let folder: TemporaryDirectory
 

@@ -49,7 +49,7 @@ import Testing
     }
 
     @Test func `every named bug can be planted, and every one is named`() throws {
-        let options = try SourceTree.file("Sources/MartletStorage/StorageOptions.swift")
+        let options = try SourceTree.file("Sources/MartletStorage/Engine/StorageOptions.swift")
         let client = try SourceTree.file("Sources/MartletClient/Support/PlantedBug.swift")
         let inClient = client.lines.filter { $0.hasPrefix("    case ") }
             .compactMap { $0.split(separator: " ").last.map(String.init) }

@@ -1,13 +1,9 @@
 import FoundationEssentials
+import MartletTestSupport
 
 /// The repository as the tests see it.
 enum SourceTree {
-    static let root: String = {
-        // <root>/Tests/MartletTidyTests/SourceTree.swift
-        var parts = #filePath.split(separator: "/", omittingEmptySubsequences: false)
-        parts.removeLast(3)
-        return parts.joined(separator: "/")
-    }()
+    static let root = Repository.root
 
     struct File {
         /// Path from the root on.

@@ -1,5 +1,6 @@
 import Glibc
 import MartletSystem
+import MartletTestSupport
 import Testing
 
 /// A client that is written from Protocol.md alone: blocks, speaks one frame after the other, and
@@ -179,8 +180,7 @@ enum GoldenBatch {
     static func large() throws -> [UInt8] { try read("lengths") }
 
     private static func read(_ name: String) throws -> [UInt8] {
-        let tests = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(2)
-        let path = tests.joined(separator: "/") + "/MartletFormatTests/Golden/\(name).bin"
+        let path = "\(Repository.root)/Tests/MartletFormatTests/Golden/\(name).bin"
         let file = try PosixFileSystem().open(path, .readOnly)
         var bytes = [UInt8](repeating: 0, count: Int(try file.size()))
         _ = try unsafe bytes.withUnsafeMutableBytes { buffer throws(SystemError) in

@@ -22,9 +22,7 @@ final class FaultShim {
 
     /// Builds the library; a broker that is started with `environment` obeys this plan.
     init(in folder: TemporaryDirectory, _ name: String = "faults") throws {
-        let source =
-            #filePath.split(separator: "/", omittingEmptySubsequences: false)
-            .dropLast(2).joined(separator: "/") + "/Faults/faults.c"
+        let source = "\(Repository.root)/Tests/Faults/faults.c"
         let library = folder.path("faults.so")
         let compiled = try Programs.run(
             "/usr/bin/gcc", ["-O1", "-Wall", "-shared", "-fPIC", "-o", library, source, "-ldl"])

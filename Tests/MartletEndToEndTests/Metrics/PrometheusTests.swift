@@ -36,9 +36,7 @@ import Testing
 
         /// What docs/OPERATIONS.md tells people to write, but for the address, and sooner.
         private static func documented(_ target: SocketAddress) throws -> String {
-            let root = #filePath.split(separator: "/", omittingEmptySubsequences: false)
-                .dropLast(3).joined(separator: "/")
-            let manual = try RunningBroker.contents(of: "\(root)/docs/OPERATIONS.md")
+            let manual = try RunningBroker.contents(of: "\(Repository.root)/docs/OPERATIONS.md")
             let block = try #require(manual.split(separator: "```yaml\n# prometheus.yml\n").last)
             let text = try #require(block.split(separator: "```").first)
             for written in ["127.0.0.1:7701", "15s", "- martlet-rules.yml", "job_name: martlet"] {

@@ -15,9 +15,7 @@ enum Programs {
     static let allocationsSource = faults + "/allocations.c"
 
     /// `Tests/Faults` of this repository.
-    private static let faults =
-        #filePath.split(separator: "/", omittingEmptySubsequences: false)
-        .dropLast(2).joined(separator: "/") + "/Faults"
+    private static let faults = Repository.root + "/Tests/Faults"
 
     /// Whether it is the release build that is tested.
     static let areOptimized = folder.hasSuffix("/release")

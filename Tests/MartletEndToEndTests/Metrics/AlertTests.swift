@@ -5,9 +5,6 @@ import Testing
 
 /// Alert rules and dashboard against Prometheus' own checker and against what a broker serves.
 @Suite struct AlertTests {
-    private static let root = #filePath.split(separator: "/", omittingEmptySubsequences: false)
-        .dropLast(3).joined(separator: "/")
-
     private let folder: TemporaryDirectory
 
     init() throws {
@@ -40,7 +37,7 @@ import Testing
     }
 
     @Test func `alerts fire when they must, and only then`() throws {
-        let cases = try RunningBroker.contents(of: "\(Self.root)/Tests/Alerts/alerts.yml")
+        let cases = try RunningBroker.contents(of: "\(Repository.root)/Tests/Alerts/alerts.yml")
         try RunningBroker.write(cases, to: folder.path("alerts.yml"))
         try generateRules()
         expectFine(try promtool("check", "rules", folder.path("rules.yml")))
@@ -54,8 +51,8 @@ import Testing
     }
 
     @Test func `every alert has a case in which it fires, and one in which it does not`() throws {
-        let cases = try RunningBroker.contents(of: "\(Self.root)/Tests/Alerts/alerts.yml")
-        let manual = try RunningBroker.contents(of: "\(Self.root)/docs/OPERATIONS.md")
+        let cases = try RunningBroker.contents(of: "\(Repository.root)/Tests/Alerts/alerts.yml")
+        let manual = try RunningBroker.contents(of: "\(Repository.root)/docs/OPERATIONS.md")
         let names = try tool(["generate", "prometheus-rules"]).split(separator: "\n")
             .filter { $0.contains("- alert: ") }.map { $0.split(separator: "\"")[1] }
         #expect(names.count > 15)

@@ -15,10 +15,7 @@ import Testing
             return
         }
         let harness = try BrokerHarness()
-        // <root>/Tests/MartletBrokerTests/StrangerTests.swift
-        var path = #filePath.split(separator: "/", omittingEmptySubsequences: false)
-        path.removeLast(3)
-        let script = path.joined(separator: "/") + "/examples/protocol/client.py"
+        let script = Repository.root + "/examples/protocol/client.py"
         // Twice: the second one finds the topic and its records there.
         for _ in 0..<2 {
             let client = try ChildProcess(
