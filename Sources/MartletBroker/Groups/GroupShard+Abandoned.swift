@@ -7,7 +7,9 @@ extension GroupShard {
     func decide(_ abandoned: Coordinator.Abandoned) {
         let (group, settlement) = (abandoned.group, abandoned.settlement)
         var contents: Coordinator.DeadContents = [:]
-        for place in dying(group, [settlement]) { contents[place] = clerk.content(of: place) }
+        for place in dying(group, [settlement]) {
+            contents[place] = clerk.reader.content(of: place)
+        }
         let (read, now) = (contents, now)
         let decided = Carried<[GroupRecord]?>(nil)
         record { coordinator in

@@ -39,7 +39,7 @@ struct StreamRecordHandler: Sendable {
         guard isDying else { return body(nil) }
         let clerk = services.groups.clerk
         clerk.execute {
-            body(clerk.content(of: RecordPlace(.flow(record.partition), record.offset)))
+            body(clerk.reader.content(of: RecordPlace(.flow(record.partition), record.offset)))
         }
     }
 

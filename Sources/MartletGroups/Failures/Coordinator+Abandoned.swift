@@ -57,7 +57,8 @@ extension Coordinator {
 }
 
 extension Coordinator.Settlement.Verb {
-    var failure: HandlerFailure? {
+    /// What the handler failed with.
+    package var failure: HandlerFailure? {
         switch self {
         case .fail(let failure), .abandoned(let failure, _): failure
         case .ack, .nack, .extend, .begin: nil

@@ -30,7 +30,7 @@ extension Coordinator {
                 let progress = groups[name]?.state.queues[settlement.queue],
                 !progress.isSettled(settlement.range)
             else { return nil }
-            let place = RecordPlace(settlement.queue, settlement.range.lowerBound)
+            let place = settlement.place
             let decision = decide(
                 name, place, failure, attempts(name, settlement),
                 isAbandoned: settlement.verb.isAbandoned, at: now)
@@ -168,7 +168,7 @@ extension Coordinator {
         _ name: String, _ settlement: Settlement, _ reason: LetterEntry.Reason,
         _ trail: FailureTrail, attempts: UInt16, number: UInt64, at now: Now
     ) -> LetterEntry {
-        let place = RecordPlace(settlement.queue, settlement.range.lowerBound)
+        let place = settlement.place
         let letters = groups[name]?.state.letters ?? DeadLetters()
         let former = letters.letter(onLaneAt: place)
         var entry = LetterEntry(

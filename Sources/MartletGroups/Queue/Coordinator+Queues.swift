@@ -152,6 +152,9 @@ extension Coordinator {
         package let number: UInt64
         package let verb: Verb
 
+        /// Of its first record, or its only one.
+        package var place: RecordPlace { RecordPlace(queue, range.lowerBound) }
+
         package init(queue: QueueID, range: Range<Int64>, number: UInt64, verb: Verb) {
             self.queue = queue
             self.range = range

@@ -138,7 +138,3 @@ import Testing
         try again.stop()
     }
 }
-
-extension FaultyFileSystem {
-    fileprivate var reads: [String] { faults.withLock { $0.reads } }
-}

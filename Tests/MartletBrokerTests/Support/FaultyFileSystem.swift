@@ -35,6 +35,8 @@ final class FaultyFileSystem: ForwardingFileSystem {
         faults.withLock { change(&$0) }
     }
 
+    var reads: [String] { faults.withLock { $0.reads } }
+
     func open(_ path: String, _ mode: FileOpenMode) throws(SystemError) -> any File {
         if path.hasSuffix(".log.tmp"), !path.contains("marks-"),
             let compaction = faults.withLock({ $0.compaction })

@@ -6,8 +6,8 @@ import MartletTelemetry
 import MartletWire
 import Synchronization
 
-/// Reads records that are about to die, and fills dead letter topics from what `$groups` has of
-/// them. One job at a time, so what it holds in memory is bounded.
+/// Fills dead letter topics from what `$groups` has of records that died. One job at a time, so what
+/// it holds in memory is bounded; who reads records that are about to die does it in one of them.
 ///
 /// A crash may come between the topic and `$groups`: what the topic has behind the last place that
 /// is known is looked at before anything is written to it again.
@@ -17,6 +17,7 @@ final class DeadLetterClerk: Sendable {
     private let disk: any Executor
     private let pool: SlabPool
     private let logger: Logger
+    let reader: DeadRecordReader
     /// A topic was made.
     private let onTopic: @Sendable () -> Void
     private let state = Mutex(State())
@@ -35,6 +36,7 @@ final class DeadLetterClerk: Sendable {
         disk = setup.disk
         pool = setup.pool
         logger = setup.logger.limited()
+        reader = DeadRecordReader(engine: engine, pool: pool, logger: logger)
         self.onTopic = onTopic
     }
 
@@ -51,48 +53,6 @@ final class DeadLetterClerk: Sendable {
 
     /// Runs what waits for the disk, in its turn.
     func execute(_ job: @escaping @Sendable () -> Void) { disk.execute(job) }
-
-    // MARK: - Reading
-
-    /// The record as a dead letter keeps it. Blocks.
-    func content(of place: RecordPlace) -> Coordinator.DeadContent {
-        guard let topic = engine.topic(id: place.partition.topic) else { return .gone }
-        guard let log = topic.partition(place.partition.partition) else { return .unreadable }
-        do throws(StorageError) {
-            guard var record = try record(log, topic.name, at: place.offset) else { return .gone }
-            var first: HandlerFailure?
-            if topic.name.hasSuffix(Coordinator.reservedSuffix) {
-                first = DeadLetterNote.firstFailure(record)
-                if record.headers.last?.key == DeadLetterNote.header { record.headers.removeLast() }
-            }
-            guard let body = record.body else { return .unreadable }
-            return .record(body, first: first)
-        } catch {
-            logger.warning(
-                "DEAD_LETTER_UNREADABLE",
-                "a record that nobody can handle cannot be read either: it waits",
-                [
-                    ("topic", LogValue(topic.name)), ("offset", LogValue(place.offset)),
-                    ("reason", LogValue(error.message)),
-                ])
-            return .unreadable
-        }
-    }
-
-    /// nil: it is not there any more.
-    private func record(
-        _ log: PartitionLog, _ name: String, at offset: Int64
-    ) throws(StorageError) -> DeadRecord? {
-        var found: DeadRecord?
-        var isDamaged = false
-        let reader = InternalLog(log: log, name: name, pool: pool) { _ in isDamaged = true }
-        try reader.readRecords(from: offset, bytes: 1) { place throws(WireError) in
-            if place.offset == offset { found = try DeadRecord(reading: place) }
-            return false
-        }
-        if found == nil, isDamaged { throw StorageError(.corrupt, "offset \(offset) is damaged") }
-        return found
-    }
 
     // MARK: - Filling
 

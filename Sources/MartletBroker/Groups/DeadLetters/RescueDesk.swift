@@ -155,7 +155,7 @@ final class RescueDesk: Sendable {
         var lost: [Int64] = []
         var bytes = 0
         for offset in offsets.prefix(Self.stepRecords) where bytes < Self.stepBytes {
-            switch clerk.content(of: RecordPlace(.flow(key), offset)) {
+            switch clerk.reader.content(of: RecordPlace(.flow(key), offset)) {
             case .record(let body, _):
                 bodies.append((offset, body))
                 bytes += body.count

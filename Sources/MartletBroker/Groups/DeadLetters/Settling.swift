@@ -40,20 +40,15 @@ final class Settling: @unchecked Sendable {
     private static let pieceBytes = 1 << 20
 
     private func takePiece() {
-        var piece: [Coordinator.Settlement] = []
-        var contents: Coordinator.DeadContents = [:]
-        var bytes = 0
-        while next < settlements.count, bytes < Self.pieceBytes {
-            let settlement = settlements[next]
-            for place in shard.dying(request.message.group, [settlement]) {
-                let content = clerk.content(of: place)
-                if case .record(let body, _) = content { bytes += body.count }
-                contents[place] = content
-            }
-            piece.append(settlement)
-            next += 1
-        }
-        take(piece, contents, bytes: bytes)
+        let rest = settlements[next...]
+        let dying = shard.dying(request.message.group, Array(rest))
+        let (contents, bytes) = clerk.reader.contents(of: dying, bytesMax: Self.pieceBytes)
+        // The first one whose record was not read, and what comes behind it, is for another piece.
+        let unread = Set(dying).subtracting(contents.keys)
+        let readable = rest.prefix { $0.verb.failure == nil || !unread.contains($0.place) }
+        let piece = rest.prefix(max(1, readable.count))
+        next = piece.endIndex
+        take(Array(piece), contents, bytes: bytes)
     }
 
     private func take(
