@@ -78,7 +78,7 @@ import Testing
         let few = hold(&harness, restarts(2), .person(client: "cli"))
         #expect(few.map(\.partitions) == [[0], [1]] && few.allSatisfy { $0.to == 7 })
         let many = hold(&harness, restarts(2_000), .person(client: "cli"))
-        #expect(many.map(\.count) == [2_000] && many.first?.partitions.count == 1_000)
+        #expect(many.map(\.count) == [2_000] && many.first?.partitions.count == 2_000)
         #expect(many.first?.to == nil && many.first?.by == .person)
     }
 }
