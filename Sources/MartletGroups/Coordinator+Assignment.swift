@@ -37,7 +37,7 @@ extension Coordinator {
 
     private func target(of name: String, _ group: Group) -> [TopicPartition: MemberID] {
         let state = group.state
-        guard case .stream = state.kind else { return [:] }
+        guard case .stream = state.kind, !state.members.isEmpty else { return [:] }
         let subscriptions = Set(state.members.values.map(\.subscription))
         let wanted = topics(for: name).filter { topic in
             subscriptions.contains { $0.matches(topic.name) }

@@ -165,7 +165,8 @@ package struct Coordinator: Sendable {
         topics = Dictionary(shapes.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         topicsByName = Dictionary(
             shapes.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-        for (name, group) in groups where !group.state.members.isEmpty {
+        // Their names alone are held meanwhile: groups that somebody else has are copied.
+        for name in groups.compactMap({ $1.state.members.isEmpty ? nil : $0 }) {
             groups[name]?.activity.isTargetStale = true
             unsettled.insert(name)
         }
@@ -400,7 +401,7 @@ extension GroupState {
         for (key, queue) in queues.sorted(by: { $0.key < $1.key }) where key != letters.lane {
             records += queue.changes.map { .queue(group: name, key, $0) }
         }
-        records += partitions.filter(\.value.isReturning).keys.sorted().map {
+        records += partitions.filter { $0.value.isReturning }.map { $0.key }.sorted().map {
             .queue(group: name, .flow($0), .released([]))
         }
         records += letters.changes.map { .letter(group: name, $0) }

@@ -1,9 +1,30 @@
 import MartletFormat
 
 /// A group: what `$groups` says of it, and what only this start of the broker knows.
+///
+/// In an array of one, which is a box that is copied when it is changed while somebody else has it: a
+/// dictionary has a place of full size for each group that it may still take.
 struct Group {
-    var state: GroupState
-    var activity = GroupActivity()
+    private struct Content {
+        var state: GroupState
+        var activity = GroupActivity()
+    }
+
+    private var box: [Content]
+
+    init(state: GroupState) {
+        box = [Content(state: state)]
+    }
+
+    var state: GroupState {
+        _read { yield box[0].state }
+        _modify { yield &box[0].state }
+    }
+
+    var activity: GroupActivity {
+        _read { yield box[0].activity }
+        _modify { yield &box[0].activity }
+    }
 }
 
 /// What survives a restart. Changed by `replay` alone.
@@ -21,7 +42,7 @@ struct GroupState: Equatable, Sendable {
     /// was.
     private(set) var emptySince: Int64?
     /// Of a stream group.
-    private(set) var partitions: [TopicPartition: PartitionState] = [:]
+    private(set) var partitions = PartitionTable()
     /// What commits say beside their offsets.
     private(set) var detailBytes = 0
     /// What stands still, and since when, in milliseconds since 1970 UTC.
@@ -84,7 +105,7 @@ struct GroupState: Equatable, Sendable {
             detailBytes += committed.detailBytes - detailBytes(of: key)
             partitions[key, default: PartitionState()].committed = committed
             partitions[key]?.clearSuspicion()
-            queues[.flow(key)]?.handle(committed)
+            queues.change(.flow(key)) { $0.handle(committed) }
         case .suspected(_, let key, let below):
             let before = partitions[key]?.suspectBelow ?? 0
             partitions[key, default: PartitionState()].suspectBelow = max(before, below)
@@ -145,8 +166,10 @@ struct GroupState: Equatable, Sendable {
         partitions[key] = PartitionState(
             owner: nil, epoch: reset.epoch,
             committed: CommittedOffset(offset: reset.offset, at: time))
-        queues[.flow(key)]?.answerAll()
-        queues[.flow(key)]?.releaseAll()
+        queues.change(.flow(key)) {
+            $0.answerAll()
+            $0.releaseAll()
+        }
     }
 
     func detailBytes(of key: TopicPartition) -> Int {
@@ -170,7 +193,7 @@ struct GroupState: Equatable, Sendable {
     private mutating func applyToStream(_ change: QueueChange, _ key: TopicPartition) -> Bool {
         switch change {
         case .expired(let below):
-            queues[.flow(key)]?.expireParked(below: below)
+            queues.change(.flow(key)) { $0.expireParked(below: below) }
             return true
         case .released(let ranges):
             // The owner has passed them: it comes by them again when it gets the partition anew.
@@ -183,20 +206,12 @@ struct GroupState: Equatable, Sendable {
     }
 }
 
-/// A partition as a group has it.
-struct PartitionState: Equatable, Sendable {
-    var owner: MemberID?
-    /// Rises with each owner. Who has an older one has lost the partition.
-    var epoch: Int32 = 0
-    var committed: CommittedOffset?
-    /// What is not committed below may be why an owner was lost; 0: nothing.
-    var suspectBelow: Int64 = 0
-    /// Something that its owner has passed is to be read again: it gives the partition up, and gets
-    /// it again under a new epoch.
-    var isReturning = false
-
-    mutating func clearSuspicion() {
-        if suspectBelow <= committed?.offset ?? 0 { suspectBelow = 0 }
+extension Dictionary {
+    /// Changes what is there; nothing when it is not. `self[key]?.change()` would make room for it first,
+    /// and keep that: hundreds of bytes for each group in which nothing ever failed.
+    mutating func change(_ key: Key, _ body: (inout Value) -> Void) {
+        guard let place = index(forKey: key) else { return }
+        body(&values[place])
     }
 }
 

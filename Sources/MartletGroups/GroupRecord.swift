@@ -112,14 +112,22 @@ extension Member {
 package struct CommittedOffset: Hashable, Sendable {
     /// The next record to handle: all below it are done.
     package var offset: Int64
-    /// Leader epoch of the last record that was handled; -1: not known.
-    package var leaderEpoch: Int32
-    /// The application's own words.
-    package var metadata: String
-    /// Done although they lie above `offset`. In order, apart from each other.
-    package var finished: [Range<Int64>]
     /// When it was committed, in milliseconds since 1970 UTC.
     package var at: Int64
+    /// What it says beside the offset: none, or one. Few have any, and there may be very many commits.
+    private var details: [Details] = []
+    /// Leader epoch of the last record that was handled; -1: not known.
+    package var leaderEpoch: Int32
+
+    private struct Details: Hashable {
+        let metadata: String
+        let finished: [Range<Int64>]
+    }
+
+    /// The application's own words.
+    package var metadata: String { details.first?.metadata ?? "" }
+    /// Done although they lie above `offset`. In order, apart from each other.
+    package var finished: [Range<Int64>] { details.first?.finished ?? [] }
 
     /// Whether the record at `place` is done.
     func covers(_ place: Int64) -> Bool {
@@ -137,8 +145,9 @@ package struct CommittedOffset: Hashable, Sendable {
     ) {
         self.offset = offset
         self.leaderEpoch = leaderEpoch
-        self.metadata = metadata
-        self.finished = finished
+        if !metadata.isEmpty || !finished.isEmpty {
+            details = [Details(metadata: metadata, finished: finished)]
+        }
         self.at = at
     }
 }

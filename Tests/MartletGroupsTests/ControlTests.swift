@@ -57,7 +57,7 @@ import Testing
         #expect(harness.owned(member).isEmpty)
         harness.advance(milliseconds: 5_001)
         harness.expire()
-        #expect(try state(harness).partitions.values.allSatisfy { $0.owner == nil })
+        #expect(try state(harness).partitions.allSatisfy { $0.value.owner == nil })
     }
 
     @Test func `to resume more ends what lies within, and less than is paused is refused`() throws {

@@ -100,7 +100,8 @@ extension Coordinator {
     /// What was seen while a start read what there was: handlers of that time say nothing of now,
     /// and what members have of their partitions was not seen.
     package mutating func forgetOutcomes() {
-        for name in groups.keys {
+        // Their names alone are held meanwhile: groups that somebody else has are copied.
+        for name in Array(groups.keys) {
             groups[name]?.activity.breaker = BreakerActivity()
             groups[name]?.activity.served = [:]
         }

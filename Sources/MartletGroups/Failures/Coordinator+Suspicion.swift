@@ -21,7 +21,8 @@ extension Coordinator {
     /// A member ends, with nothing in hand, and keeps what it owns for who comes back in its place:
     /// nothing that it was served is why.
     package mutating func rest(_ name: String, _ id: MemberID) {
-        for (key, partition) in groups[name]?.state.partitions ?? [:] where partition.owner == id {
+        for (key, partition) in groups[name]?.state.partitions ?? PartitionTable()
+        where partition.owner == id {
             groups[name]?.activity.served[key] = Served(epoch: partition.epoch)
         }
     }
@@ -29,7 +30,7 @@ extension Coordinator {
     /// Before the owner of the partitions is known to be gone.
     func suspicions(_ name: String, ofAllFrom id: MemberID) -> [GroupRecord] {
         guard let partitions = groups[name]?.state.partitions else { return [] }
-        return partitions.filter { $0.value.owner == id }.keys.sorted()
+        return partitions.filter { $0.value.owner == id }.map { $0.key }.sorted()
             .compactMap { suspicion(name, $0) }
     }
 
@@ -56,7 +57,7 @@ extension Coordinator {
         case .granted(let name, let key, _, let epoch):
             groups[name]?.activity.served[key] = Served(epoch: epoch)
         case .joined(let name, let id, _, .some):
-            for (key, partition) in groups[name]?.state.partitions ?? [:]
+            for (key, partition) in groups[name]?.state.partitions ?? PartitionTable()
             where partition.owner == id {
                 groups[name]?.activity.served[key] = Served(epoch: partition.epoch)
             }
