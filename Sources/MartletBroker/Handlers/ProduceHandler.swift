@@ -50,7 +50,9 @@ struct ProduceHandler: Sendable {
             let range = start..<(start + length)
             do throws(TopicCatalog.Refusal) {
                 let batch =
-                    if let checked = pending.checked { checked } else {
+                    if let checked = pending.checked {
+                        try checkAgain(checked, pending.session)
+                    } else {
                         try check(entry, slab, range, pending.session)
                     }
                 guard append(batch, pending, slab, range) else { return .held(pending) }
@@ -117,6 +119,19 @@ struct ProduceHandler: Sendable {
                 header.producerID, epoch: header.producerEpoch, principal: session.principal)
         }
         return CheckedBatch(log: log, header: header)
+    }
+
+    /// While the storage put a batch off, another instance may have taken its producer over: what it
+    /// was told holds for this batch, too.
+    private func checkAgain(
+        _ batch: CheckedBatch, _ session: Authenticated
+    ) throws(TopicCatalog.Refusal) -> CheckedBatch {
+        if batch.header.hasProducerID {
+            try services.producers.check(
+                batch.header.producerID, epoch: batch.header.producerEpoch,
+                principal: session.principal)
+        }
+        return batch
     }
 
     private enum Refused {

@@ -1,7 +1,11 @@
-import MartletBroker
+import MartletConfiguration
 import MartletFormat
+import MartletTelemetry
+import MartletTestSupport
 import MartletWire
 import Testing
+
+@testable import MartletBroker
 
 @Suite struct ProduceTests {
     @Test func `produce replies keep the order of their requests, other replies overtake`() throws {
@@ -100,6 +104,51 @@ import Testing
         var delete = DeleteTopicRequest()
         delete.id = id
         #expect(try client.ask(delete).error == .notAuthorized)
+        try harness.stop()
+    }
+
+    /// What the storage puts off lies in the broker for as long as the disk takes.
+    @Test func `a batch that was put off is not written once its epoch is over`() throws {
+        let files = FaultyFileSystem()
+        let harness = try BrokerHarness(
+            configure: { $0.storage.unsyncedDurablePartitionBytesMax = 8 << 20 },
+            setUp: { $0.fileSystem = files })
+        let client = try harness.hello()
+        let other = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        let producer = try client.ask(InitProducerRequest())
+        let gate = Latch()
+        files.set { $0.gate = gate }
+        // The last of them finds 8 MiB that are not on disk.
+        let last: Int32 = 9
+        for number in 0...last {
+            let batch = makeBatch(
+                1, bytes: 1_000_000, producerID: producer.producerID,
+                epoch: producer.producerEpoch, sequence: number)
+            try client.send(try produceFrame(topic, [batch], correlation: UInt64(number)))
+        }
+        // The first waited for its files.
+        let metrics = harness.broker.services.metrics
+        #expect(
+            eventually {
+                metrics.batchesIn.value == UInt64(last) && metrics.storagePauses.value > 1
+            })
+        var next = InitProducerRequest()
+        next.producerID = producer.producerID
+        next.producerEpoch = producer.producerEpoch
+        try other.send(try next.frame(correlation: 1))
+        // Taken in turn: the other request was, when this one is answered.
+        try other.send(try PingRequest().frame(correlation: 2))
+        #expect(try other.receive(PingReply.self).correlation == 2)
+        files.set { $0.gate = nil }
+        gate.arrive()
+        #expect(try other.receive(InitProducerReply.self).reply.producerEpoch == 1)
+        for number in 0...last {
+            let result = try client.receive(ProduceReply.self).reply.results.first
+            #expect(result?.error == (number < last ? ErrorCode.none : .staleProducerEpoch))
+        }
+        let state = try client.ask(fetchRequest(topic, from: 0))
+        #expect(state.partitions.first?.highWatermark == Int64(last))
         try harness.stop()
     }
 
