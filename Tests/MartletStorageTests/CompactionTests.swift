@@ -42,6 +42,38 @@ import Testing
         #expect(receipt.baseOffset == 1000)
     }
 
+    /// What is left of it would keep the disk full: the next run waits for appends, which a full disk
+    /// refuses.
+    @Test(arguments: [".log.tmp", ".producers.tmp"])
+    func `what a full disk has no room for leaves nothing behind`(_ part: String) throws {
+        let folder = TemporaryFolder()
+        let disk = FullMarksFileSystem(part)
+        let clock = ManualClock()
+        let harness = try StorageHarness(folder.path, disk, clock: clock)
+        let settings = ["segment.bytes": "65536", "cleanup.policy": "compact"]
+        let topic = try harness.topic("t", settings: settings)
+        let log = try #require(topic.partition(0))
+        let filler = String(repeating: "x", count: 500)
+        for round in 0..<200 {
+            _ = try log.appendNow(batch(["\(round)-\(filler)"], key: "key-\(round % 7)"))
+        }
+        let before = log.view.bytes
+        disk.isFull.store(true, ordering: .relaxed)
+        clock.advance(seconds: 2)
+        harness.engine.tick()
+        let names = try disk.list("\(folder.path)/topics/\(topic.id)/0")
+        #expect(names.filter { $0.hasSuffix(".tmp") } == [])
+        if part == ".log.tmp" { #expect(log.view.bytes == before) }
+        disk.isFull.store(false, ordering: .relaxed)
+        for round in 0..<200 {
+            _ = try log.appendNow(batch(["\(round)-\(filler)"], key: "key-\(round % 7)"))
+        }
+        clock.advance(seconds: 2)
+        harness.engine.tick()
+        #expect(log.view.bytes < before)
+        try harness.engine.close()
+    }
+
     /// The last records were tombstones, and their time is over: nothing lies before the end.
     @Test func `where compaction took the last records, the log ends and nothing is damaged`()
         throws

@@ -43,6 +43,28 @@ import Testing
         }
     }
 
+    @Test func `numbers that no broker reaches make no index entry`() throws {
+        let bad: [(inout IndexEntry) -> Void] = [
+            { $0.offset = .max }, { $0.offset = -1 }, { $0.position = .max }, { $0.position = -1 },
+            { $0.appendTime = .max }, { $0.appendTime = -1 },
+        ]
+        var good = IndexEntry.first(of: 7)
+        #expect(Self.readAgain(good) == good)
+        (good.appendTime, good.maxEventTime) = (0, -5)
+        #expect(Self.readAgain(good) == good)
+        for change in bad {
+            var entry = good
+            change(&entry)
+            #expect(Self.readAgain(entry) == nil, "\(entry)")
+        }
+    }
+
+    private static func readAgain(_ entry: IndexEntry) -> IndexEntry? {
+        let slab = ByteSlab(capacity: IndexEntry.byteCount)
+        entry.encode(into: slab)
+        return IndexEntry.read(slab.bytes, at: 0)
+    }
+
     @Test func `marks are read again also after the highest number that is taken`() throws {
         let loader = MarksLoader(fileSystem: disk, directory: folder.path)
         var loaded = try loader.load()

@@ -274,6 +274,53 @@ import Testing
         #expect(harness.engine.context.failed == nil)
     }
 
+    /// It gets its name no more, for its directory is gone.
+    @Test func `a segment without a name goes with its topic, and nothing else does`() throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        let clock = ManualClock()
+        let flush = ManualExecutor(clock: clock)
+        let harness = try StorageHarness(folder.path, disk, clock: clock, flush: flush)
+        let topic = try harness.topic("t", settings: Self.small)
+        let log = try #require(topic.partition(0))
+        while log.view.segments < 2 {
+            _ = try append(log)
+            if log.view.segments < 2 { flush.runAll() }
+        }
+        let probe = DurabilityProbe()
+        log.whenDurable(log.view.logEnd, probe)
+        Self.starve(disk, .openDirectory, "/0", times: .max)
+        try harness.engine.deleteTopic(topic.id)
+        disk.set(nil)
+        harness.executor.fireTimers(upTo: 200_000_000)
+        flush.runAll()
+        #expect(harness.engine.context.failed == nil)
+        // Who waited is told.
+        #expect(probe.answers.withLock { $0.count } == 1 && !probe.isDurable)
+        try harness.engine.close()
+    }
+
+    @Test func `a topic that is deleted while its next segment is made leaves no file open`() throws
+    {
+        let folder = try TemporaryDirectory()
+        let disk = SlowDirectories()
+        let harness = try StorageHarness(folder.path, disk)
+        let engine = harness.engine
+        let topic = try harness.topic("t", settings: Self.small)
+        disk.set {
+            do {
+                try engine.deleteTopic(topic.id)
+            } catch {
+                Issue.record("not deleted: \(error)")
+            }
+        }
+        let log = try #require(topic.partition(0))
+        for _ in 0..<2 { _ = try append(log) }
+        #expect(engine.topics().isEmpty)
+        #expect(try Self.openFiles(in: folder) == 0)
+        try engine.close()
+    }
+
     @Test func `a topic that is made or deleted without descriptors is there, or is not`() throws {
         let folder = try TemporaryDirectory()
         let disk = HookedFileSystem()
@@ -294,5 +341,34 @@ import Testing
         try harness.engine.close()
         let again = try StorageHarness(folder.path, disk)
         #expect(again.engine.topics().map(\.id) == [TopicID(high: 3, low: 3)])
+    }
+}
+
+/// The machine's file system, except that something else happens, once, while a partition's directory
+/// is synced.
+private final class SlowDirectories: ForwardingFileSystem {
+    let base = PosixFileSystem()
+    private let meanwhile = Mutex<(@Sendable () -> Void)?>(nil)
+
+    func set(_ body: @escaping @Sendable () -> Void) { meanwhile.withLock { $0 = body } }
+
+    func openDirectory(_ path: String) throws(SystemError) -> any OpenDirectory {
+        SlowDirectory(base: try base.openDirectory(path), isPartition: path.hasSuffix("/0")) {
+            self.meanwhile.withLock { body in
+                defer { body = nil }
+                return body
+            }?()
+        }
+    }
+}
+
+private struct SlowDirectory: OpenDirectory {
+    let base: any OpenDirectory
+    let isPartition: Bool
+    let meanwhile: @Sendable () -> Void
+
+    func sync() throws(SystemError) {
+        if isPartition { meanwhile() }
+        try base.sync()
     }
 }

@@ -48,6 +48,29 @@ import Testing
         try harness.engine.close()
     }
 
+    /// A backup ends at the mark, and must have what was acknowledged.
+    @Test func `a mark does not go back when a flush is told last that began first`() throws {
+        let folder = try TemporaryDirectory("back")
+        let flush = ManualExecutor(clock: ManualClock())
+        defer { flush.forgetJobs() }
+        let harness = try StorageHarness(folder.path, disk, flush: flush)
+        let topic = try harness.topic("t", partitions: 2)
+        let (first, second) = (topic.partitions[0], topic.partitions[1])
+        for log in topic.partitions { _ = try log.appendNow(batch(["v"])) }
+        disk.interrupt(.sync, "/0/\(LogFileNames.log(0, generation: 0))") {
+            do {
+                _ = try second.appendNow(batch(["meanwhile"]))
+            } catch {
+                Issue.record("not appended: \(error)")
+            }
+            second.flush()
+        }
+        PartitionLog.flushTogether([first, second])
+        #expect(!disk.isWaiting && second.view.durableEnd == 2)
+        #expect(second.context.marks.marks(of: second.key).end?.offset == 2)
+        try harness.engine.close()
+    }
+
     @Test func `a flush that comes after a failed sync acknowledges nothing`() throws {
         let folder = try TemporaryDirectory("after")
         let clock = InterruptingClock()

@@ -1,6 +1,7 @@
 import MartletFormat
 import MartletSystem
 import MartletTestSupport
+import Synchronization
 import Testing
 
 @testable import MartletStorage
@@ -68,6 +69,26 @@ import Testing
         try harness.engine.close()
     }
 
+    @Test func `what is deleted is not read for a search`() throws {
+        let folder = try TemporaryDirectory("times")
+        let disk = CountingFileSystem()
+        let harness = try StorageHarness(folder.path, disk)
+        let log = try #require(try harness.topic("t", id: Self.id).partition(0))
+        let filler = String(repeating: "x", count: 10_000)
+        for number in 0..<200 {
+            _ = try log.appendNow(batch([filler], time: Int64(number) * 1_000))
+        }
+        _ = try log.deleteRecords(before: 190)
+        #expect(log.view.segments == 1)
+        disk.bytes.store(0, ordering: .relaxed)
+        try expect(log, at: 0, 190, 190_000)
+        try expect(log, at: 195_000, 195, 195_000)
+        try expect(log, at: 200_000, nil, nil)
+        let read = disk.bytes.load(ordering: .relaxed)
+        #expect(read < 600_000, "\(read) bytes")
+        try harness.engine.close()
+    }
+
     @Test func `damage before the place that the index names is none of the search's`() throws {
         let folder = try TemporaryDirectory("times")
         let (harness, log) = try damaged(folder, indexInterval: 1)
@@ -76,5 +97,34 @@ import Testing
         try expect(log, at: 7_500, 8, 8_000)
         try expect(log, at: 9_001, nil, nil)
         try harness.engine.close()
+    }
+}
+
+/// The machine's file system, which counts what is read of log files.
+private final class CountingFileSystem: ForwardingFileSystem {
+    let base = PosixFileSystem()
+    let bytes = Atomic<Int>(0)
+
+    func open(_ path: String, _ mode: FileOpenMode) throws(SystemError) -> any File {
+        let file = try base.open(path, mode)
+        return path.hasSuffix(".log") ? CountingFile(file, self) : file
+    }
+}
+
+private final class CountingFile: ForwardingFile {
+    let base: any File
+    private let owner: CountingFileSystem
+
+    init(_ base: any File, _ owner: CountingFileSystem) {
+        self.base = base
+        self.owner = owner
+    }
+
+    func read(
+        into buffer: UnsafeMutableRawBufferPointer, at position: Int64
+    ) throws(SystemError) -> Int {
+        let count = unsafe try base.read(into: buffer, at: position)
+        owner.bytes.add(count, ordering: .relaxed)
+        return count
     }
 }

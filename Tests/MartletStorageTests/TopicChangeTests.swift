@@ -72,6 +72,57 @@ import Testing
         #expect(try topic.partitions.map { try $0.values().count } == [1, 1, 1, 1])
     }
 
+    /// Copies that a person made have such names.
+    @Test func `what only looks like ours is left alone`() throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        do {
+            let harness = try StorageHarness(folder.path, disk)
+            _ = try #require(try harness.topic("t").partition(0)).appendNow(batch(["kept"]))
+            try harness.engine.close()
+        }
+        let topics = "\(folder.path)/topics"
+        let id = TopicID(high: 1, low: 1)
+        let strangers = [
+            "orders.creating", "old.deleted-orders", "\(id).deleted-copy", "\(id).creating.old",
+        ]
+        for name in strangers {
+            try disk.makeDirectory("\(topics)/\(name)")
+            _ = try disk.open("\(topics)/\(name)/precious", .createNew)
+        }
+        let files = [
+            "\(folder.path)/marks-01.log", "\(topics)/\(id)/0/00000000000000000000.g01.log",
+        ]
+        for path in files { _ = try disk.open(path, .createNew) }
+        let harness = try StorageHarness(folder.path, disk)
+        for name in strangers {
+            #expect(try disk.status("\(topics)/\(name)/precious") != nil, "\(name)")
+        }
+        for path in files { #expect(try disk.status(path) != nil, "\(path)") }
+        let told = harness.engine.startReport.events.filter { $0.kind == .stranger }
+        #expect(told.count == strangers.count + 1)
+        let topic = try #require(harness.engine.topic(named: "t"))
+        #expect(try #require(topic.partition(0)).values().map(\.1) == ["kept"])
+        try harness.engine.close()
+    }
+
+    @Test func `a deleted topic that cannot go does not keep the others`() throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        let harness = try StorageHarness(folder.path, disk)
+        let stuck = try harness.topic("stuck")
+        disk.set { call, path in call == .remove && path.contains("\(stuck.id)") ? EACCES : 0 }
+        try harness.engine.deleteTopic(stuck.id)
+        let other = try harness.topic("other", id: Self.second)
+        try harness.engine.deleteTopic(other.id)
+        let left = try disk.list("\(folder.path)/topics")
+        #expect(left.count == 1 && left[0].hasPrefix("\(stuck.id)"))
+        disk.set(nil)
+        harness.engine.removeDeleted()
+        #expect(try disk.list("\(folder.path)/topics").isEmpty)
+        try harness.engine.close()
+    }
+
     @Test func `of two topics of one name neither is served, and nothing is touched`() throws {
         let folder = try TemporaryDirectory()
         let disk = PosixFileSystem()

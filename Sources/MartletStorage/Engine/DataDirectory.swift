@@ -134,6 +134,16 @@ package struct DataDirectory: Sendable {
 }
 
 extension FileSystem {
+    /// Removes a file that could not be written to its end, most often for want of space: what there
+    /// is of it is worth nothing.
+    func removeUnfinished(_ path: String) {
+        do {
+            try removeFile(path)
+        } catch {
+            return  // it was never made, or stays until a start or a person removes it
+        }
+    }
+
     /// The whole of a small file.
     func contents(of path: String, atMost limit: Int) throws(SystemError) -> [UInt8] {
         let file = try open(path, .readOnly)

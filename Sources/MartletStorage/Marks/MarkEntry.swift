@@ -166,6 +166,15 @@ struct MarkTable: Sendable {
         }
     }
 
+    /// Whether a later end of the same log is known.
+    func isPast(_ entry: MarkEntry) -> Bool {
+        guard entry.kind == .end,
+            let known = partitions[PartitionKey(topic: entry.topic, partition: entry.partition)]?
+                .end
+        else { return false }
+        return (known.offset, known.segmentBase) > (entry.offset, entry.segmentBase)
+    }
+
     /// The entries that say all of it, for a rewritten file.
     var entries: [MarkEntry] {
         var result: [MarkEntry] = []

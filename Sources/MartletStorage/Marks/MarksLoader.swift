@@ -14,7 +14,9 @@ enum MarksFileFormat {
 
     static func generation(_ name: String) -> UInt64? {
         guard name.hasPrefix(prefix), name.hasSuffix(suffix) else { return nil }
+        // Only as a broker writes it: not `marks-01.log`.
         return UInt64(name.dropFirst(prefix.count).dropLast(suffix.count))
+            .flatMap { Self.name($0) == name ? $0 : nil }
     }
 
     static func encodeHeader(_ generation: UInt64, into slab: ByteSlab) {

@@ -70,12 +70,15 @@ final class MarksWriter: Sendable {
         }
     }
 
-    /// Writes entries to the page cache.
+    /// Writes entries to the page cache, but for ends that the file has gone past already: of two that
+    /// flush the same log, the one that is told last may have seen less of it.
     /// - Throws: `diskFull` when the file cannot grow: until `catchUp`, or a later one of their kind,
     ///   the entries are missing in the file. A start is slower then, and a backup ends below them.
     func record(_ entries: [MarkEntry]) throws(StorageError) {
         let needsSync = try state.withLock { state throws(StorageError) in
-            try write(entries, &state)
+            let news = entries.filter { !state.table.isPast($0) }
+            guard !news.isEmpty else { return false }
+            try write(news, &state)
             if state.syncIsScheduled { return false }
             state.syncIsScheduled = true
             return true

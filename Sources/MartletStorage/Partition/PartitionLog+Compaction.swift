@@ -85,15 +85,23 @@ extension PartitionLog {
             try file.truncate(to: 0)
             return file
         }
-        let dropped = try compaction.rewrite(
-            old, newest, producers: alive, into: file)
-        guard dropped > 0 else {
-            try storage("removing \(temporary)") { () throws(SystemError) in
-                try fileSystem.removeFile(temporary)
+        let segment: Segment
+        do throws(StorageError) {
+            let dropped = try compaction.rewrite(
+                old, newest, producers: alive, into: file)
+            guard dropped > 0 else {
+                try storage("removing \(temporary)") { () throws(SystemError) in
+                    try fileSystem.removeFile(temporary)
+                }
+                return
             }
-            return
+            segment = try describe(old, generation, file, logPath, indexPath)
+        } catch {
+            // As large as a segment: a disk that it has filled would stay full, and the next run waits
+            // for appends, which a full disk refuses.
+            fileSystem.removeUnfinished(temporary)
+            throw error
         }
-        let segment = try describe(old, generation, file, logPath, indexPath)
         let home = try fileSystem.directory(directory)
         try storageFatal("swapping \(logPath)") { () throws(SystemError) in
             try file.sync()

@@ -32,7 +32,11 @@ extension PartitionLog {
                 return point
             }
         } catch {
-            if error.code == .noDescriptors { flushAgain(error) }
+            if isGone {
+                fail(error)
+            } else if error.code == .noDescriptors {
+                flushAgain(error)
+            }
             return false
         }
         guard let point = flushed else { return true }
@@ -52,7 +56,9 @@ extension PartitionLog {
             do throws(StorageError) {
                 return try body()
             } catch {
-                if error.code != .noDescriptors { context.fail(error) }
+                // A segment of a topic that was deleted meanwhile gets no name any more: nothing of it
+                // matters to the others.
+                if error.code != .noDescriptors, !isGone { context.fail(error) }
                 throw error
             }
         }
@@ -116,7 +122,7 @@ extension PartitionLog {
                 return point
             }
         } catch {
-            guard error.code == .noDescriptors else { throw error }
+            guard error.code == .noDescriptors || isGone else { throw error }
             flushAgain(error)
             return nil
         }

@@ -282,8 +282,11 @@ struct TimeSearch {
     func find(
         _ entries: [IndexEntry], end: LogEnd
     ) throws(StorageError) -> (offset: Int64, time: Int64)? {
+        guard !entries.isEmpty else { return nil }
         let below = entries.lastIndex { $0.maxEventTime < time }
-        guard let start = below.map({ entries[$0] }) ?? entries.first else { return nil }
+        // What is deleted is not read: it may be nearly all of a segment.
+        let deleted = entries.lastIndex { $0.offset <= logStart }
+        let start = entries[max(below ?? 0, deleted ?? 0)]
         var next = start.offset
         var scanner = BatchScanner(
             file, from: start.position, to: end.position, checksBody: true)

@@ -59,8 +59,11 @@ extension PartitionLog {
         do {
             let prepared = try makePrepared()
             let retries = appender.withLock { appender in
-                appender.prepared = prepared
-                appender.hasClosedPrepared = false
+                // Of a topic that was deleted meanwhile nothing is kept open.
+                if isOnline {
+                    appender.prepared = prepared
+                    appender.hasClosedPrepared = false
+                }
                 appender.isPreparing = false
                 return appender.takeWaiting()
             }

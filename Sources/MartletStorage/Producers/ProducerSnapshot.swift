@@ -99,11 +99,18 @@ enum ProducerSnapshot {
         let temporary = path + LogFileNames.temporarySuffix
         let home = syncs ? try fileSystem.directory(directory) : nil
         let slab = encode(table, offset: offset)
-        let file = try storage("writing \(temporary)") { () throws(SystemError) -> any File in
-            let file = try fileSystem.open(temporary, .createOrOpen)
-            try file.truncate(to: 0)
-            try file.write(slab, at: 0)
-            return file
+        let file: any File
+        do throws(StorageError) {
+            file = try storage("writing \(temporary)") { () throws(SystemError) -> any File in
+                let file = try fileSystem.open(temporary, .createOrOpen)
+                try file.truncate(to: 0)
+                try file.write(slab, at: 0)
+                return file
+            }
+        } catch {
+            // The next one has another name: each try on a full disk would take more of it.
+            fileSystem.removeUnfinished(temporary)
+            throw error
         }
         if let home {
             try storageFatal("saving \(path)") { () throws(SystemError) in

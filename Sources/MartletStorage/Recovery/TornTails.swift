@@ -39,7 +39,7 @@ struct TornTails {
                     try file.copy(from: from, to: end, into: target, at: 0)
                 }
             } catch {
-                removePart(path)
+                fileSystem.removeUnfinished(path)
                 throw error
             }
         }
@@ -49,15 +49,6 @@ struct TornTails {
             try fileSystem.syncDirectory(directory)
         }
         return end - from
-    }
-
-    /// A copy for which there was no room is worth nothing.
-    private func removePart(_ path: String) {
-        do {
-            try fileSystem.removeFile(path)
-        } catch {
-            return  // it was never made, or stays: a person can tell by its length
-        }
     }
 
     /// Takes a whole segment out of the log; an empty one is removed. Returns how many bytes it has

@@ -48,6 +48,11 @@ struct IndexEntry: Equatable, Sendable {
             let flags = try bytes.readUInt32("flags", at: &at)
             let crc = try bytes.readUInt32("crc", at: &at)
             guard CRC32C.checksum(bytes.extracting(start..<(start + 40))) == crc else { return nil }
+            // As with marks: what no broker writes is no entry, so that no sum overflows.
+            let numbers = 0...LogLimits.offsetMax
+            guard numbers.contains(offset), numbers.contains(position),
+                appendTime == .min || numbers.contains(appendTime)
+            else { return nil }
             return IndexEntry(
                 offset: offset, position: position, appendTime: appendTime,
                 maxEventTime: maxEventTime, checksum: checksum, isSeal: flags & sealFlag != 0)

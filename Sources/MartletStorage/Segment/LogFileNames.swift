@@ -61,7 +61,8 @@ enum LogFileNames {
             }
         }
         guard parts.count == 3, parts[1].first == "g",
-            let generation = UInt32(parts[1].dropFirst()), generation > 0
+            let generation = UInt32(parts[1].dropFirst()), generation > 0,
+            parts[1] == "g\(generation)"
         else { return nil }
         switch parts[2] {
         case "log": return .log(base: base, generation: generation)

@@ -25,6 +25,34 @@ enum StoredTopic: Sendable {
     case stranger(String)
 }
 
+/// What a directory below `topics` is by its name. Anything else is a stranger's, also when its name
+/// is much like these: what is ours is removed without a question.
+private enum TopicDirectoryName: Equatable {
+    case topic(TopicID)
+    case creating
+    case deleted
+
+    init?(_ name: String) {
+        if let id = TopicID(name) {
+            self = .topic(id)
+            return
+        }
+        guard TopicID(name.prefix(Self.idLength)) != nil else { return nil }
+        let rest = name.dropFirst(Self.idLength)
+        if rest == DataDirectory.creatingSuffix {
+            self = .creating
+        } else if rest.hasPrefix(DataDirectory.deletedInfix),
+            Int64(rest.dropFirst(DataDirectory.deletedInfix.count)) != nil
+        {
+            self = .deleted
+        } else {
+            return nil
+        }
+    }
+
+    private static let idLength = 32
+}
+
 /// Topics as directories below `topics`, each with its own `topic.meta`: there is no list to lose.
 struct DirectoryMetadataStore: MetadataStore {
     let directory: DataDirectory
@@ -63,14 +91,11 @@ struct DirectoryMetadataStore: MetadataStore {
         }
         var result: [StoredTopic] = []
         for name in names {
-            if name.hasSuffix(DataDirectory.creatingSuffix) {
-                try remove("\(directory.topics)/\(name)")
-            } else if name.contains(DataDirectory.deletedInfix) {
-                continue  // `removeDeleted` takes it
-            } else if let id = TopicID(name) {
-                result.append(read(id))
-            } else {
-                result.append(.stranger("\(directory.topics)/\(name)"))
+            switch TopicDirectoryName(name) {
+            case .topic(let id): result.append(read(id))
+            case .creating: try remove("\(directory.topics)/\(name)")
+            case .deleted: continue  // `removeDeleted` takes it
+            case nil: result.append(.stranger("\(directory.topics)/\(name)"))
             }
         }
         return result
@@ -162,9 +187,16 @@ struct DirectoryMetadataStore: MetadataStore {
         let names = try storage("listing \(directory.topics)") { () throws(SystemError) in
             try fileSystem.list(directory.topics)
         }
-        for name in names where name.contains(DataDirectory.deletedInfix) {
-            try remove("\(directory.topics)/\(name)")
+        var failure: StorageError?
+        for name in names where TopicDirectoryName(name) == .deleted {
+            do throws(StorageError) {
+                try remove("\(directory.topics)/\(name)")
+            } catch {
+                // The space of the others is not to wait for this one.
+                failure = failure ?? error
+            }
         }
+        if let failure { throw failure }
     }
 
     /// Removes a topic's directory: partitions, their files, the metadata. Two levels, no recursion.

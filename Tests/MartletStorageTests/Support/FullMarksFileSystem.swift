@@ -2,14 +2,18 @@ import Glibc
 import MartletSystem
 import Synchronization
 
-/// The machine's file system, except that there may be no room for marks.
+/// The machine's file system, except that there may be no room for marks, or for other files whose
+/// paths have a part.
 final class FullMarksFileSystem: ForwardingFileSystem {
     let base = PosixFileSystem()
     let isFull = Atomic(false)
+    private let part: String
+
+    init(_ part: String = "/marks-") { self.part = part }
 
     func open(_ path: String, _ mode: FileOpenMode) throws(SystemError) -> any File {
         let file = try base.open(path, mode)
-        return path.contains("/marks-") ? FullMarksFile(file, self) : file
+        return path.contains(part) ? FullMarksFile(file, self) : file
     }
 }
 
