@@ -112,6 +112,7 @@ struct ConsumerTests {
                 _ = try await Self.take(1, of: consumer)
             }
             #expect(error?.code == .connectionFailed)
+            #expect(error?.isFatal == true)
             // It says so again, it does not fall silent.
             await #expect(throws: MartletError.self) { _ = try await Self.take(1, of: consumer) }
         }

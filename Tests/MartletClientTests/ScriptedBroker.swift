@@ -37,6 +37,12 @@ final class ScriptedBroker: @unchecked Sendable {
         var onHello: @Sendable (Int) -> ErrorCode = { _ in .none }
         /// True holds the answer back until `releaseHeld` is called.
         var onMetadata: @Sendable (MetadataRequest) -> Bool = { _ in false }
+        /// Topics of which the broker cannot say anything now.
+        var metadataErrors: [String: ErrorCode] = [:]
+        /// What becomes of a question for a producer's id.
+        var onInitProducer: @Sendable (Int) -> ErrorCode = { _ in .none }
+        /// Holds answers to questions for offsets back until `releaseHeld` is called.
+        var holdsOffsets = false
         /// What becomes of each partition in a question for offsets.
         var onListOffsets: @Sendable (Int) -> ErrorCode = { _ in .none }
         var listOffsets = 0
@@ -371,6 +377,7 @@ final class ScriptedBroker: @unchecked Sendable {
             } else {
                 item.error = .unknownTopic
             }
+            if let error = script.withLock({ $0.metadataErrors[name] }) { item.error = error }
             return item
         }
         if script.withLock({ $0.onMetadata })(request) {
@@ -382,7 +389,13 @@ final class ScriptedBroker: @unchecked Sendable {
 
     private func initProducer(_ peer: Peer, _ header: FrameHeader, _ payload: Range<Int>) {
         guard let request = decode(InitProducerRequest.self, peer, payload) else { return }
-        script.withLock { $0.initProducers.append(request) }
+        let refusal = script.withLock { script in
+            script.initProducers.append(request)
+            return script.onInitProducer(script.initProducers.count)
+        }
+        guard refusal == .none else {
+            return reply(peer, header, InitProducerReply(error: refusal, message: "scripted"))
+        }
         var answer = InitProducerReply()
         if request.producerID < 0 {
             lastProducer += 1
@@ -516,7 +529,11 @@ final class ScriptedBroker: @unchecked Sendable {
             result.offset = entry.kind == OffsetKind.earliest.rawValue ? log.start : log.next
             return result
         }
-        reply(peer, header, answer)
+        if script.withLock({ $0.holdsOffsets }) {
+            held.append { [self, answer] in reply(peer, header, answer) }
+        } else {
+            reply(peer, header, answer)
+        }
     }
 
     // MARK: - Fetch

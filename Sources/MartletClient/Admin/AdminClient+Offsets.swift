@@ -19,8 +19,11 @@ extension AdminClient {
     }
 
     /// The same for partitions of many topics.
+    ///
+    /// - Parameter isPatient: whether they are asked for again while the broker cannot say one.
     func offsets(
-        _ wanted: [(id: TopicID, partition: TopicPartition, query: OffsetQuery)]
+        _ wanted: [(id: TopicID, partition: TopicPartition, query: OffsetQuery)],
+        isPatient: Bool = true
     ) async throws -> [PartitionOffset] {
         var result: [PartitionOffset] = []
         var rest = wanted[...]
@@ -29,7 +32,12 @@ extension AdminClient {
             rest = rest.dropFirst(part.count)
             var request = ListOffsetsRequest()
             request.entries = part.map { ListOffsetsEntry($0.id, $0.partition.partition, $0.query) }
-            let reply = try await port.call(request, isRepeatable: true)
+            let names = part.map(\.partition)
+            let reply = try await port.call(request, isRepeatable: true) { _, reply, _ in
+                let soon = zip(names, reply.results).first { $0.1.error.isRetriable }
+                guard isPatient, let (name, result) = soon else { return reply }
+                throw MartletError(result.error, result.message, context: name.context)
+            }
             guard reply.results.count == part.count else {
                 throw MartletError.protocolError("The offsets reply has another length.")
             }

@@ -175,13 +175,21 @@ public struct AdminClient: Sendable {
     func metadata(_ name: String) async throws -> TopicMetadata {
         var request = MetadataRequest()
         request.names = [TopicNameItem(name)]
-        let reply = try await port.call(request, isRepeatable: true, facts: ["topic": name])
-        guard let topic = reply.topics.first else {
-            throw MartletError.protocolError("The metadata reply names no topic.")
+        return try await port.topic(request, facts: ["topic": name])
+    }
+}
+
+extension RequestPort {
+    /// The first topic that is asked for. Asked again while the broker cannot say anything of it.
+    func topic(
+        _ request: MetadataRequest, facts: [String: String] = [:]
+    ) async throws -> TopicMetadata {
+        try await call(request, isRepeatable: true, facts: facts) { _, reply, _ in
+            guard let topic = reply.topics.first else {
+                throw MartletError.protocolError("The metadata reply names no topic.")
+            }
+            guard topic.error == .none else { throw MartletError(topic.error, topic.message) }
+            return topic
         }
-        guard topic.error == .none else {
-            throw MartletError(topic.error, topic.message, context: ["topic": name])
-        }
-        return topic
     }
 }

@@ -39,6 +39,8 @@ final class Link: @unchecked Sendable {
     private weak var user: (any LinkUser)?
     private var state = State.idle
     private var attempt = 0
+    /// When the connection came up.
+    private var upSince: Int64 = 0
     private var pauses: UInt64 = 0
     private var downSince: Int64?
     private var random = SystemRandomNumberGenerator()
@@ -142,7 +144,7 @@ final class Link: @unchecked Sendable {
             return
         }
         state = .up(connection)
-        attempt = 0
+        upSince = context.clock.monotonicNanoseconds()
         downSince = nil
         user?.linkIsUp(connection)
     }
@@ -150,6 +152,10 @@ final class Link: @unchecked Sendable {
     private func failed(_ error: MartletError) {
         if case .closed = state { return }
         let now = context.clock.monotonicNanoseconds()
+        // A broker that closes each connection soon is not come back to in a tight loop.
+        if case .up = state, now - upSince >= context.configuration.retry.cap.nanosecondsClamped {
+            attempt = 0
+        }
         let since = downSince ?? now
         downSince = since
         pauses += 1

@@ -136,6 +136,8 @@ final class RequestPort: @unchecked Sendable, LinkUser {
         }
         waiting.append(call)
         link.want()
+        // Without a deadline it ends with the next attempt, however that ends.
+        if context.configuration.deadline == .zero { return }
         let left = call.deadline - context.clock.monotonicNanoseconds()
         context.loop.execute(after: max(left, 0)) { [weak self] in self?.expire() }
     }

@@ -27,6 +27,8 @@ final class BatchShelf: Sendable {
         /// The queue stopped fetching because there was enough; it wants to be told of room.
         var isStalled = false
         var positions: [TopicPartition: Int64] = [:]
+        /// By partition the first generation since the application went elsewhere.
+        var movedAt: [TopicPartition: Int] = [:]
     }
 
     private enum Step {
@@ -160,13 +162,16 @@ final class BatchShelf: Sendable {
     }
 
     /// Forgets what was fetched of a partition, and any failure: the application goes elsewhere.
-    func moved(_ partition: TopicPartition, to offset: Int64) {
+    ///
+    /// - Parameter generation: of what comes from there.
+    func moved(_ partition: TopicPartition, to offset: Int64, generation: Int) {
         state.withLock { state in
             for entry in state.entries.removeAll(unless: { $0.partition != partition }) {
                 if case .batch(let batch, _) = entry { state.bytes -= batch.byteCount }
             }
             state.failure = nil
             state.positions[partition] = offset
+            state.movedAt[partition] = generation
         }
     }
 
@@ -185,15 +190,20 @@ final class BatchShelf: Sendable {
         }
     }
 
-    /// What a reader took and left comes first again.
+    /// What a reader took and left comes first again, unless the application went elsewhere since.
     func putBack(_ batch: ConsumerBatch) {
+        let partition = batch.run.partition
         let wake = state.withLock { state -> Promise<ConsumerBatch?>.Wake? in
             if state.isClosed { return nil }
+            if batch.run.generation < state.movedAt[partition, default: 0] { return nil }
             while let waiter = state.waiters.popFirst() {
                 if let wake = waiter.settle(.success(batch)) { return wake }
             }
             state.entries.prepend(.batch(batch, passedTo: nil))
             state.bytes += batch.byteCount
+            if let position = state.positions[partition] {
+                state.positions[partition] = min(position, batch.firstOffset)
+            }
             return nil
         }
         wake?()

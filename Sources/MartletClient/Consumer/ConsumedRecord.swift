@@ -144,6 +144,8 @@ final class FetchedRun: Sendable {
     let nextOffset: Int64
     let highWatermark: Int64
     private let shelf: BatchShelf?
+    /// Of the partition's cursor when it was asked for: another one since a seek.
+    let generation: Int
     /// How far the application is with it; nil without a group.
     let delivery: Delivery?
     /// Not to be handed out: a group has handled them. In order, apart from each other.
@@ -151,8 +153,8 @@ final class FetchedRun: Sendable {
 
     init(
         partition: TopicPartition, lease: SlabLease, range: Range<Int>, from: Int64,
-        nextOffset: Int64, highWatermark: Int64, shelf: BatchShelf?, delivery: Delivery? = nil,
-        skipped: [Range<Int64>] = []
+        nextOffset: Int64, highWatermark: Int64, shelf: BatchShelf?, generation: Int = 0,
+        delivery: Delivery? = nil, skipped: [Range<Int64>] = []
     ) {
         self.partition = partition
         self.lease = lease
@@ -162,17 +164,19 @@ final class FetchedRun: Sendable {
         self.nextOffset = nextOffset
         self.highWatermark = highWatermark
         self.shelf = shelf
+        self.generation = generation
         self.delivery = delivery
         self.skipped = skipped
     }
 
-    /// The same from a later record on, as another delivery.
-    init(_ other: FetchedRun, rest: Delivery) {
+    /// The same from a later record on, as another delivery of a group's member.
+    init(_ other: FetchedRun, from: Int64, rest: Delivery? = nil) {
         partition = other.partition
         slab = other.slab
         lease = other.lease
         range = other.range
-        from = rest.from
+        self.from = from
+        generation = other.generation
         nextOffset = other.nextOffset
         highWatermark = other.highWatermark
         shelf = other.shelf
@@ -187,6 +191,7 @@ final class FetchedRun: Sendable {
         lease = other.lease
         range = other.range
         from = other.from
+        generation = other.generation
         nextOffset = other.nextOffset
         highWatermark = other.highWatermark
         shelf = other.shelf

@@ -32,7 +32,7 @@ public enum ConsumerEvent: Sendable {
 /// out. A topic that was deleted throws `UNKNOWN_TOPIC_ID`, also when a new one has its name. Such
 /// errors stop one partition (`error.context` names it): ask the sequence again, and it goes on with
 /// the others; `seek` starts the stopped one again. When nothing is left to read, the sequence
-/// throws again and again, so that no loop waits for ever.
+/// throws again and again, so that no loop waits for ever; such an error is `isFatal`.
 ///
 /// When the broker is lost the consumer reconnects and goes on where it was; when it stays away
 /// longer than the deadline the sequence throws `CONNECTION_FAILED`.
@@ -55,7 +55,8 @@ public final class Consumer: Sendable {
     /// The records in batches: the fast way.
     public var batches: ConsumerBatches { ConsumerBatches(shelf: shelf) }
 
-    /// The records one by one.
+    /// The records one by one. When a loop over them ends in the middle of a batch, the next loop goes
+    /// on with the record behind the last one that was handed out.
     public var records: ConsumerRecords { ConsumerRecords(batches: batches) }
 
     /// What happens beside the records. It need not be read: the newest 1,024 events are kept.
@@ -74,7 +75,7 @@ public final class Consumer: Sendable {
     public var executor: any TaskExecutor { core.context.loop }
 
     /// The offset behind the last record of each partition that was handed to the application. For
-    /// `records`, the batch that is being read counts as handed out.
+    /// `records`, the batch that is being read counts as handed out while its reader is there.
     ///
     /// - Returns: the next offset by partition.
     public func positions() -> [TopicPartition: Int64] { shelf.positions }

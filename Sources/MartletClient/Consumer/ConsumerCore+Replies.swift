@@ -125,7 +125,7 @@ extension ConsumerCore {
                 run: FetchedRun(
                     partition: cursor.name, lease: run.lease, range: run.range, from: run.from,
                     nextOffset: run.nextOffset, highWatermark: run.highWatermark, shelf: shelf,
-                    delivery: delivery, skipped: cursor.handled)))
+                    generation: run.asked.generation, delivery: delivery, skipped: cursor.handled)))
         noteProgress(cursor, highWatermark: run.highWatermark)
     }
 

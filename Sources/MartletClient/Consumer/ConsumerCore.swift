@@ -12,6 +12,8 @@ final class PartitionCursor: @unchecked Sendable {
     var isCompacted: Bool
     /// Changes with each jump: answers for an older one are thrown away.
     var generation = 0
+    /// The generation of which the fetch on its way asks for more; -1: it does not know of it.
+    var fetching = -1
     /// The last answer could not be trusted, and something is asked about the partition alone; it is
     /// not fetched with the others meanwhile.
     var isAsking = false
@@ -74,6 +76,8 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
     var cursors: [PartitionCursor]
     private var turn = 0
     private var isFetching = false
+    /// Partitions of which more is wanted than the fetch on its way asks for.
+    private var beside: [PartitionCursor] = []
     private(set) var isClosed = false
     private(set) var isFailed = false
     private var isDown = false
@@ -118,11 +122,12 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         events.finish()
     }
 
-    /// The sequence ends with this error, after what was fetched before.
+    /// The sequence ends with this error, after what was fetched before. Who asks again hears it again,
+    /// and is told that this will not change.
     func fail(_ error: MartletError) {
         if isClosed || isFailed { return }
         isFailed = true
-        shelf.fail(error)
+        shelf.fail(error.adding([:], isFatal: true))
     }
 
     /// One partition cannot go on: the sequence tells it once and goes on with the others. With the
@@ -149,8 +154,8 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         cursor.isStopped = false
         cursor.blockedUntil = 0
         isFailed = false
-        shelf.moved(partition, to: offset)
-        fetch()
+        shelf.moved(partition, to: offset, generation: cursor.generation)
+        hurry([cursor])
         return true
     }
 
@@ -165,12 +170,22 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         hurry(added.filter { !$0.isStopped })
     }
 
-    /// Asks for partitions that a fetch on its way does not know of.
+    /// Asks for partitions that a fetch on its way does not know of, or not where they are by now: it
+    /// can wait for long.
     func hurry(_ added: [PartitionCursor]) {
-        guard isFetching, let connection = link.connection, shelf.wantsMore() else {
-            return fetch()
+        if isFetching {
+            beside += added.filter { new in
+                new.fetching != new.generation && !beside.contains { $0 === new }
+            }
         }
-        var rest = added[...]
+        fetch()
+    }
+
+    private func fetchBeside(_ connection: Connection) {
+        let now = now
+        var rest = beside.filter { !$0.isAsking && !$0.isStopped && $0.blockedUntil <= now }[...]
+        beside.removeAll { !$0.isAsking || $0.isStopped }
+        if rest.isEmpty { return }
         while !rest.isEmpty {
             let part = rest.prefix(WireLimits.partitionsPerRequestMax)
             rest = rest.dropFirst(part.count)
@@ -178,15 +193,26 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
             let asked = part.map {
                 Asked(cursor: $0, generation: $0.generation, isVerified: false)
             }
+            let positions = part.map(\.position)
             var request = fetchRequest(asked)
             request.minBytes = 0
             connection.send(request, timeout: context.configuration.requestTimeout) {
                 [weak self] outcome in
                 for one in asked { one.cursor.isAsking = false }
                 self?.received(asked, outcome)
+                self?.goOnBeside(asked, from: positions)
             }
         }
         connection.flush()
+    }
+
+    /// Asks for more of those that have come on and are not at their end.
+    private func goOnBeside(_ asked: [Asked], from positions: [Int64]) {
+        let behind = zip(asked, positions).filter { one, position in
+            one.generation == one.cursor.generation && one.cursor.position > position
+                && !one.cursor.wasCaughtUp
+        }
+        if !behind.isEmpty { hurry(behind.map(\.0.cursor)) }
     }
 
     /// Reads a partition no more, and forgets what came of it and was not handed out.
@@ -216,14 +242,17 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
 
     /// Sends the next fetch, when none is on its way and the shelf has room.
     func fetch() {
-        if isClosed || isFailed || isFetching || !shelf.wantsMore() { return }
+        if isClosed || isFailed || isFetching && beside.isEmpty || !shelf.wantsMore() { return }
         guard let connection = link.connection else {
             link.want()
             return
         }
+        if isFetching { return fetchBeside(connection) }
+        beside = []
         let asked = choose()
         if asked.isEmpty { return }
         isFetching = true
+        for one in asked { one.cursor.fetching = one.generation }
         let maxWait = configuration.maxWait
         var request = fetchRequest(asked)
         request.maxWaitMilliseconds = maxWait.millisecondsClamped
@@ -287,6 +316,7 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
 
     private func fetched(_ asked: [Asked], _ outcome: ReplyOutcome) {
         isFetching = false
+        for one in asked { one.cursor.fetching = -1 }
         received(asked, outcome)
     }
 

@@ -44,11 +44,10 @@ public struct ConsumerRecords: AsyncSequence, Sendable {
 
     /// Reads one record after the other.
     public struct AsyncIterator: AsyncIteratorProtocol {
-        @usableFromInline var batches: ConsumerBatches.AsyncIterator
-        @usableFromInline var current: ConsumerBatch.Iterator?
+        @usableFromInline let reader: RecordReader
 
-        init(_ batches: ConsumerBatches.AsyncIterator) {
-            self.batches = batches
+        init(_ reader: RecordReader) {
+            self.reader = reader
         }
 
         /// The next record; waits only when a batch is used up and no other is there.
@@ -61,12 +60,8 @@ public struct ConsumerRecords: AsyncSequence, Sendable {
             isolation actor: isolated (any Actor)?
         ) async throws -> ConsumedRecord? {
             while true {
-                if let record = current?.next() { return record }
-                guard let batch = try await batches.next(isolation: actor) else {
-                    current = nil
-                    return nil
-                }
-                current = batch.makeIterator()
+                if let record = reader.take() { return record }
+                guard try await reader.advance(isolation: actor) else { return nil }
             }
         }
 
@@ -79,10 +74,45 @@ public struct ConsumerRecords: AsyncSequence, Sendable {
         }
     }
 
-    /// A reader.
+    /// A reader. What it was not handed of a batch when it goes comes to the next one.
     ///
     /// - Returns: the reader.
-    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(batches.makeAsyncIterator()) }
+    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(RecordReader(batches.shelf)) }
+}
+
+/// Hands out the records of one batch after the other. What it holds when it goes is handed out again.
+@usableFromInline
+final class RecordReader {
+    private let shelf: BatchShelf
+    private var batch: ConsumerBatch?
+    private var records: ConsumerBatch.Iterator?
+
+    init(_ shelf: BatchShelf) {
+        self.shelf = shelf
+    }
+
+    deinit {
+        guard let batch, let next = records?.next() else { return }
+        shelf.putBack(ConsumerBatch(run: FetchedRun(batch.run, from: next.offset)))
+    }
+
+    /// The next record of the batch at hand; nil when another is needed.
+    @usableFromInline
+    func take() -> ConsumedRecord? {
+        if let record = records?.next() { return record }
+        batch = nil
+        records = nil
+        return nil
+    }
+
+    /// Takes another batch; false: there will be none.
+    @usableFromInline
+    func advance(isolation: isolated (any Actor)?) async throws -> Bool {
+        guard let next = try await shelf.next(isolation: isolation) else { return false }
+        batch = next
+        records = next.makeIterator()
+        return true
+    }
 }
 
 /// What happens to a consumer beside its records; ends when the consumer is closed.

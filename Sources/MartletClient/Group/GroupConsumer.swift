@@ -16,7 +16,7 @@ import Synchronization
 /// it was handed before may be handled twice.
 ///
 /// When the broker is lost the member reconnects and goes on; when it stays away longer than the
-/// deadline the sequence throws `CONNECTION_FAILED`. A partition that cannot be read throws as with
+/// deadline the sequence throws `CONNECTION_FAILED`, which is `isFatal`: join again. A partition that cannot be read throws as with
 /// `Consumer`, once; ask the sequence again, and it goes on with the others.
 public final class GroupConsumer: Sendable {
     let core: GroupCore
@@ -177,7 +177,10 @@ public final class GroupConsumer: Sendable {
             return (!closing.hasBegun, closing.isOver)
         }
         if isOver { return }
-        if isFirst { core.steward.add { [self] in await leave(isPatient: isPatient) } }
+        if isFirst {
+            core.steward.add { [self] in await leave(isPatient: isPatient) }
+            core.context.loop.execute { [core] in core.endQuestions() }
+        }
         if !isInHook { await promise.settled() }
     }
 

@@ -111,7 +111,10 @@ extension GroupCore {
                     context: key.name.context)
         }
         do {
-            return try await admin.offsets([(key.topic, key.name, query)])[0].offset
+            // Other partitions wait behind it: who cannot be told now is asked for again later.
+            return try await ask {
+                try await $0.offsets([(key.topic, key.name, query)], isPatient: false)[0].offset
+            }
         } catch let error as MartletError {
             throw error
         } catch {
@@ -127,9 +130,10 @@ extension GroupCore {
             request.ids = rest.prefix(WireLimits.namesMax).map { TopicIDItem($0) }
             rest = rest.dropFirst(request.ids.count)
             // Without an answer: the consumer learns it when it finds records missing.
-            guard let reply = try? await admin.port.call(request, isRepeatable: true) else {
-                continue
+            let reply = try? await ask { [request] in
+                try await $0.port.call(request, isRepeatable: true)
             }
+            guard let reply else { continue }
             for topic in reply.topics where topic.compacted { found.insert(topic.id) }
         }
         return found
@@ -233,7 +237,7 @@ extension GroupCore {
 
     /// The reset policy has no answer: for ever, or for now.
     private func cannotReset(_ key: OwnedKey, _ missing: Missing, _ error: MartletError) {
-        guard held[key]?.phase == .reading else { return }
+        guard held[key]?.phase == .reading, !isEnding else { return }
         // How long a broker may be away, the group's own connection decides.
         guard error.isRetriable || error.code == .connectionFailed else {
             return reading.shelf.stop(key.name, error)

@@ -38,10 +38,13 @@ extension GroupCore {
         let (sentAt, incarnation) = (bootNow, incarnation)
         connection.send(request, timeout: context.configuration.requestTimeout) {
             [weak self] outcome in
-            guard let self, case .frame(let frame) = outcome, self.phase == .joining,
-                self.incarnation == incarnation
-            else { return }
-            self.joinAnswered(frame, sentAt)
+            guard let self, self.phase == .joining, self.incarnation == incarnation else { return }
+            switch outcome {
+            case .frame(let frame): self.joinAnswered(frame, sentAt)
+            case .lost(let error):
+                // Said again when the connection is back; but what no request can carry never is.
+                if !error.isRetriable { self.fail(error) }
+            }
         }
         connection.flush()
     }
@@ -216,7 +219,8 @@ extension GroupCore {
     /// Whether another member has the name; nil: the broker does not say.
     private func isTaken(_ instance: String, by id: String) async -> Bool? {
         do {
-            let members = try await admin.describeGroup(configuration.group).members
+            let group = configuration.group
+            let members = try await ask { try await $0.describeGroup(group).members }
             return members.contains { $0.instance == instance && $0.id != id }
         } catch let error as MartletError where error.code == .unknownGroup {
             return false

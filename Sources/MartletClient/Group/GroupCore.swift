@@ -120,6 +120,10 @@ final class GroupCore: @unchecked Sendable {
     var resets: [PolicyResetItem] = []
     /// Wait until it is in the group, or is not to be any more.
     var whenJoined: [Promise<Void>] = []
+    /// Somebody wants it to end: the steward asks nothing more.
+    var isEnding = false
+    /// Ends the steward's question.
+    var stopAsking: (@Sendable () -> Void)?
     /// Waits, at the end, for what the application has in hand.
     var whenQuiet: Promise<Void>?
     /// Why it is of no use any more.
@@ -178,9 +182,10 @@ final class GroupCore: @unchecked Sendable {
         link.want()
     }
 
-    /// The sequences end with this error, after what is there.
-    func fail(_ error: MartletError) {
+    /// The sequences end with this error, after what is there. The member is of no use any more.
+    func fail(_ cause: MartletError) {
         if isFailed { return }
+        let error = cause.adding([:], isFatal: true)
         failure = error
         joined.fail(error)
         tellJoined()

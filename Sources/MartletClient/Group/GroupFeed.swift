@@ -100,7 +100,7 @@ final class GroupFeed: Sendable {
     /// What was not handed out of a batch comes first again.
     private func putBack(_ batch: ConsumerBatch, _ delivery: Delivery) {
         guard let rest = ledger.giveBack(delivery) else { return }
-        shelf.putBack(ConsumerBatch(run: FetchedRun(batch.run, rest: rest)))
+        shelf.putBack(ConsumerBatch(run: FetchedRun(batch.run, from: rest.from, rest: rest)))
     }
 
     /// A reader of batches is gone.

@@ -39,11 +39,12 @@ public final class Producer: Sendable {
     /// - Parameter name: the topic's name.
     /// - Returns: a handle for `enqueue(to:)`.
     /// - Throws: `UNKNOWN_TOPIC`, `INVALID_TOPIC_NAME`, `CONNECTION_FAILED` after the delivery
-    ///   timeout.
+    ///   timeout, `CLOSED`.
     public func topic(_ name: String) async throws -> TopicHandle {
         try Self.checkName(name)
         let promise = Promise<Void>()
-        let (lane, isNew, isReady) = core.state.withLock { state -> (TopicLane, Bool, Bool) in
+        let (lane, isNew, isReady) = try core.state.withLock { state -> (TopicLane, Bool, Bool) in
+            if let end = state.end { throw end }
             let (lane, isNew) = state.lane(name)
             if case .ready = lane.state { return (lane, isNew, true) }
             lane.resolvers.append(promise)

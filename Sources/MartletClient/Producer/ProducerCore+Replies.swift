@@ -262,6 +262,8 @@ extension ProducerCore {
     /// Gives up on what was tried for longer than the delivery timeout.
     func expire() {
         let limit = now.addingClamped(-configuration.deliveryTimeout.nanosecondsClamped)
+        // Before anything gives memory back: they would be taken for new.
+        expireWaiting(before: limit)
         let topics = state.withLock { Array($0.topics.values) }
         for topic in topics {
             for lane in topic.partitions { expire(lane, before: limit) }
@@ -271,7 +273,8 @@ extension ProducerCore {
 
     private func expire(_ lane: PartitionLane, before limit: Int64) {
         let flight = lane.flight
-        var late: [ProducerBatch] = []
+        // An answer that comes later finds nobody.
+        var late = flight.inFlight.filter { $0.openedAt <= limit }
         while let first = flight.retries.first, first.openedAt <= limit {
             late.append(flight.retries.removeFirst())
         }
@@ -293,7 +296,7 @@ extension ProducerCore {
         if let last { return last }
         if let link = lastLinkError { return context.unreachable(link) }
         return MartletError(
-            .deadlineExceeded, "The record was not sent within the delivery timeout.",
+            .deadlineExceeded, "The record was not acknowledged within the delivery timeout.",
             isRetriable: true, outcome: .notWritten)
     }
 }

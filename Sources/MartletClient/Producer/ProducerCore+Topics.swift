@@ -61,7 +61,9 @@ extension ProducerCore {
             link.interrupt(context.brokenProtocol(error))
             return
         }
-        if unresolved.isEmpty { drain() } else { askAgainLater() }
+        // Also when others are still asked for: what was put into batches waits for nobody else.
+        drain()
+        if !unresolved.isEmpty { askAgainLater() }
     }
 
     private func resolved(_ topic: TopicLane, _ found: TopicMetadata) {
@@ -103,7 +105,8 @@ extension ProducerCore {
                 state.append(
                     topic, partition: record.partition, key: key, value: value,
                     headers: record.headers.map { ($0.key, $0.value) },
-                    timestamp: pending.timestamp, promise: pending.promise, claim: .counted)
+                    timestamp: pending.timestamp, promise: pending.promise, claim: .counted,
+                    since: pending.openedAt)
             }
             moved.armsLinger = moved.armsLinger || result.armsLinger
             guard result.outcome != .done else { continue }
@@ -223,7 +226,9 @@ extension ProducerCore {
 
     /// Asks for a producer id, or for the next epoch of the one that is held.
     func askIdentity() {
-        guard !isAskingIdentity, !isClosed, let connection = link.connection else { return }
+        guard !isAskingIdentity, !isPausingIdentity, !isClosed,
+            let connection = link.connection
+        else { return }
         isAskingIdentity = true
         var request = InitProducerRequest()
         if let identity {
@@ -271,7 +276,12 @@ extension ProducerCore {
         }
         let pause = context.configuration.retry.delay(attempt: identityFailures, using: &random)
         identityFailures += 1
-        context.loop.execute(after: pause) { [weak self] in self?.askIdentity() }
+        // Whatever is given meanwhile does not ask either.
+        isPausingIdentity = true
+        context.loop.execute(after: pause) { [weak self] in
+            self?.isPausingIdentity = false
+            self?.askIdentity()
+        }
     }
 
     // MARK: - Errors

@@ -24,6 +24,8 @@ final class ProducerCore: @unchecked Sendable {
     var lastMetadataAt: Int64 = 0
     var identity: ProducerIdentity?
     var isAskingIdentity = false
+    /// The broker could not give an id: it is asked again after a pause.
+    var isPausingIdentity = false
     var identityFailures = 0
     /// The broker that `identity` and the topics' ids are from; nil: none was reached yet.
     private var clusterID: TopicID?

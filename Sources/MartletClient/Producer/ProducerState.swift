@@ -91,11 +91,13 @@ struct ProducerState {
 
     /// Copies a record into its partition's open batch.
     ///
-    /// - Parameter claim: what the record may take.
+    /// - Parameters:
+    ///   - claim: what the record may take.
+    ///   - since: when it was given, if that was before now.
     mutating func append(
         _ topic: TopicLane, partition: Int32?, key: RawSpan?, value: RawSpan?,
         headers: [(key: String, value: [UInt8]?)], timestamp: Int64,
-        promise: Promise<DeliveryReceipt>?, claim: MemoryClaim = .new
+        promise: Promise<DeliveryReceipt>?, claim: MemoryClaim = .new, since: Int64? = nil
     ) -> AppendResult {
         guard end == nil else { return AppendResult(outcome: .closed) }
         guard case .ready = topic.state else { return AppendResult(outcome: .gone) }
@@ -124,7 +126,8 @@ struct ProducerState {
             result.outcome = .tooLarge
             return result
         }
-        guard let batch = openBatch(lane, need: need, force: claim == .counted) else {
+        guard let batch = openBatch(lane, need: need, force: claim == .counted, since: since)
+        else {
             result.outcome = refuse(need).outcome
             return result
         }
@@ -168,7 +171,7 @@ struct ProducerState {
     }
 
     private mutating func openBatch(
-        _ lane: PartitionLane, need: Int, force: Bool
+        _ lane: PartitionLane, need: Int, force: Bool, since: Int64?
     ) -> ProducerBatch? {
         let wanted = max(min(lane.slabBytes, lane.topic.batchBytesMax), need)
         let slab: ByteSlab
@@ -183,7 +186,7 @@ struct ProducerState {
         outstanding += 1
         return ProducerBatch(
             lane: lane, lease: SlabLease(slab, pool), serial: lastSerial,
-            openedAt: clock.monotonicNanoseconds(), waiters: spareWaiters.popLast() ?? [])
+            openedAt: since ?? clock.monotonicNanoseconds(), waiters: spareWaiters.popLast() ?? [])
     }
 
     private mutating func takeSlab(_ bytes: Int, force: Bool) -> ByteSlab? {

@@ -81,7 +81,8 @@ extension ProducerState {
                 append(
                     topic, partition: record.partition, key: key, value: value,
                     headers: record.headers.map { ($0.key, $0.value) },
-                    timestamp: pending.timestamp, promise: pending.promise, claim: .waited)
+                    timestamp: pending.timestamp, promise: pending.promise, claim: .waited,
+                    since: pending.openedAt)
             }
         }
         if isNew { result.unresolved = topic }
@@ -118,6 +119,27 @@ extension ProducerState {
         return promise
     }
 
+    /// Takes records out of the line that have waited since then or longer.
+    mutating func takeLateWaiters(before limit: Int64) -> [PendingRecord] {
+        switch spaceWaiters.first {
+        case nil: return []
+        case .record(let first)? where first.openedAt > limit: return []
+        case .record?, .turn?: break
+        }
+        let late = spaceWaiters.removeAll { waiter in
+            switch waiter {
+            case .record(let record): record.openedAt > limit
+            case .turn: true
+            }
+        }
+        return late.compactMap { waiter in
+            switch waiter {
+            case .record(let record): record
+            case .turn: nil
+            }
+        }
+    }
+
     /// Whoever waits for space, when the producer ends.
     mutating func takeSpaceWaiters() -> [SpaceWaiter] {
         spaceWaiters.removeAll()
@@ -125,6 +147,17 @@ extension ProducerState {
 }
 
 extension ProducerCore {
+    /// Fails what has waited for memory for too long.
+    func expireWaiting(before limit: Int64) {
+        let late = state.withLock { $0.takeLateWaiters(before: limit) }
+        for record in late {
+            let facts = ["topic": record.record.topic]
+            record.promise?.fail(timeout(nil).adding(facts, outcome: .notWritten))
+        }
+        // Smaller ones behind them may fit.
+        if !late.isEmpty { admit() }
+    }
+
     /// Memory was given back: lets those in whose turn it is.
     func admit() {
         let admitted = state.withLock { $0.admit() }

@@ -21,7 +21,7 @@ struct BoundedReading: Sendable {
     /// closed. All that happened is told by then, and the consumer is closed. After an error it can
     /// be read on.
     func run(_ body: (ConsumerBatch) async throws -> Bool) async throws {
-        if isDone(after: nil) { return }
+        if isDone(after: nil) { return await finish() }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await watch() }
             do {

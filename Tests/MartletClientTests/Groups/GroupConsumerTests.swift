@@ -186,6 +186,7 @@ struct GroupConsumerTests {
                 }
             }
             #expect(error?.code == .connectionFailed)
+            #expect(error?.isFatal == true)
         }
     }
 
