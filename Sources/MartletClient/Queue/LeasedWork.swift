@@ -146,12 +146,26 @@ final class LeasedWork: Sendable {
                 trace(.delivered(MemberTrace.Delivered(delivered), asked: askedOnBootClock))
                 ledger.take(delivered, until: until)
             }
-            for delivered in reply.delivered {
-                if topics[delivered.topic] == nil {
-                    topics[delivered.topic] = try await reader.topic(delivered.topic)
-                }
-                if let topic = topics[delivered.topic] { try await read(delivered, topic) }
+            for delivered in reply.delivered { try await read(delivered, &topics) }
+        }
+    }
+
+    private func read(
+        _ delivered: DeliveredRange, _ topics: inout [TopicID: TopicMetadata]
+    ) async throws {
+        do {
+            let topic: TopicMetadata
+            if let known = topics[delivered.topic] {
+                topic = known
+            } else {
+                topic = try await reader.topic(delivered.topic)
+                topics[delivered.topic] = topic
             }
+            try await read(delivered, topic)
+        } catch let error as MartletError where error.code == .unknownTopicID {
+            // Deleted since: nobody owes its records any more.
+            topics[delivered.topic] = nil
+            if let range = delivered.range.range { ledger.lose(range, of: delivered.delivery) }
         }
     }
 

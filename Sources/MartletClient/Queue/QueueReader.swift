@@ -26,12 +26,7 @@ struct QueueReader: Sendable {
     func topic(_ id: TopicID) async throws -> TopicMetadata {
         var request = MetadataRequest()
         request.ids = [TopicIDItem(id)]
-        let reply = try await port.call(request, isRepeatable: true)
-        guard let topic = reply.topics.first else {
-            throw MartletError.protocolError("The metadata reply names no topic.")
-        }
-        guard topic.error == .none else { throw MartletError(topic.error, topic.message) }
-        return topic
+        return try await port.topic(request)
     }
 
     /// The next records at and above `offset`. What is damaged is asked for once more, with the
@@ -64,6 +59,8 @@ struct QueueReader: Sendable {
             guard let result = reply.partitions.first else {
                 throw MartletError.protocolError("The fetch reply has no partition.")
             }
+            // Such as when the log changed meanwhile: asked again.
+            if result.error.isRetriable { throw MartletError(result.error, result.message) }
             guard !attachment.isEmpty else {
                 return Answer(result: result, records: nil, range: 0..<0)
             }
