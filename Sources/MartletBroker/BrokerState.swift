@@ -1,5 +1,6 @@
 import MartletConfiguration
 import MartletStorage
+import MartletSystem
 import Synchronization
 
 /// What phase a broker is in, for probes, and the way out when the disk failed.
@@ -57,35 +58,38 @@ final class BrokerState: Sendable {
     }
 
     /// The disk failed. The producers that waited have been told already (their answers lie in the
-    /// loops' mailboxes): lets every loop send them, then calls `exit`.
+    /// loops' mailboxes): lets every loop send them, then calls `exit`. A loop that a write to the same
+    /// disk holds up is not waited for. Blocks for that long, so not on a loop.
     func fail(_ error: StorageError, _ exit: @escaping @Sendable () -> Void) {
         let loops = state.withLock { state in
             state.readiness = .failed(error.message)
             return state.loops
         }
-        guard !loops.isEmpty else { return exit() }
-        let left = Countdown(loops.count, exit)
+        let left = Countdown(loops.count)
         for loop in loops {
             // The first turn fills the replies and ends by sending them; the second comes after.
             loop.post(.run { loop.post(.run { left.down() }) })
         }
+        for _ in 0..<Self.farewellTries where !left.isOver {
+            let now = SystemClock().monotonicNanoseconds()
+            PreciseWait.until(monotonicNanoseconds: now + Self.farewellPauseNanoseconds)
+        }
+        exit()
     }
+
+    private static let farewellTries = 1_000
+    private static let farewellPauseNanoseconds: Int64 = 2_000_000
 }
 
-/// Runs a closure when it was told so often.
+/// Is over when it was told so often.
 private final class Countdown: Sendable {
     private let left: Atomic<Int>
-    private let body: @Sendable () -> Void
 
-    init(_ count: Int, _ body: @escaping @Sendable () -> Void) {
-        left = Atomic(count)
-        self.body = body
-    }
+    init(_ count: Int) { left = Atomic(count) }
 
-    func down() {
-        let now = left.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
-        if now == 0 { body() }
-    }
+    var isOver: Bool { left.load(ordering: .acquiring) <= 0 }
+
+    func down() { left.wrappingSubtract(1, ordering: .releasing) }
 }
 
 /// 1, 2, 3 and so on, from any thread.

@@ -149,12 +149,19 @@ package final class StorageEngine: Sendable {
         catalog.withLock { Array($0.byID.values) }.sorted { $0.name < $1.name }
     }
 
-    /// Nothing is acknowledged any more: everyone who waits is told.
+    /// Nothing is acknowledged any more: everyone who waits is told. The end does not wait long for
+    /// logs that an append holds: on such a disk it may never come back.
     func fail(_ error: StorageError) {
-        for topic in topics() {
-            for log in topic.partitions { log.fail(error) }
+        var left = topics().flatMap(\.partitions).filter { !$0.failIfFree(error) }
+        for _ in 0..<Self.failTries where !left.isEmpty {
+            let now = SystemClock().monotonicNanoseconds()
+            PreciseWait.until(monotonicNanoseconds: now + Self.failPauseNanoseconds)
+            left.removeAll { $0.failIfFree(error) }
         }
     }
+
+    private static let failTries = 100
+    private static let failPauseNanoseconds: Int64 = 10_000_000
 
     /// Stops in order: everything appended is synced, producers' states are saved, and the marks
     /// end with `clean`. Blocks. The caller has stopped appending before.

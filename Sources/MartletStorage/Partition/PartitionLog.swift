@@ -154,14 +154,26 @@ package final class PartitionLog: Sendable {
 
     /// Nothing that waits for the disk will be answered well any more.
     func fail(_ error: StorageError) {
+        tellFailure(error)
+        for retry in appender.withLock({ $0.takeWaiting() }) { retry.retryAppend(self) }
+    }
+
+    /// The same, except that nobody is waited for: false when somebody is at an append, and those who
+    /// want to append are not told yet.
+    func failIfFree(_ error: StorageError) -> Bool {
+        tellFailure(error)
+        guard let retries = appender.withLockIfAvailable({ $0.takeWaiting() }) else { return false }
+        for retry in retries { retry.retryAppend(self) }
+        return true
+    }
+
+    private func tellFailure(_ error: StorageError) {
         let waiters = state.withLock { state -> [any DurabilityWaiter] in
             state.failure = error
             defer { state.durabilityWaiters = [] }
             return state.durabilityWaiters.map(\.waiter)
         }
-        let retries = appender.withLock { $0.takeWaiting() }
         for waiter in waiters { waiter.durabilityReached(self, error) }
-        for retry in retries { retry.retryAppend(self) }
     }
 
     /// New settings take effect with the next append and the next retention run.

@@ -12,6 +12,8 @@ final class FaultyFileSystem: ForwardingFileSystem {
         var writeCode: CInt = 0
         /// Only files whose paths have this in them cannot be written.
         var writePath = ""
+        /// The next of these writes tells the first, and waits for the second.
+        var stuckWrite: (reached: Latch, mayGoOn: Latch)?
         /// So many writes to them go well before.
         var writesBefore = 0
         /// `errno` of reads of log files, which then are never in the page cache; 0: none.
@@ -83,6 +85,15 @@ private final class FaultyFile: ForwardingFile {
     }
 
     func write(_ bytes: UnsafeRawBufferPointer, at position: Int64) throws(SystemError) {
+        let stuck = system.faults.withLock { faults -> (reached: Latch, mayGoOn: Latch)? in
+            guard path.contains(faults.writePath) else { return nil }
+            defer { faults.stuckWrite = nil }
+            return faults.stuckWrite
+        }
+        if let stuck {
+            stuck.reached.arrive()
+            _ = stuck.mayGoOn.wait()
+        }
         let code = system.faults.withLock { faults in
             guard faults.writePath.isEmpty || path.contains(faults.writePath) else {
                 return CInt(0)

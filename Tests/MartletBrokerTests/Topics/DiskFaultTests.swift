@@ -30,6 +30,36 @@ import Testing
         #expect(throws: StorageError.self) { try harness.stop() }
     }
 
+    /// A disk that fails one file often holds up another first.
+    @Test func `F-11 a failed sync ends the broker also while a write hangs`() throws {
+        let files = FaultyFileSystem()
+        let ended = Latch()
+        let harness = try BrokerHarness(setUp: {
+            $0.fileSystem = files
+            $0.onFatal = { _ in ended.arrive() }
+        })
+        // One after the other: each has a loop of its own.
+        let (client, other) = (try harness.hello(), try harness.hello())
+        let stuck = try harness.makeTopic(client, "stuck")
+        let failing = try harness.makeTopic(client, "failing")
+        for topic in [stuck, failing] {
+            #expect(try client.produce(topic, makeBatch()).error == .none)
+        }
+        let (reached, mayGoOn) = (Latch(), Latch())
+        defer { mayGoOn.arrive() }
+        files.set {
+            $0.writePath = "\(stuck)"
+            $0.stuckWrite = (reached, mayGoOn)
+        }
+        try client.send(try produceFrame(stuck, [makeBatch()]))
+        #expect(reached.wait())
+        files.set { $0.syncCode = EIO }
+        #expect(try other.produce(failing, makeBatch()).error == .storageFailed)
+        #expect(ended.wait(seconds: 20))
+        mayGoOn.arrive()
+        #expect(throws: StorageError.self) { try harness.stop() }
+    }
+
     @Test func `F-10 a full disk refuses producers in the open, readers go on`() throws {
         let files = FaultyFileSystem()
         let harness = try BrokerHarness(setUp: { $0.fileSystem = files })
