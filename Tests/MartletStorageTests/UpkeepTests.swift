@@ -41,6 +41,45 @@ import Testing
         return log
     }
 
+    @Test func `a directory is not let go while something works on its files`() throws {
+        let folder = try TemporaryDirectory()
+        let disk = HookedFileSystem()
+        let harness = try StorageHarness(
+            folder.path, disk, upkeep: SerialQueue(label: "upkeep"))
+        let engine = harness.engine
+        let log = try compacted(harness)
+        let segments = log.view.segments
+        let (closed, gone) = (Latch(), Latch())
+        disk.set { call, path in
+            guard call == .open, path.hasPrefix(log.directory), path.hasSuffix(".log.tmp") else {
+                return 0
+            }
+            disk.set(nil)
+            DetachedThread.start("close") {
+                do {
+                    try engine.close()
+                } catch {
+                    Issue.record("not closed: \(error)")
+                }
+                closed.arrive()
+            }
+            // The clean mark comes before.
+            _ = eventually { engine.context.isClosing.load(ordering: .relaxed) }
+            #expect(!closed.wait(seconds: 1))
+            gone.arrive()
+            return 0
+        }
+        engine.askForRound()
+        #expect(gone.wait() && closed.wait())
+        // It gave up, and left nothing behind.
+        #expect(log.view.segments == segments && !log.wasCompacted)
+        let names = try disk.list(log.directory)
+        #expect(names.filter { $0.hasSuffix(".tmp") } == [])
+        let again = try StorageHarness(folder.path, disk)
+        #expect(again.engine.startReport.isClean && again.engine.startReport.events.isEmpty)
+        try again.engine.close()
+    }
+
     @Test func `a compaction that hangs holds up no roll and no reservation`() throws {
         let folder = try TemporaryDirectory()
         let disk = HookedFileSystem()

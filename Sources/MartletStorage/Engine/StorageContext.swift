@@ -21,6 +21,8 @@ final class StorageContext: Sendable {
     let space: DiskSpaceGuard
     let retentionClock: Mutex<RetentionClock>
     let consumed = ConsumedSource()
+    /// The engine stops: no work on closed segments begins any more, and what is under way ends soon.
+    let isClosing = Atomic<Bool>(false)
     /// The broker's leader epoch: raised at each unclean start, written into every batch.
     private let epoch = Atomic<Int32>(0)
     /// A want of descriptors is over when none was felt for so long.

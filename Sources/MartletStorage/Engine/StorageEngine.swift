@@ -164,9 +164,11 @@ package final class StorageEngine: Sendable {
     private static let failPauseNanoseconds: Int64 = 10_000_000
 
     /// Stops in order: everything appended is synced, producers' states are saved, and the marks
-    /// end with `clean`. Blocks. The caller has stopped appending before.
+    /// end with `clean`. Blocks. The caller has stopped appending before. The directory is another's
+    /// only when nothing here works on its files any more.
     package func close() throws(StorageError) {
         guard !isClosed.exchange(true, ordering: .relaxed) else { return }
+        context.isClosing.store(true, ordering: .relaxed)
         let logs = topics().flatMap(\.partitions)
         for log in logs {
             log.dropAhead()
@@ -184,6 +186,7 @@ package final class StorageEngine: Sendable {
         if isWhole.load(ordering: .relaxed), isRecovered {
             try context.marks.recordAndSync([MarkEntry(.clean)])
         }
+        for log in logs { log.upkeepLock.withLock { _ in } }
         lock.release()
     }
 }

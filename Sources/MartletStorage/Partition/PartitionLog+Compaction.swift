@@ -18,7 +18,7 @@ extension PartitionLog {
                 return
             }
             guard error.code != .noDescriptors else { return context.lacksDescriptors(error) }
-            guard isOnline else { return }
+            guard isForUpkeep else { return }
             appender.withLock { $0.compactionRestsTo = $0.tail.offset }
             context.logger.warning(
                 "COMPACTION_FAILED", "compaction of \(name): \(error.message)")
@@ -52,7 +52,7 @@ extension PartitionLog {
             segments: closed, limit: limit,
             tombstoneHorizon: wall - settings.tombstoneRetentionMilliseconds,
             isUnchecked: context.options.has(.compactUnchecked), start: done,
-            isWanted: { [self] in isOnline })
+            isWanted: { [self] in isForUpkeep })
     }
 
     private func run(_ compaction: Compaction) throws(StorageError) {

@@ -131,9 +131,12 @@ package final class PartitionLog: Sendable {
     /// Runs what may rewrite or remove files, unless they are not to be touched any more. Upkeep.
     func upkeep(_ body: () -> Void) {
         upkeepLock.withLock { _ in
-            if isOnline { body() }
+            if isForUpkeep { body() }
         }
     }
+
+    /// Whether its files may be rewritten or removed: not once it is offline, or the engine stops.
+    var isForUpkeep: Bool { isOnline && !context.isClosing.load(ordering: .relaxed) }
 
     var isOnline: Bool { state.withLock { $0.offline == nil } }
 
