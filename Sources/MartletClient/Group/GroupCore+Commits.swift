@@ -10,17 +10,21 @@ struct CommitLine {
     /// Sendable: confined to the member's queue.
     final class Job: @unchecked Sendable {
         var keys: [OwnedKey]
-        /// What the application says with it; nil: nothing, and only what is new is told.
+        /// What the application says with it; nil: nothing.
         let metadata: String?
+        /// Also of partitions of which the broker has all: something goes with it.
+        let tellsAll: Bool
         /// Of partitions that are not in `keys` any more.
         var error: MartletError?
         private var then: ((MartletError?) -> Void)?
 
         init(
-            _ keys: [OwnedKey], _ metadata: String?, _ then: @escaping (MartletError?) -> Void
+            _ keys: [OwnedKey], _ metadata: String?, tellsAll: Bool,
+            _ then: @escaping (MartletError?) -> Void
         ) {
             self.keys = keys
             self.metadata = metadata
+            self.tellsAll = tellsAll
             self.then = then
         }
 
@@ -59,12 +63,12 @@ extension GroupCore {
     /// Commits how far these partitions are by the time that it is sent, over broken connections
     /// too, until the deadline. `then` is called once.
     func commit(
-        _ keys: [OwnedKey], deadline: Int64, metadata: String? = nil,
+        _ keys: [OwnedKey], deadline: Int64, metadata: String? = nil, tellsAll: Bool = false,
         then: @escaping (MartletError?) -> Void = { _ in }
     ) {
         guard !keys.isEmpty else { return then(nil) }
         guard phase != .closed else { return then(.closed("consumer")) }
-        let job = CommitLine.Job(keys, metadata, then)
+        let job = CommitLine.Job(keys, metadata, tellsAll: tellsAll || metadata != nil, then)
         commits.jobs.append(job)
         if deadline < .max {
             context.loop.execute(after: max(deadline - now, 1)) { [weak self] in
@@ -95,7 +99,7 @@ extension GroupCore {
             guard isMember, let connection = link.connection else { return }
             let part = Array(owned.prefix(WireLimits.partitionsPerRequestMax))
             let entries: [CommitLine.Entry] = ledger.takeUncommitted(
-                part, all: job.metadata != nil)
+                part, all: job.tellsAll)
             let open = Set(entries.map(\.key))
             job.keys = part.filter { open.contains($0) } + owned.dropFirst(part.count)
             if !entries.isEmpty || !resets.isEmpty { send(entries, of: job, connection) }

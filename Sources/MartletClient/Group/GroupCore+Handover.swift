@@ -257,7 +257,8 @@ extension GroupCore {
         partition.isFull = true
         events.post(.tooManyParked(key.name))
         if let cursor = partition.cursor { reading.remove(cursor) }
-        commit([key], deadline: .max)
+        // The broker may have all else that there is to say.
+        commit([key], deadline: .max, tellsAll: true)
     }
 
     /// Another member is to have the partition.

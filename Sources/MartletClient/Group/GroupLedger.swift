@@ -201,11 +201,14 @@ final class GroupLedger: Sendable {
     func begin(
         _ offset: Int64, of delivery: Delivery, isDone: Bool, key: @Sendable () -> Int?
     ) -> Bool {
-        state.withLock { state in
+        let (begins, isFull) = state.withLock { state in
             state.steps &+= 1
-            return state.pages[delivery.key]?.begin(offset, of: delivery, isDone: isDone, key)
-                ?? false
+            guard let page = state.pages[delivery.key] else { return (false, false) }
+            let begins = page.begin(offset, of: delivery, isDone: isDone, key)
+            return (begins, !begins && page.stopIfFull())
         }
+        if isFull { whenFull.withLock { $0 }?(delivery.key) }
+        return begins
     }
 
     /// A handler ended, and the broker set its record aside; with `key` later ones of it, too.

@@ -222,8 +222,6 @@ final class LedgerPage {
     func stopIfFull() -> Bool {
         guard !isDraining, aside.isFull else { return false }
         drain()
-        // To be said, also when nothing is new.
-        committed = nil
         return true
     }
 
