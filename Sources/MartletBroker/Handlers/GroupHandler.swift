@@ -157,11 +157,15 @@ struct GroupHandler: Sendable {
             state.coordinator.handled(message.group, handled)
             if let member, !resets.isEmpty {
                 let counted = state.coordinator.count(resets, message.group, member)
-                services.tellBegun(counted, message.group)
                 // To begin is no news of each partition; to go on elsewhere is.
                 let moved = counted.filter { $0.reason != .uncommitted }
-                let events = state.coordinator.events(of: moved, message.group, member)
-                shard.herald.tell(shard.dated(events, end: state.end))
+                let events = shard.dated(
+                    state.coordinator.events(of: moved, message.group, member), end: state.end)
+                // The commit beside it says where: a crash that forgets it brings the same again.
+                shard.tell(onceDurable: state.end) {
+                    services.tellBegun(counted, message.group)
+                    shard.herald.tell(events)
+                }
             }
             var reply = CommitOffsetsReply()
             reply.results = results.value

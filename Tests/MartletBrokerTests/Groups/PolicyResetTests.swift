@@ -1,5 +1,6 @@
 import MartletBroker
 import MartletFormat
+import MartletJSON
 import MartletTelemetry
 import MartletTestSupport
 import MartletWire
@@ -86,5 +87,48 @@ import Testing
         }
         #expect(Self.counted(harness) == ["uncommitted": 0, "gone": 0, "lost": 0])
         try harness.stop()
+    }
+    /// After a crash that forgets the commit the members choose again, and that is told then.
+    @Test func `a move by a reset policy is told once the commit beside it is durable`() throws {
+        let files = FaultyFileSystem()
+        let bench = try EventBench(files: files)
+        let topic = try bench.harness.makeTopic(bench.client)
+        _ = try bench.client.produce(topic, makeBatch(9))
+        let member = RawMember(try bench.harness.hello(), 1)
+        #expect(try member.join() == .none)
+        try member.waitForChange()
+        let mine = try #require(member.owned.first?.owned)
+        _ = try bench.wait(for: "partitions.assigned")
+        let gate = Latch()
+        files.set { $0.gate = gate }
+        var entry = CommitEntry()
+        (entry.owned, entry.position.offset) = (mine, 7)
+        var commit = CommitOffsetsRequest()
+        (commit.group, commit.member, commit.entries) = ("g", member.id, [entry])
+        commit.resets = [Self.reset(mine, 2), Self.reset(mine, 1, from: -1, to: 0)]
+        try member.client.send(try commit.frame(correlation: 5))
+        // It is in `$groups`, and not on the disk.
+        var describe = DescribeGroupRequest()
+        describe.group = "g"
+        #expect(
+            try eventually {
+                try bench.client.ask(describe).partitions.first?.committed.offset == 7
+            })
+        func lines() -> [String] {
+            bench.sink.lines.filter {
+                $0.contains("GROUP_RESET_BY_POLICY") || $0.contains("GROUP_BEGINS")
+            }
+        }
+        for _ in 0..<200 {
+            let isTold = try bench.events().contains { $0["type"] == "group.reset" }
+            #expect(!isTold && lines().isEmpty)
+            if isTold { break }
+        }
+        gate.arrive()
+        _ = try member.client.receive(CommitOffsetsReply.self)
+        #expect(lines().count == 2)
+        let told = try bench.wait(for: "group.reset").filter { $0["type"] == "group.reset" }
+        #expect(told.count == 1 && told.first?["to"] == 7)
+        try bench.harness.stop()
     }
 }

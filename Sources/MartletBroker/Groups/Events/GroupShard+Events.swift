@@ -20,11 +20,14 @@ extension GroupShard {
         log.whenDurable(state.withLock { $0.end }, WhenDurable { _ in then() })
     }
 
-    /// What a crash would undo did not happen.
     func tell(_ events: [GroupEvent], onceDurable end: Int64) {
         guard !events.isEmpty else { return }
-        guard !herald.tellsAtOnce else { return herald.tell(events) }
-        log.whenDurable(
-            end, WhenDurable { [herald] failure in if failure == nil { herald.tell(events) } })
+        tell(onceDurable: end) { [herald] in herald.tell(events) }
+    }
+
+    /// What a crash would undo did not happen.
+    func tell(onceDurable end: Int64, _ tell: @escaping @Sendable () -> Void) {
+        guard !herald.tellsAtOnce else { return tell() }
+        log.whenDurable(end, WhenDurable { failure in if failure == nil { tell() } })
     }
 }
