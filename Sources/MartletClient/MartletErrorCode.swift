@@ -116,7 +116,7 @@ public struct MartletErrorCode: Hashable, Sendable, CustomStringConvertible {
     public static let staleMemberEpoch = MartletErrorCode(.staleMemberEpoch)
     /// The group is a queue where a stream was asked for, or the other way round.
     public static let wrongGroupKind = MartletErrorCode(.wrongGroupKind)
-    /// Somebody else has the record by now, or the broker has restarted since.
+    /// Somebody else has the record by now, it is a dead letter, or the broker has restarted since.
     public static let leaseLost = MartletErrorCode(.leaseLost)
     /// The group has no dead letter of this number, or not any more.
     public static let unknownDeadLetter = MartletErrorCode(.unknownDeadLetter)

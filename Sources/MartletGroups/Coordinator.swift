@@ -275,6 +275,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case keepReleased
     /// Deliveries of before a reset still count.
     case resetKeepsLeases
+    /// An ack of what is a dead letter by then is answered as taken.
+    case takeLateAcks
     /// What was said about a dead letter is answered and not recorded.
     case dropRemarks
     /// What happens to groups is told before it is durable.

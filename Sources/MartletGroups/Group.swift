@@ -131,6 +131,7 @@ struct GroupState: Equatable, Sendable {
             if kind == .stream, key.lane == .flow, applyToStream(change, key.partition) { break }
             // Damage may have taken where it began; nothing of it is skipped then.
             if key == letters.lane { endOnLane(change) }
+            if case .reopened(let ranges) = change { letters.reopen(ranges, of: key) }
             let former = expired(in: key, by: change)
             queues[key, default: .unknown(key.lane)].apply(change)
             expired &+= expired(in: key, by: change) &- former

@@ -18,6 +18,8 @@ package enum GroupRefusal: Error, Equatable, Sendable {
     case wrongKind(GroupKind)
     /// The records are not with whom this delivery was made to any more.
     case leaseLost
+    /// Nor ever will be: the record at this offset is a dead letter by now.
+    case deadLetter(offset: Int64)
     /// A group that has so many dead letters is not deleted.
     case lettersLeft(Int)
     /// Nor is one whose dead letter topic lacks so many entries: they come soon.

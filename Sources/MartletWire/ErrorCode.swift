@@ -224,8 +224,8 @@ extension ErrorCode {
         case .resetOutdated: "How far the group is has changed since the reset was planned."
         case .wrongGroupKind: "The group is of the other kind: a stream or a queue."
         case .leaseLost:
-            "The records were handed to another since, the group was reset there, retention is taking "
-                + "them, or the broker has restarted."
+            "The records were handed to another since, one of them is a dead letter, the group was "
+                + "reset there, retention is taking them, or the broker has restarted."
         case .unknownDeadLetter: "The group has no dead letter of this number, or not any more."
         case .deadLetterQuarantined: "The dead letter was sent to its group too often."
         case .deadLetterBusy: "The dead letter is with its group, or not in its topic yet."

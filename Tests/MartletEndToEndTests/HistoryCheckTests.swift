@@ -180,6 +180,10 @@ import Testing
                 delivered(2, 0, asked: 3_000_000_000))),
         Case("dead-letter-lost", Process("queue", delivered(1, 0), settled("ok", "failed"))),
         Case(
+            "ack-of-dead",
+            Process("queue", delivered(1, 0), settled("invoke", "done"), settled("ok", "done")),
+            Process("driver", line("listed", nil, ["m": "notify", "k": 0, "off": 0]))),
+        Case(
             "paused-grant", Process("driver", deed("pause", "notify")),
             Process("queue", delivered(1, 0, asked: 3_000_000_000))),
         Case("accounts", Process("driver", accounts("notify", to: 10, sum: 9))),

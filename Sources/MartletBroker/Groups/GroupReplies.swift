@@ -131,7 +131,7 @@ extension GroupRefusal {
         case .groupNotEmpty, .partitionInUse, .lettersLeft: .groupNotEmpty
         case .resetOutdated: .resetOutdated
         case .wrongKind: .wrongGroupKind
-        case .leaseLost: .leaseLost
+        case .leaseLost, .deadLetter: .leaseLost
         case .unknownLetter: .unknownDeadLetter
         case .quarantined: .deadLetterQuarantined
         case .replaying, .notStored, .entriesLeft: .deadLetterBusy
@@ -151,6 +151,8 @@ extension GroupRefusal {
         case .unknownGroup, .groupExists, .staleEpoch, .leaseLost, .unknownTopic,
             .unknownPartition, .unknownLetter, .notParked:
             code.text
+        case .deadLetter(let offset):
+            "offset \(offset) is a dead letter: its record died before this was said"
         case .replaying: "the dead letter is with its group again"
         case .notStored: "the dead letter is not in its topic yet; try again soon"
         case .quarantined(let replays):

@@ -234,7 +234,8 @@ final class LeasedWork: Sendable {
         if isCertain {
             do {
                 guard try await confirm(range, of: item.delivered) else {
-                    return ledger.lose(range, of: delivery)
+                    ledger.lose(range, of: delivery)
+                    return
                 }
             } catch {
                 // Its handler has not begun, whatever the broker heard.
@@ -242,7 +243,8 @@ final class LeasedWork: Sendable {
             }
         }
         guard ledger.begin(offset, of: delivery, at: now, isSaid: isCertain) else {
-            return ledger.lose(range, of: delivery)
+            ledger.lose(range, of: delivery)
+            return
         }
         let record = QueueRecord(
             record: item.record, attempt: Int(item.delivered.attempts) + 1,
@@ -325,9 +327,10 @@ final class LeasedWork: Sendable {
         switch result.error {
         case .none:
             if saying.verb == .extend { ledger.extended(delivery, until: until) }
+        case .leaseLost where saying.range.count > 1: ledger.sayOfEach(saying)
         case .leaseLost:
-            ledger.lose(saying.range, of: delivery)
-            if saying.verb != .begin { tellLost(saying) }
+            // What is not held any more either had its end just now, or its loss was told.
+            if ledger.lose(saying.range, of: delivery) || saying.verb.isEnd { tellLost(saying) }
         case .limitReached:
             // Too many are delayed: at once is better than never.
             ledger.sayAgain(saying, .again(milliseconds: 0))

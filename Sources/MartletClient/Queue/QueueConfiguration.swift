@@ -39,7 +39,9 @@ public struct QueueRecord: Sendable {
 
 /// What became of a record of a queue.
 public enum QueueOutcome: Sendable, Equatable {
-    /// It is done: nobody gets it again.
+    /// It is done: nobody gets it again. Unless the broker says, as it is told so, that somebody else
+    /// has the record by now, or that it is a dead letter: then `onLost` is told, and it may be
+    /// handled a second time.
     case done
     /// It is not: somebody gets it again after so long, up to 30 days.
     case again(after: Duration)
@@ -63,7 +65,9 @@ public enum QueueEvent: Sendable {
 /// The values are checked when the member begins: `INVALID_ARGUMENT` names the field.
 public struct QueueConfiguration: Sendable {
     /// Is told of offsets that others have by now: what this member did with them may be done twice.
-    /// Or the group was reset there, or retention takes them, and nobody has them.
+    /// Or they are dead letters by now, and are handled again when somebody sends those to the group;
+    /// or the group was reset there, or retention takes them, and nobody has them. What counts of the
+    /// same delivery is said record by record: others are not told with them.
     public typealias LostHook = @Sendable (TopicPartition, Range<Int64>) -> Void
     /// Is told what happens to the member beside its records, one event after the other. What it does
     /// holds up heartbeats: it must not block.

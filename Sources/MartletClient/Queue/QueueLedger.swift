@@ -32,6 +32,8 @@ final class QueueLedger: Sendable {
     fileprivate struct Word: Hashable {
         let delivery: UInt64
         let verb: Verb
+        /// Said of each record by itself.
+        var isOfEach = false
     }
 
     fileprivate struct State {
@@ -40,6 +42,8 @@ final class QueueLedger: Sendable {
         var count = 0
         /// To be said, by what and of which delivery.
         var words: [Word: RangeSet<Int64>] = [:]
+        /// Some of it of each record by itself.
+        var isSayingOfEach = false
         /// Deliveries that are only spoken of.
         var spoken: [UInt64: DeliveredRange] = [:]
         var speaker: Promise<Void>?
@@ -108,15 +112,33 @@ final class QueueLedger: Sendable {
         taker?.succeed(())
     }
 
-    /// They are others'.
-    func lose(_ range: Range<Int64>, of delivery: UInt64) {
-        let taker = state.withLock { $0.drop(range, of: delivery) }
+    /// They are others'. False: they were not held any more.
+    @discardableResult
+    func lose(_ range: Range<Int64>, of delivery: UInt64) -> Bool {
+        let (wasHeld, taker) = state.withLock { state in
+            let open = state.held[delivery]?.open ?? RangeSet()
+            return (!open.isDisjoint(RangeSet(range)), state.drop(range, of: delivery))
+        }
         taker?.succeed(())
+        return wasHeld
     }
 
     /// Says something else of what was refused.
     func sayAgain(_ saying: Saying, _ verb: Verb) {
         let speaker = state.withLock { $0.say(verb, saying.range, saying.delivered) }
+        speaker?.succeed(())
+    }
+
+    /// Says of each record what was refused of several: not all need be others'.
+    func sayOfEach(_ saying: Saying) {
+        let speaker = state.withLock { state -> Promise<Void>? in
+            var speaker: Promise<Void>?
+            for range in state.left(of: saying).ranges {
+                let (verb, delivered) = (saying.verb, saying.delivered)
+                speaker = state.say(verb, range, delivered, ofEach: true) ?? speaker
+            }
+            return speaker
+        }
         speaker?.succeed(())
     }
 
@@ -189,33 +211,55 @@ final class QueueLedger: Sendable {
 
 extension QueueLedger.State {
     fileprivate mutating func say(
-        _ verb: QueueLedger.Verb, _ range: Range<Int64>, _ delivered: DeliveredRange
+        _ verb: QueueLedger.Verb, _ range: Range<Int64>, _ delivered: DeliveredRange,
+        ofEach isOfEach: Bool = false
     ) -> Promise<Void>? {
         let delivery = delivered.delivery
         spoken[delivery] = delivered
-        words[QueueLedger.Word(delivery: delivery, verb: verb), default: RangeSet()]
-            .insert(contentsOf: range)
         if verb != .begin {
             // Who is done, or gives back, has begun.
-            let begun = QueueLedger.Word(delivery: delivery, verb: .begin)
-            words[begun]?.remove(contentsOf: range)
+            takeBack(.begin, range, of: delivery)
+            // A record has one end, and one lease.
+            takeBack(.extend, range, of: delivery)
         }
-        if verb != .begin, verb != .extend {
-            // A record has one end.
-            let more = QueueLedger.Word(delivery: delivery, verb: .extend)
-            words[more]?.remove(contentsOf: range)
-        }
+        let word = QueueLedger.Word(delivery: delivery, verb: verb, isOfEach: isOfEach)
+        words[word, default: RangeSet()].insert(contentsOf: range)
+        if isOfEach { isSayingOfEach = true }
         defer { speaker = nil }
         return speaker
+    }
+
+    private mutating func takeBack(
+        _ verb: QueueLedger.Verb, _ range: Range<Int64>, of delivery: UInt64
+    ) {
+        var word = QueueLedger.Word(delivery: delivery, verb: verb)
+        words[word]?.remove(contentsOf: range)
+        guard isSayingOfEach else { return }
+        word.isOfEach = true
+        words[word]?.remove(contentsOf: range)
+    }
+
+    /// What of it this delivery may say still: of what is handled meanwhile more was said, and of what
+    /// was delivered again a later one speaks.
+    fileprivate func left(of saying: QueueLedger.Saying) -> RangeSet<Int64> {
+        let said = saying.delivered
+        var left = RangeSet(saying.range)
+        switch saying.verb {
+        case .begin, .extend: return left.intersection(held[said.delivery]?.open ?? RangeSet())
+        case .done, .again, .failed: break
+        }
+        for delivered in Array(spoken.values) + held.values.map(\.delivered)
+        where delivered.delivery > said.delivery && delivered.isBeside(said) {
+            if let range = delivered.range.range { left.remove(contentsOf: range) }
+        }
+        return left
     }
 
     /// Only the newest delivery of a record counts, and a request may say one thing of it: what an
     /// earlier one has of it is forgotten.
     fileprivate mutating func forget(_ range: Range<Int64>, before newer: DeliveredRange) {
         for (number, older) in spoken.merging(held.mapValues(\.delivered), uniquingKeysWith: { $1 })
-        where older.topic == newer.topic && older.partition == newer.partition
-            && older.lane == newer.lane
-        {
+        where older.isBeside(newer) {
             guard let old = older.range.range?.clamped(to: range), !old.isEmpty else { continue }
             // Nobody waits for room here: who takes is the one who would.
             _ = drop(old, of: number)
@@ -243,7 +287,7 @@ extension QueueLedger.State {
         var offsets = 0
         for (word, ranges) in words {
             guard let delivered = spoken[word.delivery] else { continue }
-            for range in word.verb.parts(ranges) where sayings.count < max && offsets < 500_000 {
+            for range in word.parts(ranges) where sayings.count < max && offsets < 500_000 {
                 offsets += Swift.max(range.count, word.verb.weight)
                 sayings.append(
                     QueueLedger.Saying(delivered: delivered, verb: word.verb, range: range))
@@ -252,12 +296,20 @@ extension QueueLedger.State {
             if words[word]?.isEmpty == true { words[word] = nil }
             if sayings.count == max { break }
         }
-        if words.isEmpty { spoken = [:] }
+        if words.isEmpty { (spoken, isSayingOfEach) = ([:], false) }
         return sayings
     }
 }
 
 extension QueueLedger.Verb {
+    /// Nothing is said of the record after it.
+    var isEnd: Bool {
+        switch self {
+        case .done, .again, .failed: true
+        case .begin, .extend: false
+        }
+    }
+
     /// A request has room for 100 failures with all their words.
     fileprivate var weight: Int {
         switch self {
@@ -265,12 +317,25 @@ extension QueueLedger.Verb {
         case .failed: 5_000
         }
     }
+}
 
-    /// The offsets as the broker takes them in single entries: failures one by one.
+extension QueueLedger.Word {
+    /// The offsets as they are said in single entries: the broker takes failures one by one.
     fileprivate func parts(_ ranges: RangeSet<Int64>) -> [Range<Int64>] {
-        switch self {
-        case .done, .again, .extend, .begin: Array(ranges.ranges)
-        case .failed: ranges.ranges.flatMap { $0.map { $0..<($0 + 1) } }
+        switch verb {
+        case .done, .again, .extend, .begin: isOfEach ? ranges.singles : Array(ranges.ranges)
+        case .failed: ranges.singles
         }
+    }
+}
+
+extension RangeSet<Int64> {
+    fileprivate var singles: [Range<Int64>] { ranges.flatMap { $0.map { $0..<($0 + 1) } } }
+}
+
+extension DeliveredRange {
+    /// Whether both are of one queue's partition and lane.
+    fileprivate func isBeside(_ other: DeliveredRange) -> Bool {
+        topic == other.topic && partition == other.partition && lane == other.lane
     }
 }

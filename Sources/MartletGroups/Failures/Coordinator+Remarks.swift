@@ -85,5 +85,6 @@ extension Letter {
         replays = former.replays
         (assignee, remarks) = (former.assignee, former.remarks)
         lastPlace = former.lastPlace
+        (isOriginOwed, diedOnLane) = (former.isOriginOwed, former.diedOnLane)
     }
 }

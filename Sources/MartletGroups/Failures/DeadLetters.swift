@@ -17,8 +17,12 @@ struct DeadLetters: Equatable, Sendable {
     private(set) var lastPlace: Int64 = -1
     /// Where it is handed out again.
     var lane: QueueID? { topic.map { .replay($0) } }
+    /// Where they are. One, or none in a group without letters: most have none.
+    private var index: [LetterIndex] = []
     /// Letters on the lane, by their places.
-    private(set) var onLane: [Int64: UInt64] = [:]
+    var onLane: [Int64: UInt64] { index.first?.onLane ?? [:] }
+    /// Where records are dead.
+    var places: DeadPlaces { index.first?.dead ?? DeadPlaces() }
 
     /// Takes an entry. Returns the place on the lane that it leaves, if it was there.
     mutating func take(_ entry: LetterEntry) -> Int64? {
@@ -28,7 +32,7 @@ struct DeadLetters: Equatable, Sendable {
             return nil
         }
         let lanePlace = letters[entry.letter].flatMap { $0.isReplaying ? $0.place : nil }
-        if let lanePlace { onLane[lanePlace] = nil }
+        if let lanePlace { changeIndex { $0.onLane[lanePlace] = nil } }
         switch entry.kind {
         case .died:
             var letter = Letter(
@@ -39,11 +43,12 @@ struct DeadLetters: Equatable, Sendable {
             letter.rescuedBytes =
                 entry.reason == .retention
                 ? UInt32(clamping: entry.body.count) : letters[entry.letter]?.rescuedBytes ?? 0
-            letters[entry.letter] = letter
+            if let lanePlace { letter.die(onLaneAt: lanePlace) }
+            put(letter)
         case .edited:
             letters[entry.letter]?.newest = entry.number
             letters[entry.letter]?.place = nil
-        case .resolved: letters[entry.letter] = nil
+        case .resolved: remove(entry.letter)
         case .assigned, .commented: break
         }
         return lanePlace
@@ -58,13 +63,14 @@ struct DeadLetters: Equatable, Sendable {
 
     mutating func restore(_ letter: Letter) {
         lastNumber = max(lastNumber, letter.number)
-        letters[letter.number] = letter
-        if letter.isReplaying, let place = letter.place { onLane[place] = letter.number }
+        put(letter)
+        guard letter.isReplaying, let place = letter.place else { return }
+        changeIndex { $0.onLane[place] = letter.number }
     }
 
     /// The topic has the entry.
     mutating func store(_ number: UInt64, in topic: TopicPartition, at place: Int64) {
-        self.topic = topic
+        if self.topic != topic { move(to: topic) }
         lastNumber = max(lastNumber, number)
         lastPlace = max(lastPlace, place)
         guard let entry = waiting.removeValue(forKey: number) else { return }
@@ -82,7 +88,7 @@ struct DeadLetters: Equatable, Sendable {
         }
         letters[number]?.isReplaying = true
         letters[number]?.replays = letter.replays == .max ? .max : letter.replays + 1
-        onLane[place] = number
+        changeIndex { $0.onLane[place] = number }
         return place
     }
 
@@ -97,8 +103,54 @@ struct DeadLetters: Equatable, Sendable {
 
     /// What lay there on the lane is handled or gone. Returns the letter.
     mutating func end(at place: Int64) -> Letter? {
-        guard let number = onLane.removeValue(forKey: place) else { return nil }
-        return letters.removeValue(forKey: number)
+        guard let number = onLane[place] else { return nil }
+        changeIndex { $0.onLane[place] = nil }
+        return remove(number)
+    }
+
+    /// The records themselves are with the group again: what is said of them is said of no letter.
+    mutating func reopen(_ ranges: [Range<Int64>], of queue: QueueID) {
+        guard queue != lane else { return }
+        for (place, number) in places.letters(in: ranges, of: queue) {
+            changeIndex { $0.dead.remove(place, of: number) }
+            letters[number]?.isOriginOwed = true
+        }
+    }
+
+    /// Places of one topic say nothing of another.
+    private mutating func move(to topic: TopicPartition) {
+        let moved = letters.values.filter { !$0.diedOnLane.isEmpty }
+        for letter in moved { remove(letter.number) }
+        self.topic = topic
+        for var letter in moved {
+            letter.diedOnLane = []
+            put(letter)
+        }
+    }
+
+    private mutating func put(_ letter: Letter) {
+        remove(letter.number)
+        letters[letter.number] = letter
+        let dead = letter.deadPlaces(lane)
+        changeIndex { index in
+            for place in dead { index.dead.insert(place, of: letter.number) }
+        }
+    }
+
+    @discardableResult
+    private mutating func remove(_ number: UInt64) -> Letter? {
+        guard let letter = letters.removeValue(forKey: number) else { return nil }
+        let dead = letter.deadPlaces(lane)
+        changeIndex { index in
+            for place in dead { index.dead.remove(place, of: number) }
+        }
+        return letter
+    }
+
+    private mutating func changeIndex(_ change: (inout LetterIndex) -> Void) {
+        if index.isEmpty { index.append(LetterIndex()) }
+        change(&index[0])
+        if index[0].isEmpty { index = [] }
     }
 }
 

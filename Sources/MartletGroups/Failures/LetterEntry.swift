@@ -132,6 +132,11 @@ package struct Letter: Hashable, Sendable {
     package var newest: UInt64
     /// Where that lies in the dead letter topic; nil: only in `$groups` so far.
     package var place: Int64?
+    /// The record itself was sent to the group again since it died, beside the letter.
+    package var isOriginOwed = false
+    /// Where it died when the letter was with the group again: places on its lane, the newest of them
+    /// last.
+    package var diedOnLane: [Int64] = []
     /// Where the last of its entries lies there that is known, of any kind: the newest may be on its
     /// way.
     package var lastPlace: Int64?
@@ -147,5 +152,17 @@ package struct Letter: Hashable, Sendable {
         self.deaths = deaths
         self.diedAt = diedAt
         newest = number
+    }
+    /// Of more it is not known any more.
+    package static let lanePlacesMax = 16
+
+    mutating func die(onLaneAt place: Int64) {
+        diedOnLane = diedOnLane.suffix(Self.lanePlacesMax - 1) + [place]
+    }
+
+    /// What is settled because it is dead; `lane`: of its group's letters.
+    func deadPlaces(_ lane: QueueID?) -> [RecordPlace] {
+        let onLane = lane.map { lane in diedOnLane.map { RecordPlace(lane, $0) } } ?? []
+        return isOriginOwed ? onLane : onLane + [origin]
     }
 }

@@ -145,6 +145,14 @@ extension Coordinator {
             /// who had it, if that is known.
             case abandoned(HandlerFailure, holder: MemberID?)
 
+            /// Whether it is wrong of a dead letter. What wants the record away from its member, or to
+            /// die, finds it so.
+            var isOfLiving: Bool {
+                switch self {
+                case .ack, .begin, .extend: true
+                case .nack, .fail, .abandoned: false
+                }
+            }
         }
 
         package let queue: QueueID
@@ -164,8 +172,9 @@ extension Coordinator {
     }
 
     /// What settlements record, and which of them are refused. Only the newest delivery of a record
-    /// counts, whoever brings its number, and also late; what is settled already stays so. Changes
-    /// nothing: that is for `follow`, once the records hold.
+    /// counts, whoever brings its number, and also late; what is settled already stays so, and of a
+    /// dead letter nobody is told that it is handled. Changes nothing: that is for `follow`, once the
+    /// records hold.
     /// `contents`: of what `dying` named.
     package func settle(
         _ name: String, _ settlements: [Settlement], contents: DeadContents = [:], at now: Now
@@ -264,6 +273,9 @@ extension Coordinator {
                 || groups[name]?.activity.queues[key]?.holds(range, settlement.number, progress)
                     == true
         else { throw .leaseLost }
+        if settlement.verb.isOfLiving, let offset = firstDead(name, range, of: key, progress) {
+            throw .deadLetter(offset: offset)
+        }
         switch settlement.verb {
         case .ack: return false
         case .begin: return true

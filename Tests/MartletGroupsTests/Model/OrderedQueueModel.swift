@@ -206,6 +206,12 @@ struct OrderedQueueModel {
             || progress.isSettled(place.offset..<(place.offset + 1))
     }
 
+    /// Neither handled nor resolved since it died.
+    private func isDead(_ place: RecordPlace) -> Bool {
+        let letters = harness.coordinator.groups["g"]?.state.letters.letters ?? [:]
+        return letters.values.contains { $0.origin == place }
+    }
+
     private func isOut(_ place: RecordPlace) -> Bool {
         held[place].map { $0.until > harness.now.monotonic } == true && !isSettled(place)
             && progress(place.queue)?.parked[place.offset] == nil
@@ -382,6 +388,7 @@ struct OrderedQueueModel {
                 hold(
                     place.offset >= progress(place.queue)?.start ?? 0,
                     "\(offset) lies before a reset")
+                hold(!isDead(place), "\(offset) is a dead letter")
                 count("acked")
             case .begin: break
             case .nack, .fail, .abandoned:

@@ -8,8 +8,10 @@ struct QueueModel {
     struct Entry {
         var isSettled = false
         var isAcked = false
-        /// Of the dead letter that it became.
+        /// Of the dead letter that is sent again by it.
         var letter: UInt64?
+        /// The dead letter that it became.
+        var grave: UInt64?
         /// The newest delivery, and until when its member has it alone.
         var number: UInt64?
         var heldUntil: Int64 = 0
@@ -59,6 +61,8 @@ struct QueueModel {
     var again = 0
     var taken = 0
     var refused = 0
+    /// Of dead letters.
+    var refusedDead = 0
     var crashes = 0
     var letters: [UInt64: Dead] = [:]
     /// The numbers of entries that the dead letter topic has, by place.
@@ -183,7 +187,8 @@ struct QueueModel {
         entries[key] = [:]
         for offset in offset..<end {
             let isDead = dead.contains(RecordPlace(key, offset))
-            entries[key]?[offset] = Entry(isSettled: isDead)
+            let letter = letters.first { $0.value.origin == RecordPlace(key, offset) }
+            entries[key]?[offset] = Entry(isSettled: isDead, grave: letter?.key)
             if isDead { keptDead += 1 }
         }
     }
@@ -341,6 +346,7 @@ struct QueueModel {
                 apply(settlement, &begun, contents)
             } else {
                 refused += 1
+                if case .deadLetter = outcome.refusals[index] { refusedDead += 1 }
             }
         }
     }
@@ -402,12 +408,17 @@ struct QueueModel {
     private func isNewest(_ settlement: Settlement) -> Bool {
         settlement.range.allSatisfy { offset in
             guard let entry = entries[settlement.queue]?[offset] else { return false }
-            if entry.isSettled { return true }
+            if entry.isSettled { return !isDead(entry) || !settlement.verb.isOfLiving }
             if case .extend = settlement.verb, entry.member.map(members.contains) != true {
                 return false
             }
             return entry.number == settlement.number
         }
+    }
+
+    /// Neither handled nor resolved since.
+    private func isDead(_ entry: Entry) -> Bool {
+        entry.grave.map { letters[$0] != nil } ?? false
     }
 
     private mutating func apply(
@@ -529,8 +540,10 @@ struct QueueModel {
                 letters[number]?.isReplaying = false
                 letters[number]?.place = nil
                 letters[number]?.newest = lastNumber
+                entry.grave = number
                 diedAgain += 1
             } else {
+                entry.grave = lastNumber
                 letters[lastNumber] = Dead(origin: place, newest: lastNumber)
                 died += 1
             }

@@ -13,7 +13,7 @@ import Testing
         let model = run(seed, .queue(from: .earliest))
         #expect(model.granted > 2_000 && model.taken > 200 && model.refused > 20)
         #expect(model.again > 50 && model.crashes > 20)
-        #expect(model.resets > 8 && model.keptDead > 0)
+        #expect(model.resets > 8 && model.keptDead > 0 && model.refusedDead > 5)
     }
 
     @Test(arguments: [UInt64(101), 102, 103, 104])
@@ -41,7 +41,7 @@ import Testing
         #expect(model.sentAgain > 200 && model.takenBack > 20)
         print(
             "queue: \(model.granted) handed out, \(model.again) of them again, \(model.taken) "
-                + "settlements, \(model.refused) refused, \(model.crashes) crashes, "
+                + "settlements, \(model.refused) refused, \(model.refusedDead) as dead, \(model.crashes) crashes, "
                 + "\(model.died) died, \(model.diedAgain) again, \(model.handledLetters) "
                 + "handled after, \(model.abandoned) by the broker, \(model.sentAgain) sent again, "
                 + "\(model.takenBack) taken back, \(model.resets) resets with \(model.keptDead) dead, "

@@ -40,6 +40,8 @@ struct Findings {
         case doubleLease = "double-lease"
         /// What was taken as dead is listed once, and is in the dead letter topic as it was sent.
         case deadLetterLost = "dead-letter-lost"
+        /// Of what is dead in the end no ack was taken.
+        case ackOfDead = "ack-of-dead"
         /// In a queue in order one record of a key is out at a time, in order of offsets; parked with
         /// its key, a record is the next that comes.
         case queueKeyOrder = "queue-key-order"

@@ -7,6 +7,8 @@ struct LetterHistory {
     private var dead: [Place: Set<Int64>] = [:]
     /// How often each is listed.
     private(set) var listed: [Place: Int] = [:]
+    /// Of which an ack was taken in the flow.
+    private var acked: Set<Place> = []
     /// What the dead letter topic has of each. A redo after a crash is not seen by anybody.
     private var stored: [Place: Set<Payload.Name?>] = [:]
 
@@ -17,6 +19,11 @@ struct LetterHistory {
         switch (event.operation, event.phase) {
         case (.settle, .ok?) where event.kind == scene.rawValue && event.word == "failed":
             dead[place, default: []].insert(event.lane)
+        case (.settle, .ok?)
+        where event.kind == scene.rawValue && event.word == "done" && event.lane == 0:
+            for offset in event.offset..<max(event.offset, event.end) {
+                acked.insert(Place(partition: event.partition, offset: offset))
+            }
         case (.listed, _) where event.member == scene.group: listed[place, default: 0] += 1
         case (.letter, _) where event.member == scene.group:
             stored[place, default: []].insert(event.payload)
@@ -29,6 +36,10 @@ struct LetterHistory {
         _ content: [Place: Payload.Name], replayed: Set<Place>, _ findings: inout Findings
     ) {
         guard scene.buries else { return }
+        // What was sent again may be acked in the flow, and dead beside it.
+        for place in listed.keys where !replayed.contains(place) {
+            findings.check(.ackOfDead, !acked.contains(place), "\(scene), \(place)")
+        }
         for place in Set(dead.keys).union(listed.keys) {
             let times = listed[place] ?? 0
             let least = max(1, dead[place]?.count ?? 0)

@@ -128,7 +128,7 @@ struct QueueHistory {
         switch event.word {
         case "extend":
             guard let said = extending[event.process]?[event.number] else { return }
-            // What retention made a dead letter of is answered as taken, whoever holds it.
+            // What retention took is answered as taken, whoever holds it.
             guard scene.keepsAll else { return }
             change(event) { hold, mayBeAcked in
                 if !mayBeAcked { hold.until = max(hold.until, said + Self.lease) }

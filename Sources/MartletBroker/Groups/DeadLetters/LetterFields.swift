@@ -195,7 +195,7 @@ struct LetterEntryItem: WireItem {
 
 /// A dead letter as a snapshot has it.
 struct LetterItem: WireItem {
-    static let bytesMin = 83
+    static let bytesMin = 88
     private var number: UInt64 = 0
     private var newest: UInt64 = 0
     private var topic = TopicID.zero
@@ -213,6 +213,8 @@ struct LetterItem: WireItem {
     private var assignee = ""
     private var remarks: UInt16 = 0
     private var lastPlace: Int64 = -1
+    private var isOriginOwed = false
+    private var diedOnLane: [LanePlace] = []
 
     init() {}
 
@@ -227,6 +229,8 @@ struct LetterItem: WireItem {
         rescuedBytes = letter.rescuedBytes
         (assignee, remarks) = (letter.assignee, letter.remarks)
         lastPlace = letter.lastPlace ?? -1
+        isOriginOwed = letter.isOriginOwed
+        diedOnLane = letter.diedOnLane.map { LanePlace($0) }
     }
 
     mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
@@ -248,11 +252,16 @@ struct LetterItem: WireItem {
             "assignee", &assignee, max: WireLimits.failureKindBytesMax, "who looks after it")
         try c.uint16("remarks", &remarks, "assignments and comments")
         try c.int64("lastPlace", &lastPlace, "the same of its last entry of any kind")
+        try c.bool("isOriginOwed", &isOriginOwed, "the record was sent again beside it")
+        try c.array(
+            "diedOnLane", &diedOnLane, max: Letter.lanePlacesMax,
+            "where it was sent again and died")
     }
 
     var letter: Letter? {
         guard let reason = LetterEntry.Reason(rawValue: reason), offset.isOffset,
             place == -1 || place.isOffset, lastPlace == -1 || lastPlace.isOffset, number.isNumber,
+            diedOnLane.allSatisfy(\.place.isOffset),
             let queue = QueueID(topic, partition, lane: lane)
         else { return nil }
         var letter = Letter(
@@ -264,7 +273,23 @@ struct LetterItem: WireItem {
         letter.rescuedBytes = rescuedBytes
         (letter.assignee, letter.remarks) = (assignee, remarks)
         letter.lastPlace = lastPlace < 0 ? nil : lastPlace
+        letter.isOriginOwed = isOriginOwed
+        letter.diedOnLane = diedOnLane.map(\.place)
         return letter
+    }
+}
+
+/// An offset of a dead letter topic.
+private struct LanePlace: WireItem {
+    static let bytesMin = 8
+    private(set) var place: Int64 = 0
+
+    init() {}
+
+    init(_ place: Int64) { self.place = place }
+
+    mutating func fields(_ c: inout some FieldCoder & ~Copyable) throws(WireError) {
+        try c.int64("place", &place, "its offset in the dead letter topic")
     }
 }
 
