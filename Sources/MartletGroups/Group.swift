@@ -2,29 +2,12 @@ import MartletFormat
 
 /// A group: what `$groups` says of it, and what only this start of the broker knows.
 ///
-/// In an array of one, which is a box that is copied when it is changed while somebody else has it: a
-/// dictionary has a place of full size for each group that it may still take.
+/// It lies in the dictionary of groups itself. Boxed, behind `_read` and `_modify`, it would take some
+/// 75 bytes less for each committed offset, but with Swift 6.3.1 debug builds then read a state that
+/// was gone as soon as it had one field more.
 struct Group {
-    private struct Content {
-        var state: GroupState
-        var activity = GroupActivity()
-    }
-
-    private var box: [Content]
-
-    init(state: GroupState) {
-        box = [Content(state: state)]
-    }
-
-    var state: GroupState {
-        _read { yield box[0].state }
-        _modify { yield &box[0].state }
-    }
-
-    var activity: GroupActivity {
-        _read { yield box[0].activity }
-        _modify { yield &box[0].activity }
-    }
+    var state: GroupState
+    var activity = GroupActivity()
 }
 
 /// What survives a restart. Changed by `replay` alone.

@@ -42,20 +42,23 @@ import Testing
             let group = try #require(started(records).groups["g"])
             let rooms = Room.all(in: group)
             #expect(
-                rooms.count { $0.bytes > 0 } == 3, "the group, its topics, their rows: \(rooms)")
+                rooms.count { $0.bytes > 0 } == 2, "its topics, their rows: \(rooms)")
         }
     }
 
     /// The row `groups-memory` of docs/BENCHMARKS.md measures the whole broker. What it has beside this
     /// is the place of each group in the dictionary of groups, and what the allocator rounds up.
-    @Test func `a committed offset takes 150 bytes, and 64 of them in its row`() throws {
+    @Test func `a committed offset takes 110 bytes beside its group, and 64 of them in its row`()
+        throws
+    {
         // A field more than these have room for is eight bytes more for each partition.
         #expect(MemoryLayout<PartitionRows.Row>.stride == 64)
-        #expect(MemoryLayout<Group>.stride == MemoryLayout<Int>.stride)
+        // Twice of it for each group, as a dictionary has room to spare.
+        #expect(MemoryLayout<Group>.stride <= 448)
         for records in [committed, reset] {
             let group = try #require(started(records).groups["g"])
             let bytes = Room.all(in: group).reduce(0) { $0 + $1.bytes }
-            #expect(bytes <= 150 * keys.count)
+            #expect(bytes <= 110 * keys.count)
         }
     }
 
@@ -83,15 +86,6 @@ import Testing
         #expect(again == table)
         for key in model.keys { table[key] = nil }
         #expect(table.isEmpty && table == PartitionTable())
-    }
-
-    @Test func `a copy of a group stays as it was`() {
-        var first = Group(state: GroupState(createdAt: 1, kind: .stream, isNamed: true))
-        let copy = first
-        first.state.apply(.committed(group: "g", keys[0], CommittedOffset(offset: 5, at: 1)))
-        first.activity.isFull = true
-        #expect(copy.state.partitions.isEmpty && !copy.activity.isFull)
-        #expect(first.state.partitions.count == 1 && first.activity.isFull)
     }
 }
 
