@@ -151,15 +151,15 @@ final class RescueDesk: Sendable {
         _ group: String, _ offsets: [Int64], _ key: TopicPartition, _ shard: GroupShard,
         _ shards: [GroupShard]
     ) {
+        let places = offsets.prefix(Self.stepRecords).map { RecordPlace(.flow(key), $0) }
+        let (contents, _) = clerk.reader.contents(of: places, bytesMax: Self.stepBytes)
         var bodies: [(offset: Int64, body: [UInt8])] = []
         var lost: [Int64] = []
-        var bytes = 0
-        for offset in offsets.prefix(Self.stepRecords) where bytes < Self.stepBytes {
-            switch clerk.reader.content(of: RecordPlace(.flow(key), offset)) {
-            case .record(let body, _):
-                bodies.append((offset, body))
-                bytes += body.count
-            case .gone, .unreadable: lost.append(offset)
+        for place in places {
+            switch contents[place] {
+            case .record(let body, _): bodies.append((place.offset, body))
+            case .gone, .unreadable: lost.append(place.offset)
+            case nil: break  // For another step.
             }
         }
         forget(lost, group, key)
