@@ -277,6 +277,8 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case resetKeepsLeases
     /// An ack of what is a dead letter by then is answered as taken.
     case takeLateAcks
+    /// Offsets that no record has are handed out, and count as acked then.
+    case handOutGaps
     /// What was said about a dead letter is answered and not recorded.
     case dropRemarks
     /// What happens to groups is told before it is durable.

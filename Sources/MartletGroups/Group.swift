@@ -183,8 +183,8 @@ struct GroupState: Equatable, Sendable {
             // The owner has passed them: it comes by them again when it gets the partition anew.
             if partitions[key]?.owner != nil { partitions[key]?.isReturning = true }
             return ranges.isEmpty
-        case .began, .acked, .delayed, .attempted, .failed, .parked, .reopened, .takenBack,
-            .restored:
+        case .began, .acked, .delayed, .attempted, .failed, .parked, .vacant, .reopened,
+            .takenBack, .restored:
             return false
         }
     }

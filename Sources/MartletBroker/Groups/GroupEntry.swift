@@ -33,6 +33,7 @@ struct GroupEntry: WireItem {
         case failed = 37
         case reopened = 38
         case takenBack = 39
+        case vacant = 64
         case parked = 60
         case released = 61
         case restarted = 62
@@ -91,7 +92,7 @@ struct GroupEntry: WireItem {
             try c.uint8("order", &queue.order, "0: none; 1: by key")
             try c.bool("isNamed", &isNamed, "somebody made it by its name")
         case .queueBegan, .acked, .delayed, .attempted, .expired, .restored, .failed, .reopened,
-            .takenBack, .parked, .released:
+            .takenBack, .parked, .released, .vacant:
             try queue.fields(kind, &c)
         case .expiredInAll: try c.int64("records", &at, "so many of the group's expired")
         case .restarted:
@@ -337,6 +338,7 @@ extension GroupEntry {
         case .restarted:
             return .restarted(group: group, restarts.compactMap(\.restart))
         case .expired: return queue.record(group, .expired(below: queue.offset))
+        case .vacant: return queue.record(group, .vacant(queue.offsets))
         case .reopened: return queue.record(group, .reopened(queue.offsets))
         case .takenBack: return queue.record(group, .takenBack(queue.offsets))
         case .restored:

@@ -138,8 +138,9 @@ final class GroupLag: Sendable {
     /// has. In order.
     private static func passed(_ committed: CommittedOffset?, _ view: LogView) -> [Range<Int64>] {
         let finished = committed?.finished ?? []
-        guard !view.gaps.isEmpty else { return finished }
-        return (finished + view.gaps).sorted { $0.lowerBound < $1.lowerBound }.joined()
+        let vacant = view.vacant
+        guard !vacant.isEmpty else { return finished }
+        return (finished + vacant).sorted { $0.lowerBound < $1.lowerBound }.joined()
     }
 }
 

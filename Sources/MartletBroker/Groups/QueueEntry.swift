@@ -48,7 +48,7 @@ struct QueueEntry: Equatable {
             (self.offset, at, isKey) = (offset, record.at, record.isKey)
         case .released(let ranges): self.ranges = ranges.map(OffsetRange.init)
         case .expired(let below): offset = below
-        case .reopened(let ranges), .takenBack(let ranges):
+        case .vacant(let ranges), .reopened(let ranges), .takenBack(let ranges):
             self.ranges = ranges.map(OffsetRange.init)
         case .restored(let ranges, let acked, let expired, let sent):
             self.ranges = ranges.map(OffsetRange.init)
@@ -68,6 +68,7 @@ struct QueueEntry: Equatable {
         case .parked: .parked
         case .released: .released
         case .expired: .expired
+        case .vacant: .vacant
         case .restored: .restored
         case .reopened: .reopened
         case .takenBack: .takenBack
@@ -82,7 +83,7 @@ struct QueueEntry: Equatable {
         try c.uint8("lane", &lane, "0: the flow; 1: what was sent again")
         switch kind {
         case .queueBegan, .expired: try c.int64("offset", &offset, "the first that counts")
-        case .acked, .reopened, .takenBack, .released: try rangeFields(&c)
+        case .acked, .vacant, .reopened, .takenBack, .released: try rangeFields(&c)
         case .parked:
             try c.int64("offset", &offset, "of the record")
             try c.int64("at", &at, "milliseconds since 1970 UTC")
@@ -125,11 +126,12 @@ struct QueueEntry: Equatable {
     func record(_ group: String, _ change: QueueChange) -> GroupRecord? {
         guard let queue = QueueID(topic, partition, lane: lane) else { return nil }
         switch (change, queue.lane) {
-        case (.reopened, .flow), (.takenBack, .flow), (.parked, .replay), (.released, .replay):
+        case (.reopened, .flow), (.takenBack, .flow), (.parked, .replay), (.released, .replay),
+            (.vacant, .replay):
             return nil
         case (.began, _), (.acked, _), (.delayed, _), (.attempted, _), (.expired, _),
             (.failed, _), (.restored, _), (.reopened, .replay), (.takenBack, .replay),
-            (.parked, .flow), (.released, .flow):
+            (.parked, .flow), (.released, .flow), (.vacant, .flow):
             return .queue(group: group, queue, change)
         }
     }

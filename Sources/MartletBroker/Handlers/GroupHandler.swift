@@ -249,7 +249,7 @@ struct GroupHandler: Sendable {
                 let engine = services.engine
                 return description(
                     try shard.describe(name) {
-                        engine.topic(id: $0.topic)?.partition($0.partition)?.view.gaps ?? []
+                        engine.topic(id: $0.topic)?.partition($0.partition)?.view.vacant ?? []
                     })
             } catch {
                 return DescribeGroupReply(error: error.code, message: error.text)

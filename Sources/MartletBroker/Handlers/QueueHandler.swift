@@ -31,9 +31,9 @@ struct QueueHandler: Sendable {
         let id = MemberID(message.member)
         let wanted = Coordinator.Wanted(
             records: Int(message.maxRecords), leaseMilliseconds: message.leaseMilliseconds)
-        let bounds = self.bounds
+        let (bounds, gaps) = (self.bounds, self.gaps)
         shard.run(receive.request, isDelivery: true) { coordinator, _ throws(GroupRefusal) in
-            try coordinator.receive(message.group, id, wanted, bounds: bounds)
+            try coordinator.receive(message.group, id, wanted, bounds: bounds, gaps: gaps)
         } _: { state, now throws(GroupRefusal) in
             // The ends first: what comes after them wakes it. New records are no part of what was
             // sent again.
@@ -42,7 +42,7 @@ struct QueueHandler: Sendable {
                 log(of: queue.partition).map { (log: $0, end: $0.view.highWatermark) }
             }
             let grants = try state.coordinator.lease(
-                message.group, id, wanted, bounds: bounds, at: now)
+                message.group, id, wanted, bounds: bounds, gaps: gaps, at: now)
             guard grants.isEmpty, receive.deadline > now.monotonic else {
                 return ReceiveReply(grants)
             }
@@ -57,6 +57,10 @@ struct QueueHandler: Sendable {
             guard let view = log(of: key)?.view else { return nil }
             return view.logStart..<max(view.logStart, view.highWatermark)
         }
+    }
+
+    private var gaps: @Sendable (TopicPartition) -> [Range<Int64>] {
+        { log(of: $0)?.view.vacant ?? [] }
     }
 
     private func log(of key: TopicPartition) -> PartitionLog? {

@@ -185,7 +185,7 @@ extension Coordinator {
     ) -> [GroupEvent] {
         let key = queue.partition
         switch change {
-        case .began, .acked, .delayed, .attempted, .failed, .restored: return []
+        case .began, .acked, .delayed, .attempted, .failed, .vacant, .restored: return []
         case .parked(let offset, let record):
             var event = about(key, .recordsParked, name, by: .policy)
             event.cover(offset, offset)

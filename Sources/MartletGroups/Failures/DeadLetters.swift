@@ -200,8 +200,8 @@ extension GroupState {
         switch change {
         case .acked(let ranges): end(ranges, asAcked: true)
         case .expired(let below): end([0..<max(0, below)], asAcked: false)
-        case .began, .delayed, .attempted, .failed, .parked, .released, .restored, .reopened,
-            .takenBack:
+        case .began, .delayed, .attempted, .failed, .parked, .released, .vacant, .restored,
+            .reopened, .takenBack:
             break
         }
     }

@@ -15,10 +15,14 @@ extension Coordinator {
     /// The offsets that a partition has for readers: from its log start to its high watermark.
     package typealias Bounds = (TopicPartition) -> Range<Int64>?
 
+    /// Offsets of a partition that no record has: in order, apart from each other.
+    package typealias Gaps = (TopicPartition) -> [Range<Int64>]
+
     /// What has to be recorded before a member may be handed something: where the group begins in
-    /// partitions that it has not seen, and what retention has taken from it.
+    /// partitions that it has not seen, what no record has, and what retention has taken from it.
     package func receive(
-        _ name: String, _ id: MemberID, _ wanted: Wanted, bounds: Bounds
+        _ name: String, _ id: MemberID, _ wanted: Wanted, bounds: Bounds,
+        gaps: Gaps = { _ in [] }
     ) throws(GroupRefusal) -> [GroupRecord] {
         let kind = try group(name).state.kind
         guard (1...limits.leaseRecordsMax).contains(wanted.records) else {
@@ -31,11 +35,14 @@ extension Coordinator {
         for key in try queues(of: name, id) {
             guard let bounds = bounds(key.partition) else { continue }
             if let progress = groups[name]?.state.queues[key] {
+                records += vacating(name, key, progress, gaps, below: bounds.upperBound)
                 guard bounds.lowerBound > progress.floor else { continue }
                 records.append(.queue(group: name, key, .expired(below: bounds.lowerBound)))
             } else if case .queue(let start, _) = kind {
                 let first = start == .earliest ? bounds.lowerBound : bounds.upperBound
                 records.append(.queue(group: name, key, .began(at: first)))
+                let progress = QueueProgress(start: first)
+                records += vacating(name, key, progress, gaps, below: bounds.upperBound)
             }
         }
         return records
@@ -44,7 +51,8 @@ extension Coordinator {
     /// Hands records to a member; to be called once what `receive` said is recorded. Empty when
     /// there is nothing for it now.
     package mutating func lease(
-        _ name: String, _ id: MemberID, _ wanted: Wanted, bounds: Bounds, at now: Now
+        _ name: String, _ id: MemberID, _ wanted: Wanted, bounds: Bounds,
+        gaps: Gaps = { _ in [] }, at now: Now
     ) throws(GroupRefusal) -> [QueueGrant] {
         let keys = try queues(of: name, id)
         guard !keys.isEmpty else { return [] }
@@ -63,7 +71,9 @@ extension Coordinator {
             else { continue }
             var leases =
                 groups[name]?.activity.queues[key]
-                ?? QueueLeases(progress, inOrder: isOrdered && key.lane == .flow, at: now)
+                ?? QueueLeases(
+                    progress, inOrder: isOrdered && key.lane == .flow, gaps: gaps(key.partition),
+                    at: now)
             groups[name]?.activity.queues[key] = nil
             _ = leases.expire(at: now.monotonic)
             while left > 0, grants.count < limits.grantsMax,
@@ -122,7 +132,8 @@ extension Coordinator {
         switch change {
         case .acked, .delayed, .attempted, .failed:
             return groups[group]?.state.kind.isOrdered == true
-        case .began, .parked, .released, .expired, .reopened, .takenBack, .restored: return true
+        case .began, .parked, .released, .expired, .vacant, .reopened, .takenBack, .restored:
+            return true
         }
     }
 
@@ -350,7 +361,7 @@ extension Coordinator {
     /// Makes memory agree with a record of a queue that holds now.
     mutating func follow(_ name: String, _ key: QueueID, _ change: QueueChange) {
         switch change {
-        case .acked(let ranges):
+        case .acked(let ranges), .vacant(let ranges):
             for range in ranges where groups[name]?.activity.queues[key]?.settle(range) == true {
                 readyQueues.insert(name)
             }

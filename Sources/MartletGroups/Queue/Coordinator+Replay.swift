@@ -101,7 +101,7 @@ extension Coordinator {
         case .takenBack(let ranges):
             for range in ranges { groups[name]?.activity.queues[lane]?.settle(range) }
             wakeIfFull(name)
-        case .began, .acked, .delayed, .attempted, .failed, .expired, .parked, .released,
+        case .began, .acked, .delayed, .attempted, .failed, .expired, .vacant, .parked, .released,
             .restored:
             break
         }

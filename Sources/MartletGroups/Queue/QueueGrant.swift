@@ -16,8 +16,9 @@ package struct QueueCounts: Equatable, Sendable {
     package let delayed: Int64
     /// Set aside until somebody releases them.
     package let parked: Int64
-    /// Offsets that no record has, and that are in none of these numbers.
-    private let empty: [Range<Int64>]
+    private let replaying: Int64
+    /// What is not settled, in order, without offsets that no record has.
+    private let open: [Range<Int64>]
 
     /// `gaps`: offsets of the log that no record has.
     init(
@@ -30,10 +31,12 @@ package struct QueueCounts: Equatable, Sendable {
         acked = progress.acked
         expired = progress.expired
         dead = progress.dead - progress.replaying
-        inFlight = (leases?.inFlight ?? 0) + progress.replaying
+        replaying = progress.replaying
+        inFlight = (leases?.inFlight ?? 0) + replaying
         delayed = Int64(leases?.delayed ?? progress.delayed(at: now))
         parked = Int64(progress.parked.count)
-        empty = progress.empty(gaps, leases)
+        let empty = progress.empty(gaps, leases)
+        open = progress.open(in: progress.start..<Int64.max).flatMap { $0.without(empty) }
     }
 
     /// Visible, and with nobody. In order by key, also what has to wait for others of its key.
@@ -44,8 +47,7 @@ package struct QueueCounts: Equatable, Sendable {
     /// Visible, and neither acked nor expired nor dead: the lag.
     package func waiting(below end: Int64) -> Int64 {
         let visible = start..<max(end, start)
-        let empty = empty.reduce(Int64(0)) { $0 &+ Int64($1.clamped(to: visible).count) }
-        return max(0, Int64(visible.count) &- empty &- acked &- expired &- dead)
+        return open.reduce(replaying) { $0 &+ Int64($1.clamped(to: visible).count) }
     }
 }
 

@@ -39,8 +39,12 @@ struct QueueLeases: Sendable {
     /// had it.
     var window: KeyWindow?
 
-    /// After a restart, or for a partition that is new to the group.
-    init(_ progress: QueueProgress, inOrder isOrdered: Bool = false, at now: Now) {
+    /// After a restart, or for a partition that is new to the group. `gaps`: offsets that no record
+    /// has; nothing below them need have been handed out because they are settled.
+    init(
+        _ progress: QueueProgress, inOrder isOrdered: Bool = false, gaps: [Range<Int64>] = [],
+        at now: Now
+    ) {
         if isOrdered {
             cursor = progress.floor
             window = KeyWindow(from: cursor)
@@ -49,7 +53,7 @@ struct QueueLeases: Sendable {
             let delayEnd = progress.delays.keys.max().map { $0 + 1 } ?? 0
             let parkedEnd = progress.parked.keys.max().map { $0 + 1 } ?? 0
             cursor = max(
-                progress.start, delayEnd, parkedEnd, progress.settled.ranges.last?.upperBound ?? 0)
+                progress.start, delayEnd, parkedEnd, progress.settledEnd(besides: gaps))
             for range in progress.open(in: progress.start..<cursor) {
                 returned.insert(contentsOf: range)
             }
@@ -70,8 +74,7 @@ struct QueueLeases: Sendable {
     /// most waits in few ranges.
     func open(_ progress: QueueProgress) -> Int64 {
         if progress.isReplay { return inFlight + Int64(delayed) }
-        let over = progress.acked &+ progress.expired &+ progress.dead
-        return max(0, cursor &- progress.start &- over)
+        return progress.openCount(below: cursor)
     }
 
     // MARK: - Handing out

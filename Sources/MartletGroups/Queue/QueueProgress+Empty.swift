@@ -1,5 +1,5 @@
-// Offsets that no record has are in no account of a queue, until a member was handed them and passes
-// over them: that is settled like a record.
+// Offsets that no record has are in no account of a queue. They are settled before a member is handed
+// anything, so that nobody is handed them; until then, looks leave them out.
 extension QueueProgress {
     /// What of `gaps` is neither settled nor parked, nor with a member, nor waits for its time: a
     /// record that was so may have been lost since. In order, apart from each other.
@@ -18,5 +18,31 @@ extension QueueProgress {
             for offset in delays.keys where empty.contains(offset) { empty.remove(offset) }
         }
         return Array(empty.ranges)
+    }
+}
+
+extension QueueProgress {
+    /// Where the last settled range ends that is not one of `gaps`.
+    func settledEnd(besides gaps: [Range<Int64>]) -> Int64 {
+        settled.ranges.last { settled in
+            !gaps.contains {
+                $0.lowerBound <= settled.lowerBound && settled.upperBound <= $0.upperBound
+            }
+        }?.upperBound ?? 0
+    }
+}
+
+extension Range<Int64> {
+    /// What of it is in none of `others`, which are in order and apart from each other.
+    func without(_ others: [Range<Int64>]) -> [Range<Int64>] {
+        var rest: [Range<Int64>] = []
+        var at = lowerBound
+        for other in others[others.firstIndex(above: lowerBound)...] {
+            if other.lowerBound >= upperBound { break }
+            if at < other.lowerBound { rest.append(at..<other.lowerBound) }
+            at = other.upperBound
+        }
+        if at < upperBound { rest.append(at..<upperBound) }
+        return rest
     }
 }

@@ -6,6 +6,8 @@ package struct QueueProgress: Equatable, Sendable {
     let start: Int64
     /// Handled, or gone: nobody gets them again.
     private(set) var settled = RangeSet<Int64>()
+    /// How many offsets `settled` has; of a replay lane, how many more than at first.
+    private var settledCount: Int64 = 0
     /// How often handlers began with records that are not settled; those of 0 are left out.
     private(set) var attempts: [Int64: UInt16] = [:]
     /// Of those, the ones whose last handler has not said what became of it.
@@ -89,6 +91,8 @@ package struct QueueProgress: Equatable, Sendable {
             for range in ranges { acked &+= settle(range) }
         case .expired(let below):
             if below > start { expired &+= settle(start..<below) }
+        case .vacant(let ranges):
+            for range in ranges { _ = settle(range) }
         case .restored(let ranges, let acked, let expired, let sent):
             for range in ranges { _ = settle(range) }
             self.acked &+= acked
@@ -218,11 +222,22 @@ package struct QueueProgress: Equatable, Sendable {
 
     /// Owed again. What is so already is not owed twice.
     mutating func reopen(_ range: Range<Int64>) {
-        sent &+= settledCount(in: range)
+        let count = settledCount(in: range)
+        sent &+= count
+        settledCount &-= count
         settled.remove(contentsOf: range)
     }
 
     mutating func reopen(_ offset: Int64) { reopen(offset..<(offset + 1)) }
+
+    /// How many are not settled below `end`. Little is settled above the newest that was handed out.
+    func openCount(below end: Int64) -> Int64 {
+        var below = settledCount
+        for range in settled.ranges[settled.ranges.firstIndex(above: end)...] {
+            below &-= Int64(range.clamped(to: end..<Int64.max).count)
+        }
+        return max(0, end &- start &- below)
+    }
 
     /// How many of `range` are not owed.
     func settledCount(in range: Range<Int64>) -> Int64 {
@@ -242,6 +257,7 @@ package struct QueueProgress: Equatable, Sendable {
         guard !range.isEmpty else { return 0 }
         let count = open(in: range).reduce(Int64(0)) { $0 + Int64($1.count) }
         settled.insert(contentsOf: range)
+        settledCount &+= count
         attempts.forget(range)
         unanswered.remove(contentsOf: range)
         delays.forget(range)
@@ -335,6 +351,8 @@ package enum QueueChange: Equatable, Sendable {
     case released([Range<Int64>])
     /// What was not settled below is gone.
     case expired(below: Int64)
+    /// No record has these offsets: nobody owes them, and they are in no account.
+    case vacant([Range<Int64>])
     /// On a replay lane: sent to the group again.
     case reopened([Range<Int64>])
     /// On a replay lane: what of it is not handled need not be.

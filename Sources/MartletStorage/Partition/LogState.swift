@@ -74,6 +74,15 @@ package struct LogView: Sendable {
     package var lastAppendTime: Int64
     package var gaps: [Range<Int64>]
     package var damaged: [Range<Int64>]
+    /// Damage that a person lets readers pass.
+    package var skipped: [Range<Int64>]
+
+    /// Offsets that no reader finds a record at, of gaps and of what is skipped: in order, apart from
+    /// each other. What compaction took is not among them.
+    package var vacant: [Range<Int64>] {
+        if gaps.isEmpty, skipped.isEmpty { return [] }
+        return (gaps + skipped).sorted { $0.lowerBound < $1.lowerBound }.joined()
+    }
 }
 
 /// Bytes to send to a reader: whole batches of one file.
@@ -190,7 +199,8 @@ struct LogState {
             firstAppendTime: -1,
             lastAppendTime: visible.appendTime == .min ? -1 : visible.appendTime,
             gaps: gaps.filter { $0.upperBound > logStart },
-            damaged: damaged.map(\.offsets).filter { !isSkipped($0) })
+            damaged: damaged.map(\.offsets).filter { !isSkipped($0) },
+            skipped: skipped.filter { $0.upperBound > logStart })
     }
 
     /// Whether an operator let readers pass all of these offsets.

@@ -58,10 +58,14 @@ import Testing
                 records: 1 + random.below(40), leaseMilliseconds: 3_600_000)
             let bounds: Coordinator.Bounds = { _ in 0..<QueueGapTests.end }
             let id = QueueGapTests.id
-            harness.take(try harness.coordinator.receive("g", id, wanted, bounds: bounds))
+            let gaps = Array(RangeSet(gaps).ranges)
+            harness.take(
+                try harness.coordinator.receive(
+                    "g", id, wanted, bounds: bounds, gaps: { _ in gaps }))
             let grants = try harness.coordinator.lease(
-                "g", id, wanted, bounds: bounds, at: harness.now)
+                "g", id, wanted, bounds: bounds, gaps: { _ in gaps }, at: harness.now)
             for grant in grants {
+                #expect(!gaps.contains { $0.overlaps(grant.range) }, "no record is there")
                 deliveries.append((grant.range, grant.number))
                 set(grant.range, .out)
             }
@@ -127,5 +131,91 @@ import Testing
             }
             try life.check()
         }
+    }
+
+    /// A log of 300 records with a gap of a million in it, of which no more than 100 are out at a time.
+    private struct FarGap {
+        var harness = GroupHarness(limits: limits)
+        static let gap: Range<Int64> = 200..<1_000_200
+        static let end: Int64 = 1_000_300
+        var handed: [Int64] = []
+
+        static var limits: GroupLimits {
+            var limits = GroupLimits()
+            limits.openRecordsMax = 100
+            return limits
+        }
+
+        init() throws {
+            harness.topics([QueueGapTests.orders])
+            try join()
+        }
+
+        mutating func join() throws {
+            harness.take(
+                try harness.coordinator.join(
+                    "g", QueueGapTests.id, .wanting(), .queue(from: .earliest), at: harness.now))
+        }
+
+        mutating func receive() throws -> [QueueGrant] {
+            let wanted = Coordinator.Wanted(records: 1_000, leaseMilliseconds: 3_600_000)
+            let bounds: Coordinator.Bounds = { _ in 0..<Self.end }
+            harness.take(
+                try harness.coordinator.receive(
+                    "g", QueueGapTests.id, wanted, bounds: bounds, gaps: { _ in [Self.gap] }))
+            return try harness.coordinator.lease(
+                "g", QueueGapTests.id, wanted, bounds: bounds, gaps: { _ in [Self.gap] },
+                at: harness.now)
+        }
+
+        mutating func ack(_ grants: [QueueGrant]) throws {
+            let acks = grants.map {
+                Settlement(queue: $0.queue, range: $0.range, number: $0.number, verb: .ack)
+            }
+            harness.take(try harness.coordinator.settle("g", acks, at: harness.now).records)
+            harness.coordinator.follow("g", acks, at: harness.now)
+            handed += grants.flatMap { Array($0.range) }
+        }
+
+        mutating func restart() throws {
+            var other = Coordinator(limits: Self.limits, incarnation: 9)
+            other.topicsChanged([QueueGapTests.orders])
+            for record in harness.coordinator.snapshot() { other.replay(record) }
+            harness.coordinator = other
+            try join()
+        }
+    }
+
+    @Test func `a gap far ahead neither holds a queue up nor lifts its limit`() throws {
+        var far = try FarGap()
+        for round in 0..<3 {
+            let grants = try far.receive()
+            #expect(grants.reduce(0) { $0 + $1.range.count } == 100)
+            #expect(try far.receive().isEmpty, "more than may be out")
+            // The gap is settled by now, far above what was handed out.
+            if round == 0 { try far.restart() } else { try far.ack(grants) }
+        }
+        #expect(far.handed == Array(0..<200))
+        try far.ack(try far.receive())
+        #expect(far.handed == Array(0..<200) + Array(FarGap.gap.upperBound..<FarGap.end))
+        let counts = try #require(try far.harness.coordinator.describe("g").queues.first)
+        #expect(counts.acked == 300 && counts.floor == FarGap.end)
+        #expect(counts.ready(below: FarGap.end) == 0 && counts.waiting(below: FarGap.end) == 0)
+    }
+
+    @Test func `offsets without records do not expire`() throws {
+        var far = try FarGap()
+        try far.ack(try far.receive())
+        let key = QueueGapTests.key
+        let below = FarGap.end - 50
+        // Nobody has received since a person let readers pass this.
+        let gaps = [150..<160, FarGap.gap]
+        far.harness.take(far.harness.coordinator.vacating(key, gaps, below: below))
+        let lost = far.harness.coordinator.expiring(key, below: below)
+        #expect(lost.map(\.count) == [100 - 10 + 50])
+        far.harness.take(lost.map(\.record))
+        let counts = try #require(try far.harness.coordinator.describe("g").queues.first)
+        #expect(counts.acked == 100 && counts.expired == 140 && counts.floor == below)
+        #expect(counts.waiting(below: FarGap.end) == 50)
     }
 }

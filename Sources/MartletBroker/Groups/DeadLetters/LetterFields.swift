@@ -75,7 +75,8 @@ struct LetterFields: Equatable {
             .paused, .resumed, .reset, .restarted, .expiredInAll, .createdQueue, .queueBegan,
             .acked, .delayed,
             .attempted,
-            .expired, .restored, .failed, .reopened, .takenBack, .parked, .released, .policy,
+            .expired, .restored, .failed, .reopened, .takenBack, .parked, .released, .vacant,
+            .policy,
             .breaker, .suspected, .snapshotBegins, .snapshotEnds:
             nil
         }

@@ -207,14 +207,15 @@ final class RescueDesk: Sendable {
     }
 
     /// All that was settled meanwhile has to be on the disk, too: a crash must not bring it back
-    /// when its records are gone.
+    /// when its records are gone. What was no record does not expire with them.
     private func finish(_ key: TopicPartition, _ shards: ArraySlice<GroupShard>) {
         guard let shard = shards.first else {
             return watches.withLock { $0[key]?.isRunning = false }
         }
-        shard.record {
-            _ in
-            []
+        let gaps = engine.topic(id: key.topic)?.partition(key.partition)?.view.vacant ?? []
+        let target = watches.withLock { $0[key]?.target } ?? 0
+        shard.record { coordinator in
+            coordinator.vacating(key, gaps, below: target)
         } _: { [weak self] in
             self?.finish(key, shards.dropFirst())
         }
