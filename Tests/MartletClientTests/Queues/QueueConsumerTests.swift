@@ -171,7 +171,7 @@ import Testing
             let door = Promise<Void>()
             try await GroupTest.fill(client, 0..<2)
             var configuration = Self.queue(1, prefetch: 0)
-            configuration.lease = .milliseconds(300)
+            configuration.lease = .seconds(1)
             configuration.sessionTimeout = .seconds(1)
             let first = Task { [configuration] in
                 try await client.consumeQueue(configuration) { record in
