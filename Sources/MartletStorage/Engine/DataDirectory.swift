@@ -152,8 +152,21 @@ extension FileSystem {
         return unsafe slab.withUnsafeBytes(0..<slab.count) { unsafe Array($0) }
     }
 
+    /// Gives a file that was made beside it the place of `path`. Without room for the name the file
+    /// goes again: a full disk is not to be fuller for it.
+    func rename(unfinished temporary: String, to path: String) throws(StorageError) {
+        do throws(StorageError) {
+            try storageNaming("naming \(path)") { () throws(SystemError) in
+                try rename(temporary, to: path)
+            }
+        } catch {
+            if !error.isFatal { removeUnfinished(temporary) }
+            throw error
+        }
+    }
+
     /// Replaces a small file as a whole: tmp, sync, rename, directory sync. After the write every
-    /// failure is final (fsyncgate); a full disk leaves the old file as it was.
+    /// failure but a want of space is final (fsyncgate); a full disk leaves the old file as it was.
     func replace(
         _ path: String, with bytes: [UInt8], in directory: String
     ) throws(StorageError) {
@@ -167,10 +180,8 @@ extension FileSystem {
             try file.write(slab, at: 0)
             return file
         }
-        try storageFatal("replacing \(path)") { () throws(SystemError) in
-            try file.sync()
-            try rename(temporary, to: path)
-            try home.sync()
-        }
+        try storageFatal("syncing \(temporary)") { () throws(SystemError) in try file.sync() }
+        try rename(unfinished: temporary, to: path)
+        try storageFatal("replacing \(path)") { () throws(SystemError) in try home.sync() }
     }
 }

@@ -74,6 +74,8 @@ extension StorageEngine {
     }
 
     /// Takes a topic away for ever. Its files are removed in the background. Blocks.
+    /// - Throws: `diskFull` when there is no room for the name that marks it as deleted, also not with
+    ///   the reserve: it is offline then until it is deleted once more, or the next start.
     package func deleteTopic(_ id: TopicID) throws(StorageError) {
         try changes.withLock { _ throws(StorageError) in
             let topic = try known(id)
@@ -86,13 +88,30 @@ extension StorageEngine {
             // What is at work on its files ends, soon and whole.
             for log in topic.partitions { log.upkeepLock.withLock { _ in } }
             for log in topic.partitions { log.flush() }
-            try guardFatal { () throws(StorageError) in
-                try store.delete(id, at: context.clock.wallMilliseconds())
+            do throws(StorageError) {
+                try guardFatal { () throws(StorageError) in
+                    // Deleting makes room on a full disk, and must not want for some itself.
+                    try context.withReserve { () throws(StorageError) in
+                        try store.delete(id, at: context.clock.wallMilliseconds())
+                    }
+                }
+            } catch {
+                putBack(topic)
+                throw error
             }
             context.marks.forget(topic: id)
             for log in topic.partitions { log.closeFiles() }
         }
         context.executors.upkeep.execute { [self] in removeDeleted() }
+    }
+
+    /// A topic that could not be deleted is on disk, and back after the next start. Until then its name
+    /// is taken (of two topics of one name neither could be served) and it can be deleted again.
+    private func putBack(_ topic: Topic) {
+        catalog.withLock { catalog in
+            catalog.byID[topic.id] = topic
+            if topic.hasName { catalog.byName[topic.name] = catalog.byName[topic.name] ?? topic }
+        }
     }
 
     /// Changes settings; nil unsets one. Blocks.
@@ -248,11 +267,18 @@ extension StorageEngine {
         } catch {
             let failure = error
             guard !failure.isFatal else { throw failure }
-            try guardFatal { () throws(StorageError) in
-                try store.delete(metadata.id, at: context.clock.wallMilliseconds())
-            }
+            try guardFatal { () throws(StorageError) in try takeBack(metadata.id) }
             context.executors.upkeep.execute { [self] in removeDeleted() }
             throw failure
+        }
+    }
+
+    private func takeBack(_ id: TopicID) throws(StorageError) {
+        do throws(StorageError) {
+            try store.delete(id, at: context.clock.wallMilliseconds())
+        } catch {
+            guard error.code == .diskFull else { throw error }
+            try store.withdraw(id)
         }
     }
 

@@ -177,7 +177,9 @@ package final class StorageEngine: Sendable {
         let areSynced = logs.map { $0.flush() }.allSatisfy { $0 }
         if let failed = context.failed { throw failed }
         guard areSynced else {
-            throw StorageError(.noDescriptors, "not all could be synced: no descriptor was free")
+            throw StorageError(
+                .noDescriptors,
+                "not all could be synced: no descriptor was free, or no space for a segment's name")
         }
         var clock = MarkEntry(.clock)
         clock.time = context.retentionClock.withLock { $0.now }

@@ -4,9 +4,10 @@ package import MartletSystem
 package enum StorageErrorCode: Sendable {
     /// A system call failed in a way that says nothing about data already acknowledged.
     case ioFailed
-    /// `fdatasync`, a directory sync, a rename or a truncation failed: final for the process.
+    /// `fdatasync`, a directory sync or a truncation failed, or a rename for another reason than want
+    /// of space: final for the process.
     case syncFailed
-    /// No space for what was asked; nothing was written.
+    /// No space for what was asked, bytes or a name; nothing of it was done.
     case diskFull
     /// No free descriptor for what was asked; nothing was done, and another try may succeed.
     case noDescriptors
@@ -47,6 +48,12 @@ package struct StorageError: Error, Sendable, CustomStringConvertible {
         StorageError(.syncFailed, "\(what): \(error)")
     }
 
+    /// For calls that give something its name. A directory that finds no room for one (ENOSPC, EDQUOT)
+    /// is as it was, and another try may find some: the disk is full. Any other failure is final.
+    static func naming(_ error: SystemError, _ what: String) -> StorageError {
+        error.isNoSpace ? StorageError(error, what) : .fatal(error, what)
+    }
+
     package var isFatal: Bool { code == .syncFailed }
     package var description: String { message }
 }
@@ -70,6 +77,17 @@ func storageFatal<R>(
         return try body()
     } catch {
         throw StorageError.fatal(error, what())
+    }
+}
+
+/// As `storageFatal`, for a rename: it alone may find the disk full, a sync beside it never may.
+func storageNaming(
+    _ what: @autoclosure () -> String, _ body: () throws(SystemError) -> Void
+) throws(StorageError) {
+    do {
+        try body()
+    } catch {
+        throw StorageError.naming(error, what())
     }
 }
 

@@ -30,8 +30,9 @@ final class MarksWriter: Sendable {
         var syncIsScheduled = false
         /// The table has entries that found no room in the file.
         var isBehind = false
-        /// While the file is being rewritten: the new file and its own position.
-        var successor: (file: any File, position: Int64)?
+        /// While the file is being rewritten: the new file, its own position, and whether entries
+        /// found no room in it.
+        var successor: (file: any File, position: Int64, isBehind: Bool)?
     }
 
     private let fileSystem: any FileSystem
@@ -160,6 +161,7 @@ final class MarksWriter: Sendable {
             try append(entries, &state)
         } catch {
             state.isBehind = true
+            state.successor?.isBehind = true
             throw error
         }
     }
@@ -192,10 +194,10 @@ final class MarksWriter: Sendable {
     private func rewrite() throws(StorageError) {
         try inTurn { () throws(StorageError) in
             let old = state.withLock { $0.generation }
-            let home: any OpenDirectory
             do throws(StorageError) {
-                home = try fileSystem.directory(directory)
+                let home = try fileSystem.directory(directory)
                 try beginSuccessor(old + 1)
+                try nameSuccessor(old + 1, in: home)
             } catch {
                 guard !error.isFatal else { throw error }
                 // No room or descriptor for a second file: the one there is grows on, and has to be synced.
@@ -206,7 +208,7 @@ final class MarksWriter: Sendable {
                 try syncFiles()
                 return
             }
-            try replace(old, in: home)
+            try replace(old)
         }
     }
 
@@ -219,20 +221,23 @@ final class MarksWriter: Sendable {
         }
         try state.withLock { state throws(StorageError) in
             let position = try Self.fill(successor, generation, state.table)
-            state.successor = (successor, position)
-            // What finds no room from now on, in either file, makes it behind again.
-            state.isBehind = false
+            state.successor = (successor, position, isBehind: false)
         }
     }
 
-    private func replace(_ old: UInt64, in home: any OpenDirectory) throws(StorageError) {
-        let path = "\(directory)/\(MarksFileFormat.name(old + 1))"
+    private func nameSuccessor(
+        _ generation: UInt64, in home: any OpenDirectory
+    ) throws(StorageError) {
+        let path = "\(directory)/\(MarksFileFormat.name(generation))"
         guard let successor = state.withLock({ $0.successor?.file }) else { return }
         try storageFatal("replacing the marks") { () throws(SystemError) in
             try successor.sync()
-            try fileSystem.rename(path + LogFileNames.temporarySuffix, to: path)
-            try home.sync()
         }
+        try fileSystem.rename(unfinished: path + LogFileNames.temporarySuffix, to: path)
+        try storageFatal("replacing the marks") { () throws(SystemError) in try home.sync() }
+    }
+
+    private func replace(_ old: UInt64) throws(StorageError) {
         state.withLock { state in
             guard let grown = state.successor else { return }
             state.file = grown.file
@@ -240,6 +245,8 @@ final class MarksWriter: Sendable {
             state.position = grown.position
             state.aheadEnd = grown.position
             state.rewriteAt = grown.position + options.rewriteBytes
+            // What found no room in either file since it was begun.
+            state.isBehind = grown.isBehind
             state.successor = nil
         }
         try syncFiles()
@@ -261,9 +268,9 @@ final class MarksWriter: Sendable {
         }
         let position = try fill(file, generation, table)
         let aheadEnd = try writeAhead(file, from: position, options.aheadBytes)
+        try storageFatal("making \(path)") { () throws(SystemError) in try file.sync() }
+        try fileSystem.rename(unfinished: temporary, to: path)
         try storageFatal("making \(path)") { () throws(SystemError) in
-            try file.sync()
-            try fileSystem.rename(temporary, to: path)
             try fileSystem.syncDirectory(directory)
         }
         return (file, position, aheadEnd)

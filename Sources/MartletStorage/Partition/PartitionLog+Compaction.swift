@@ -103,12 +103,17 @@ extension PartitionLog {
             throw error
         }
         let home = try fileSystem.directory(directory)
-        try storageFatal("swapping \(logPath)") { () throws(SystemError) in
+        try storageFatal("syncing \(temporary)") { () throws(SystemError) in
             try file.sync()
             try segment.index.file.openFile?.sync()
-            try fileSystem.rename(temporary, to: logPath)
-            try home.sync()
         }
+        do throws(StorageError) {
+            try fileSystem.rename(unfinished: temporary, to: logPath)
+        } catch {
+            if !error.isFatal { forget(unnamed: segment) }
+            throw error
+        }
+        try storageFatal("swapping \(logPath)") { () throws(SystemError) in try home.sync() }
         swap(old, segment)
         segment.log.share()
         try storage("removing the old generation of \(logPath)") { () throws(SystemError) in
@@ -153,6 +158,16 @@ extension PartitionLog {
             built.entries + [sealed], in: try segment.index.file.open())
         segment.index.install(built.entries, pinned: false)
         return segment
+    }
+
+    /// The index of a segment that got no name goes with it.
+    private func forget(unnamed segment: Segment) {
+        context.indexes.forget(segment.index)
+        do throws(SystemError) {
+            try segment.index.file.remove()
+        } catch {
+            // The next run writes it anew.
+        }
     }
 
     private func swap(_ old: Segment, _ new: Segment) {

@@ -34,7 +34,7 @@ extension PartitionLog {
         } catch {
             if isGone {
                 fail(error)
-            } else if error.code == .noDescriptors {
+            } else if Self.mayFlushAgain(error) {
                 flushAgain(error)
             }
             return false
@@ -58,16 +58,25 @@ extension PartitionLog {
             } catch {
                 // A segment of a topic that was deleted meanwhile gets no name any more: nothing of it
                 // matters to the others.
-                if error.code != .noDescriptors, !isGone { context.fail(error) }
+                if !Self.mayFlushAgain(error), !isGone { context.fail(error) }
                 throw error
             }
         }
     }
 
-    /// Before a sync nothing is final: a segment for whose name there was no descriptor gets it soon.
+    /// Before a sync nothing is final: a segment for whose name there was no descriptor, or no room in
+    /// the directory, gets it soon.
+    private static func mayFlushAgain(_ error: StorageError) -> Bool {
+        error.code == .noDescriptors || error.code == .diskFull
+    }
+
     private func flushAgain(_ error: StorageError) {
         if isGone { return fail(error) }
-        context.lacksDescriptors(error)
+        if error.code == .diskFull {
+            context.space.didFill(error.message)
+        } else {
+            context.lacksDescriptors(error)
+        }
         context.executors.marks.execute(after: Self.againNanoseconds) { [weak self] in
             guard let self else { return }
             context.flush.request(self)
@@ -122,7 +131,7 @@ extension PartitionLog {
                 return point
             }
         } catch {
-            guard error.code == .noDescriptors || isGone else { throw error }
+            guard Self.mayFlushAgain(error) || isGone else { throw error }
             flushAgain(error)
             return nil
         }

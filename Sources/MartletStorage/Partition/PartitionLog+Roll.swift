@@ -129,11 +129,16 @@ extension PartitionLog {
         let log = "\(directory)/\(LogFileNames.log(segment.base, generation: 0))"
         let index = "\(directory)/\(LogFileNames.index(segment.base, generation: 0))"
         let home = try context.fileSystem.directory(directory)
-        try storageFatal("naming the segment \(segment.base) of \(name)") {
+        // When the second finds no room, the next try finds that the first has its name.
+        try storageNaming("naming the segment \(segment.base) of \(name)") {
             () throws(SystemError) in
             try segment.index.file.rename(to: index)
             try segment.log.rename(to: log)
-            if !context.options.has(.dropDirectorySync) { try home.sync() }
+        }
+        if !context.options.has(.dropDirectorySync) {
+            try storageFatal("naming the segment \(segment.base) of \(name)") {
+                () throws(SystemError) in try home.sync()
+            }
         }
         segment.didName()
         // Appends that found the prepared names in use may go on.

@@ -113,14 +113,17 @@ enum ProducerSnapshot {
             throw error
         }
         if let home {
-            try storageFatal("saving \(path)") { () throws(SystemError) in
-                try file.sync()
-                try fileSystem.rename(temporary, to: path)
-                try home.sync()
-            }
+            try storageFatal("syncing \(temporary)") { () throws(SystemError) in try file.sync() }
+            try fileSystem.rename(unfinished: temporary, to: path)
+            try storageFatal("saving \(path)") { () throws(SystemError) in try home.sync() }
         } else {
-            try storage("saving \(path)") { () throws(SystemError) in
-                try fileSystem.rename(temporary, to: path)
+            do throws(StorageError) {
+                try storage("saving \(path)") { () throws(SystemError) in
+                    try fileSystem.rename(temporary, to: path)
+                }
+            } catch {
+                fileSystem.removeUnfinished(temporary)
+                throw error
             }
         }
         try storage("removing older snapshots of producers") { () throws(SystemError) in

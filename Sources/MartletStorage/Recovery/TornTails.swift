@@ -56,8 +56,15 @@ struct TornTails {
     func setAside(_ segment: Segment) throws(StorageError) -> Int64 {
         let end = try endOfContent(try segment.log.open(), from: 0, to: segment.bytes)
         let path = try freePath(segment.base)
+        if end > 0 {
+            try context.withReserve { () throws(StorageError) in
+                try storageNaming("setting \(segment.log.path) aside") { () throws(SystemError) in
+                    try segment.log.rename(to: path)
+                }
+            }
+        }
         try storageFatal("setting \(segment.log.path) aside") { () throws(SystemError) in
-            if end > 0 { try segment.log.rename(to: path) } else { try segment.log.remove() }
+            if end == 0 { try segment.log.remove() }
             try segment.index.file.remove()
             try fileSystem.syncDirectory(directory)
         }

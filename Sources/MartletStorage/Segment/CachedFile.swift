@@ -102,6 +102,8 @@ final class CachedFile: Evictable {
     /// Renames the file; open references stay good.
     func rename(to path: String) throws(SystemError) {
         try place.withLock { place throws(SystemError) in
+            // A second try at several names begins with those that were given.
+            if place.path == path { return }
             try fileSystem.rename(place.path, to: path)
             place.path = path
         }

@@ -80,8 +80,12 @@ struct SegmentListing {
         let index = "\(directory)/\(LogFileNames.preparedIndex)"
         if let base = try firstOffset(log), segments.last.map({ $0.base < base }) ?? true {
             let target = "\(directory)/\(LogFileNames.log(base, generation: 0))"
+            try context.withReserve { () throws(StorageError) in
+                try storageNaming("naming \(target)") { () throws(SystemError) in
+                    try fileSystem.rename(log, to: target)
+                }
+            }
             try storageFatal("naming \(target)") { () throws(SystemError) in
-                try fileSystem.rename(log, to: target)
                 try fileSystem.syncDirectory(directory)
             }
             segments.append(try segment(base, 0))

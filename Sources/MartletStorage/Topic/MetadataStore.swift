@@ -12,7 +12,10 @@ protocol MetadataStore: Sendable {
     func makePartitions(of metadata: TopicMetadata) throws(StorageError)
     func update(_ metadata: TopicMetadata) throws(StorageError)
     /// After it returns the topic will not come back. Its files go later.
+    /// - Throws: `diskFull` when there is no room for its other name: it is there as before.
     func delete(_ id: TopicID, at milliseconds: Int64) throws(StorageError)
+    /// Takes away a topic that was just made and has no records. Needs no space.
+    func withdraw(_ id: TopicID) throws(StorageError)
     /// Removes the files of deleted topics.
     func removeDeleted() throws(StorageError)
 }
@@ -122,13 +125,15 @@ struct DirectoryMetadataStore: MetadataStore {
         let making = final + DataDirectory.creatingSuffix
         do throws(StorageError) {
             try fill(making, metadata)
+            try storageNaming("making topic \(metadata.name)") { () throws(SystemError) in
+                try fileSystem.rename(making, to: final)
+            }
         } catch {
             // On a full disk each try would take more of it.
             if !error.isFatal { removeOrLeave(making) }
             throw error
         }
         try storageFatal("making topic \(metadata.name)") { () throws(SystemError) in
-            try fileSystem.rename(making, to: final)
             try topics.sync()
         }
     }
@@ -176,9 +181,18 @@ struct DirectoryMetadataStore: MetadataStore {
 
     func delete(_ id: TopicID, at milliseconds: Int64) throws(StorageError) {
         let home = directory.topic(id)
-        try storageFatal("deleting topic \(id)") { () throws(SystemError) in
+        try storageNaming("deleting topic \(id)") { () throws(SystemError) in
             try fileSystem.rename(
                 home, to: "\(home)\(DataDirectory.deletedInfix)\(milliseconds)")
+        }
+        try storageFatal("deleting topic \(id)") { () throws(SystemError) in
+            try topics.sync()
+        }
+    }
+
+    func withdraw(_ id: TopicID) throws(StorageError) {
+        try remove(directory.topic(id))
+        try storageFatal("withdrawing topic \(id)") { () throws(SystemError) in
             try topics.sync()
         }
     }

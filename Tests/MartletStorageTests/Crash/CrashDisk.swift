@@ -119,7 +119,8 @@ struct DiskFault: Sendable {
     enum Kind: Sendable {
         /// Every kind of operation fails with EIO; a failed sync drops what it should have written.
         case inputOutput
-        /// Operations that need space fail with ENOSPC, a write after a part of it.
+        /// Operations that need space fail with ENOSPC, a write after a part of it. A name needs some,
+        /// too.
         case noSpace
     }
 
@@ -204,13 +205,13 @@ final class CrashDisk: FileSystem {
                     return EIO
                 case .noSpace:
                     switch operation {
-                    case .write, .create, .sync:
+                    case .write, .create, .rename, .sync:
                         if operation == .sync, fault.isLasting { break }
                         state.faultHits += 1
                         if operation == .sync { state.failedSync = true }
                         partly(&state.disk)
                         return ENOSPC
-                    case .rename, .remove, .truncate: break
+                    case .remove, .truncate: break
                     }
                 }
             }
