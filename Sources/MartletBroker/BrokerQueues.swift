@@ -28,7 +28,8 @@ struct BrokerQueues: Sendable {
                 ThreadQueue(label: "martlet.flush.\($0)")
             }, readers: readers, housekeeping: ThreadQueue(label: "martlet.housekeeping"),
             upkeep: ThreadQueue(label: "martlet.upkeep"),
-            marks: ThreadQueue(label: "martlet.marks"))
+            marks: ThreadQueue(label: "martlet.marks"),
+            failure: ThreadQueue(label: "martlet.failure"))
     }
 
     /// Spreads recovery over the cores; returns when all is done.

@@ -215,7 +215,8 @@ import Testing
         let engine = try StorageEngine.open(
             options, fileSystem: PosixFileSystem(), clock: clock,
             executors: StorageExecutors(
-                flush: [flush], readers: [inline], housekeeping: inline, marks: inline))
+                flush: [flush], readers: [inline], housekeeping: inline, marks: inline,
+                failure: inline))
         let settings = ["segment.bytes": "65536", "cleanup.policy": "compact"]
         let topic = try engine.createTopic(
             name: "t", partitions: 1, settings: settings, id: TopicID(high: 1, low: 1))

@@ -132,8 +132,8 @@ final class StorageContext: Sendable {
         guard isFirst else { return }
         logger.error(
             "STORAGE_FAILED", "storage failed and will not be retried: \(error.message)")
-        // Not here: the caller may hold a partition's lock.
-        executors.marks.execute { [fatalHandler] in fatalHandler(error) }
+        // Not here: the caller may hold a partition's lock. Nor where something else may hang.
+        executors.failure.execute { [fatalHandler] in fatalHandler(error) }
     }
 
     /// No descriptor was free for a file; told once until it is over.

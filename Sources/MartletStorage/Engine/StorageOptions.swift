@@ -14,16 +14,20 @@ package struct StorageExecutors: Sendable {
     package var upkeep: any Executor
     /// Syncs the marks file, and asks for the syncs of `written` topics in time.
     package var marks: any Executor
+    /// Tells the owner of the first final failure, and does nothing else: whatever waits for a disk
+    /// that hangs, the end of the process must not.
+    package var failure: any Executor
 
     package init(
         flush: [any Executor], readers: [any Executor], housekeeping: any Executor,
-        upkeep: (any Executor)? = nil, marks: any Executor
+        upkeep: (any Executor)? = nil, marks: any Executor, failure: any Executor
     ) {
         self.flush = flush
         self.readers = readers
         self.housekeeping = housekeeping
         self.upkeep = upkeep ?? housekeeping
         self.marks = marks
+        self.failure = failure
     }
 }
 

@@ -24,6 +24,10 @@ final class FaultyFileSystem: ForwardingFileSystem {
         var readGate: Latch?
         /// Paths of the log files that were read, once for each time.
         var reads: [String] = []
+        /// How often the marks were synced.
+        var marksSyncs = 0
+        /// Syncs of the marks tell the first, and wait for the second.
+        var stuckMarks: (reached: Latch, mayGoOn: Latch)?
         /// Syncs of log files wait for it.
         var gate: Latch?
         /// A compaction that begins a segment tells the first, and waits for the second.
@@ -38,6 +42,7 @@ final class FaultyFileSystem: ForwardingFileSystem {
     }
 
     var reads: [String] { faults.withLock { $0.reads } }
+    var marksSyncs: Int { faults.withLock { $0.marksSyncs } }
 
     func open(_ path: String, _ mode: FileOpenMode) throws(SystemError) -> any File {
         if path.hasSuffix(".log.tmp"), !path.contains("marks-"),
@@ -47,7 +52,30 @@ final class FaultyFileSystem: ForwardingFileSystem {
             _ = compaction.mayGoOn.wait()
         }
         let file = try base.open(path, mode)
-        return path.hasSuffix(".log") && !path.contains("marks-") ? FaultyFile(file, self) : file
+        if path.contains("marks-") { return WatchedMarks(file, self) }
+        return path.hasSuffix(".log") ? FaultyFile(file, self) : file
+    }
+}
+
+private final class WatchedMarks: ForwardingFile {
+    let base: any File
+    private let system: FaultyFileSystem
+
+    init(_ base: any File, _ system: FaultyFileSystem) {
+        self.base = base
+        self.system = system
+    }
+
+    func sync() throws(SystemError) {
+        let stuck = system.faults.withLock { faults in
+            faults.marksSyncs += 1
+            return faults.stuckMarks
+        }
+        if let stuck {
+            stuck.reached.arrive()
+            _ = stuck.mayGoOn.wait()
+        }
+        try base.sync()
     }
 }
 

@@ -60,6 +60,29 @@ import Testing
         #expect(throws: StorageError.self) { try harness.stop() }
     }
 
+    @Test func `F-11 a failed sync ends the broker also while a sync of the marks hangs`() throws {
+        let files = FaultyFileSystem()
+        let ended = Latch()
+        let harness = try BrokerHarness(setUp: {
+            $0.fileSystem = files
+            $0.onFatal = { _ in ended.arrive() }
+        })
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client)
+        let (reached, mayGoOn) = (Latch(), Latch())
+        defer { mayGoOn.arrive() }
+        files.set { $0.stuckMarks = (reached, mayGoOn) }
+        // Its mark is synced in the background, soon.
+        #expect(try client.produce(topic, makeBatch()).error == .none)
+        #expect(reached.wait())
+        files.set { $0.syncCode = EIO }
+        #expect(try client.produce(topic, makeBatch()).error == .storageFailed)
+        #expect(ended.wait(seconds: 20))
+        files.set { $0.stuckMarks = nil }
+        mayGoOn.arrive()
+        #expect(throws: StorageError.self) { try harness.stop() }
+    }
+
     @Test func `F-10 a full disk refuses producers in the open, readers go on`() throws {
         let files = FaultyFileSystem()
         let harness = try BrokerHarness(setUp: { $0.fileSystem = files })

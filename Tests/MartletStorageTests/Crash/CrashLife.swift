@@ -91,7 +91,8 @@ final class CrashLife {
         engine = try StorageEngine.open(
             options, fileSystem: disk, clock: clock,
             executors: StorageExecutors(
-                flush: flush, readers: readers, housekeeping: housekeeping, marks: marks),
+                flush: flush, readers: readers, housekeeping: housekeeping, marks: marks,
+                failure: marks),
             onFatal: { [world] _ in world.becomeFatal() })
         for (index, _) in world.model.producers.enumerated() {
             world.change { model in

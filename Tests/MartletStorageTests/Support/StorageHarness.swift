@@ -62,7 +62,7 @@ struct StorageHarness {
             executors: StorageExecutors(
                 flush: [flush ?? executor], readers: [executor],
                 housekeeping: housekeeping ?? executor,
-                upkeep: upkeep, marks: executor),
+                upkeep: upkeep, marks: executor, failure: executor),
             logger: logger)
     }
 
