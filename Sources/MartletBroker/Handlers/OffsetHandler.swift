@@ -73,31 +73,38 @@ struct OffsetHandler: Sendable {
     func deleteRecords(_ request: Request<DeleteRecordsRequest>) {
         request.answer(on: services.changes) { request in
             var reply = DeleteRecordsReply()
-            reply.results = request.message.entries.map { entry in
-                var result = DeleteRecordsResult()
-                do throws(TopicCatalog.Refusal) {
-                    result.logStart = try deleteRecords(entry, request.session)
-                } catch {
-                    result.error = error.code
-                    result.message = WireLimits.clip(error.text)
-                }
-                return result
-            }
+            reply.results = deleteRecords(request.message.entries, request.session)
             return reply
         }
     }
 
+    /// All of a request together: its marks are synced once.
     private func deleteRecords(
-        _ entry: DeleteRecordsEntry, _ session: Authenticated
-    ) throws(TopicCatalog.Refusal) -> Int64 {
-        let (_, log) = try services.catalog.partition(
-            entry.partition, of: entry.topic, for: .deleteRecords, session)
-        let before = entry.before == -1 ? log.view.highWatermark : entry.before
-        do throws(StorageError) {
-            return try log.deleteRecords(before: before)
-        } catch {
-            throw TopicCatalog.Refusal(StorageErrors.code(error), error.message)
+        _ entries: [DeleteRecordsEntry], _ session: Authenticated
+    ) -> [DeleteRecordsResult] {
+        var results = entries.map { _ in DeleteRecordsResult() }
+        var wanted: [(log: PartitionLog, before: Int64)] = []
+        var places: [Int] = []
+        for (place, entry) in entries.enumerated() {
+            do throws(TopicCatalog.Refusal) {
+                let (_, log) = try services.catalog.partition(
+                    entry.partition, of: entry.topic, for: .deleteRecords, session)
+                wanted.append((log, entry.before))
+                places.append(place)
+            } catch {
+                results[place].error = error.code
+                results[place].message = WireLimits.clip(error.text)
+            }
         }
+        for (place, outcome) in zip(places, services.engine.deleteRecords(wanted)) {
+            switch outcome {
+            case .success(let start): results[place].logStart = start
+            case .failure(let error):
+                results[place].error = StorageErrors.code(error)
+                results[place].message = WireLimits.clip(error.message)
+            }
+        }
+        return results
     }
 
     func skipDamage(_ request: Request<SkipDamageRequest>) {

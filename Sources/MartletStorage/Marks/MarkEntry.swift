@@ -159,7 +159,10 @@ struct MarkTable: Sendable {
             partitions[key, default: PartitionMarks()].end = entry
             epoch = max(epoch, entry.leaderEpoch)
         case .reserve: partitions[key, default: PartitionMarks()].reserve = entry
-        case .start: partitions[key, default: PartitionMarks()].start = entry
+        case .start:
+            // Two that move a log start at once may write their marks in either order.
+            let known = partitions[key]?.start?.offset ?? 0
+            if entry.offset >= known { partitions[key, default: PartitionMarks()].start = entry }
         case .epoch: epoch = max(epoch, entry.leaderEpoch)
         case .clock: retentionClock = entry.time
         case .clean: isClean = true

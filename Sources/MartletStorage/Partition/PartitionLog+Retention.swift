@@ -51,33 +51,47 @@ extension PartitionLog {
     /// Makes `before` the log start. Returns the log start, which never goes back. Blocks.
     /// - Throws: `offsetOutOfRange` when `before` is above the high watermark.
     package func deleteRecords(before: Int64) throws(StorageError) -> Int64 {
+        try moveLogStart(to: try newLogStart(before: before))
+        retainSoon()
+        return state.withLock { $0.logStart }
+    }
+
+    /// The log start that somebody asks for; -1: the high watermark.
+    func newLogStart(before: Int64) throws(StorageError) -> Int64 {
         let (start, end) = state.withLock { ($0.logStart, $0.visible.offset) }
         let target = before == -1 ? end : before
         guard target >= 0, target <= end else {
             throw StorageError(
                 .offsetOutOfRange, "offset \(before) is not within \(start) … \(end)")
         }
-        if target > start { try moveLogStart(to: target) }
+        return target
+    }
+
+    /// What is below the log start goes.
+    func retainSoon() {
         context.executors.upkeep.execute { [self] in upkeep { applyRetention() } }
-        return state.withLock { $0.logStart }
     }
 
     /// The mark is on disk before anyone is told and before a file goes.
     private func moveLogStart(to offset: Int64) throws(StorageError) {
-        try startLock.withLock { _ throws(StorageError) in
-            guard offset > state.withLock({ $0.logStart }) else { return }
-            try setLogStart(offset)
-        }
+        guard offset > state.withLock({ $0.logStart }) else { return }
+        try context.syncMarks([startMark(offset)])
+        didMoveLogStart(to: offset)
     }
 
-    private func setLogStart(_ offset: Int64) throws(StorageError) {
+    func startMark(_ offset: Int64) -> MarkEntry {
         var mark = MarkEntry(.start)
         mark.topic = topicID
         mark.partition = partition
         mark.offset = offset
-        try context.syncMarks([mark])
+        return mark
+    }
+
+    /// Its mark is on disk. Of two that move it at once the higher one holds, here as in the marks.
+    func didMoveLogStart(to offset: Int64) {
         state.withLock { state in
-            state.logStart = max(state.logStart, offset)
+            let offset = max(state.logStart, offset)
+            state.logStart = offset
             // Whoever reads the oldest segment from its beginning crosses the gaps inside it.
             let stored = min(offset, state.segments.first?.base ?? offset)
             state.gaps.removeAll { $0.upperBound <= stored }

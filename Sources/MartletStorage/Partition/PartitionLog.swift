@@ -64,8 +64,6 @@ package final class PartitionLog: Sendable {
     /// Held by whatever rewrites or removes files of closed segments: one at a time, and none while
     /// the topic is deleted. Taken before all others.
     let upkeepLock = Mutex<Void>(())
-    /// Held while the log start is moved: on disk too it never goes back.
-    let startLock = Mutex<Void>(())
     /// The pool's tick of the last append.
     let appendUse = Atomic<UInt64>(0)
     private let compacted: Atomic<Bool>

@@ -60,6 +60,36 @@ import Testing
         #expect(throws: StorageError.self) { try harness.stop() }
     }
 
+    /// Whatever else changes topics waits behind it.
+    @Test func `records of many partitions are deleted with one sync of the marks`() throws {
+        let files = FaultyFileSystem()
+        let harness = try BrokerHarness(setUp: { $0.fileSystem = files })
+        let client = try harness.hello()
+        let topic = try harness.makeTopic(client, partitions: 50)
+        for partition in 0..<Int32(50) {
+            #expect(try client.produce(topic, makeBatch(3), partition: partition).error == .none)
+        }
+        var request = DeleteRecordsRequest()
+        for partition in 0..<Int32(52) {
+            for before in [Int64(1), 2] {
+                var entry = DeleteRecordsEntry()
+                entry.topic = topic
+                entry.partition = partition
+                entry.before = before
+                request.entries.append(entry)
+            }
+        }
+        let before = files.marksSyncs
+        let results = try client.ask(request).results
+        // What flushes left for later is synced in the background meanwhile, at most once.
+        #expect(files.marksSyncs - before <= 2)
+        #expect(!results.prefix(100).contains { $0.error != .none || $0.logStart != 2 })
+        #expect(
+            results.dropFirst(100).map { $0.error } == Array(repeating: .unknownPartition, count: 4)
+        )
+        try harness.stop()
+    }
+
     @Test func `F-11 a failed sync ends the broker also while a sync of the marks hangs`() throws {
         let files = FaultyFileSystem()
         let ended = Latch()
