@@ -15,6 +15,7 @@ struct StorageMetrics: Sendable {
     let compactedSegments: Counter
     let scrubbedBytes: Counter
     let scrubPasses: Counter
+    let scrubUnread: Counter
     let housekeepingRounds: Counter
 
     init(_ registry: MetricsRegistry) {
@@ -48,6 +49,9 @@ struct StorageMetrics: Sendable {
             "martlet_storage_scrubbed_bytes_total", "Stored bytes read again to find damage.")
         scrubPasses = registry.counter(
             "martlet_storage_scrub_passes_total", "Times that every stored batch was checked.")
+        scrubUnread = registry.counter(
+            "martlet_storage_scrub_unread_partitions_total",
+            "Partitions that a scrub could not read to their ends.")
         housekeepingRounds = registry.counter(
             "martlet_storage_housekeeping_rounds_total",
             "Rounds of retention, compaction and scrubbing; one a second.")
