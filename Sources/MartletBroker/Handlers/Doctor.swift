@@ -55,14 +55,24 @@ struct Doctor {
         figure("start.milliseconds", report.milliseconds, "ms")
         figure("start.clean", report.isClean ? 1 : 0, "bool")
         figure("leader.epoch", Int64(report.leaderEpoch))
-        for (kind, advice) in [
-            ("damage", "see `martlet topic verify`; restore the range or skip it on purpose"),
-            ("offline", "the data is untouched; the reasons stand below and in the log"),
+        for (kind, severity, advice) in [
+            (
+                "damage", Self.critical,
+                "see `martlet topic verify`; restore the range or skip it on purpose"
+            ),
+            (
+                "removed", Self.warning,
+                "put the log files back from a backup while the broker stands, or accept the loss"
+            ),
+            (
+                "offline", Self.critical,
+                "the data is untouched; the reasons stand below and in the log"
+            ),
         ] {
             let count = report.events.count { $0.kind.rawValue == kind }
             guard count > 0 else { continue }
             find(
-                Self.critical, "recovery-" + kind,
+                severity, "recovery-" + kind,
                 "\(Counted.text(count, "event")) at the last start", advice)
         }
     }

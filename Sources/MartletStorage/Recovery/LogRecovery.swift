@@ -61,6 +61,7 @@ struct LogRecovery {
         segments.removeSubrange((tail.index + 1)...)
         var result = assemble(segments, tail, uncut, damaged)
         result.events = events
+        noteStart(of: segments[0], isToldAlready: isNew, &result)
         reserve(&result)
         if let found = events.first(where: { $0.kind == .readOnly }) {
             result.appender.readOnly = found.detail
@@ -338,6 +339,27 @@ struct LogRecovery {
             return "the log ended below what was deleted: these offsets are never given again"
         }
         return "the log ended below a known gap: these offsets are never given"
+    }
+
+    /// A log that begins above where the marks have its start lacks what no retention took: that has its
+    /// mark on disk before a file goes. It is told, and the log starts there from now on. Without any
+    /// mark of the partition nobody knows.
+    private func noteStart(
+        of oldest: Segment, isToldAlready: Bool, _ result: inout Result
+    ) {
+        let known = marks.start?.offset ?? 0
+        guard oldest.base > known else { return }
+        var entry = MarkEntry(.start)
+        entry.topic = key.topic
+        entry.partition = key.partition
+        entry.offset = oldest.base
+        result.marks.append(entry)
+        guard marks != PartitionMarks(), !isToldAlready else { return }
+        result.events.append(
+            event(
+                .removed, from: known, to: oldest.base,
+                "the oldest log file begins at offset \(oldest.base), and by the marks the log starts at \(known): files were taken away by hand, or the mark of a deletion was lost"
+            ))
     }
 
     private func mark(_ appender: Appender) -> MarkEntry {

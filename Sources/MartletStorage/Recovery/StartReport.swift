@@ -10,6 +10,8 @@ package struct RecoveryEvent: Sendable {
         case keptAboveMark = "kept-above-mark"
         /// Bytes below a mark are not what was written.
         case damage = "damage"
+        /// The oldest log files are gone although nothing says that their records were deleted.
+        case removed = "removed"
         /// Offsets that a `written` topic may have lost and will never give again.
         case gap = "gap"
         /// No space for what the start had to write: served to readers, nothing is appended.

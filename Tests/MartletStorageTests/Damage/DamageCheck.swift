@@ -90,7 +90,7 @@ struct DamageCheck {
     ) -> Range<Int64>? {
         guard event.topic == topic, event.partition == name.partition else { return nil }
         switch event.kind {
-        case .damage, .gap: return max(0, event.from)..<max(event.to, event.from + 1, 1)
+        case .damage, .gap, .removed: return max(0, event.from)..<max(event.to, event.from + 1, 1)
         case .tornTail: return max(0, event.from)..<Int64.max
         case .keptAboveMark, .readOnly, .offline, .stranger, .tidied, .marks: return nil
         }
