@@ -58,15 +58,15 @@ package struct GroupDescription: Equatable, Sendable {
 
 extension Coordinator {
     /// All groups, in order of their names.
-    package func descriptions(at now: Now) -> [GroupDescription] {
-        groups.sorted { $0.key < $1.key }.map { describe($0.key, $0.value, at: now) }
+    package func descriptions(at now: Now, gaps: Gaps = { _ in [] }) -> [GroupDescription] {
+        groups.sorted { $0.key < $1.key }.map { describe($0.key, $0.value, at: now, gaps: gaps) }
     }
 
     package var names: [String] { Array(groups.keys) }
 
     /// `gaps`: offsets of a partition that no record has. Without them they count as records of queues.
     package func describe(
-        _ name: String, at now: Now, gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
+        _ name: String, at now: Now, gaps: Gaps = { _ in [] }
     ) throws(GroupRefusal) -> GroupDescription {
         describe(name, try group(name), at: now, gaps: gaps)
     }
@@ -75,8 +75,7 @@ extension Coordinator {
     package func topicName(_ id: TopicID) -> String? { topics[id]?.name }
 
     private func describe(
-        _ name: String, _ group: Group, at now: Now,
-        gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
+        _ name: String, _ group: Group, at now: Now, gaps: Gaps
     ) -> GroupDescription {
         let members = group.state.members.sorted { $0.key < $1.key }.map { id, member in
             GroupDescription.MemberLine(

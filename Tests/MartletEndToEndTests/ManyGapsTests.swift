@@ -1,5 +1,6 @@
 import Glibc
 import MartletJSON
+import MartletSystem
 import MartletTestSupport
 import Testing
 
@@ -10,6 +11,7 @@ import Testing
         try bench.run("topic", "create", "t", "--set", "durability=written")
         let count = 20
         try bench.run("group", "create", "g", "--topic", "t")
+        try bench.run("group", "create", "q", "--queue", "earliest", "--topic", "t")
         for number in 0..<count {
             try bench.run("produce", "t", input: "\(number)\n")
             #expect(bench.broker.end(SIGKILL) == .killed(signal: SIGKILL))
@@ -28,5 +30,22 @@ import Testing
         #expect(partition["records"] == .integer(Int64(count)))
         #expect(partition["damaged"] == [])
         #expect(partition["gaps"]?.arrayValue?.count == count, "\(JSONWriter.text(partition))")
+        try expectHandled(count, bench)
+    }
+
+    /// A queue is handed the records and nothing else: its accounts say how many there are.
+    private func expectHandled(_ count: Int, _ bench: ToolBench) throws {
+        let member = try bench.start(
+            ["doomed-member", bench.broker.listen.description, "q", "t"], program: Programs.verify)
+        var queue: JSONValue?
+        #expect(
+            try eventually(seconds: 30) {
+                let group = try JSONValue(
+                    parsing: bench.run("group", "describe", "q", "-o", "json").output)
+                queue = group["queues"]?.arrayValue?.first
+                return queue?["acked"] == .integer(Int64(count)) && group["lag"] == .integer(0)
+            }, "\(queue.map { JSONWriter.text($0) } ?? "none")")
+        #expect(queue?["ready"] == .integer(0) && queue?["expired"] == .integer(0))
+        #expect(member.ending == nil)
     }
 }

@@ -101,7 +101,9 @@ final class GroupService: Sendable {
     var names: [String] { all.flatMap { $0.names } }
 
     /// Every group, in no order.
-    var descriptions: [GroupDescription] { all.flatMap { $0.descriptions() } }
+    var descriptions: [GroupDescription] {
+        all.flatMap { $0.descriptions(gaps: setup.engine.vacant) }
+    }
 
     /// Calls `body` with the group's shard; makes the topics first when this is the first group.
     func withShard(

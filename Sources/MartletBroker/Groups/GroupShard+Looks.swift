@@ -19,7 +19,7 @@ extension GroupShard {
     /// A group as it is now, also what is not durable yet: for people. `gaps`: offsets of a partition
     /// that no record has.
     func describe(
-        _ group: String, gaps: (TopicPartition) -> [Range<Int64>] = { _ in [] }
+        _ group: String, gaps: Coordinator.Gaps = { _ in [] }
     ) throws(GroupRefusal) -> GroupDescription {
         let now = now
         return try state.withLock { state throws(GroupRefusal) in
@@ -107,9 +107,9 @@ extension GroupShard {
     }
 
     /// All groups of the shard.
-    func descriptions() -> [GroupDescription] {
+    func descriptions(gaps: Coordinator.Gaps) -> [GroupDescription] {
         let now = now
-        return state.withLock { $0.coordinator.descriptions(at: now) }
+        return state.withLock { $0.coordinator.descriptions(at: now, gaps: gaps) }
     }
 
     /// Up to where all groups of the shard have handled a partition; nil: none waits for it.

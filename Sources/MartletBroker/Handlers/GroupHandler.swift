@@ -246,11 +246,8 @@ struct GroupHandler: Sendable {
             let name = request.message.group
             do throws(GroupRefusal) {
                 guard let shard = shard(of: name) else { throw GroupRefusal.unknownGroup }
-                let engine = services.engine
                 return description(
-                    try shard.describe(name) {
-                        engine.topic(id: $0.topic)?.partition($0.partition)?.view.vacant ?? []
-                    })
+                    try shard.describe(name, gaps: services.engine.vacant))
             } catch {
                 return DescribeGroupReply(error: error.code, message: error.text)
             }

@@ -31,7 +31,8 @@ struct QueueHandler: Sendable {
         let id = MemberID(message.member)
         let wanted = Coordinator.Wanted(
             records: Int(message.maxRecords), leaseMilliseconds: message.leaseMilliseconds)
-        let (bounds, gaps) = (self.bounds, self.gaps)
+        let bounds = self.bounds
+        let gaps: @Sendable (TopicPartition) -> [Range<Int64>] = services.engine.vacant
         shard.run(receive.request, isDelivery: true) { coordinator, _ throws(GroupRefusal) in
             try coordinator.receive(message.group, id, wanted, bounds: bounds, gaps: gaps)
         } _: { state, now throws(GroupRefusal) in
@@ -57,10 +58,6 @@ struct QueueHandler: Sendable {
             guard let view = log(of: key)?.view else { return nil }
             return view.logStart..<max(view.logStart, view.highWatermark)
         }
-    }
-
-    private var gaps: @Sendable (TopicPartition) -> [Range<Int64>] {
-        { log(of: $0)?.view.vacant ?? [] }
     }
 
     private func log(of key: TopicPartition) -> PartitionLog? {

@@ -85,6 +85,11 @@ package final class PartitionLog: Sendable {
     /// What the partition is now, from one consistent read.
     package var view: LogView { state.withLock { $0.view } }
 
+    /// `vacant` of its view. Nearly always there is nothing, and that is told at once.
+    package var vacant: [Range<Int64>] {
+        state.withLock { $0.gaps.isEmpty && $0.skipped.isEmpty ? [] : $0.view.vacant }
+    }
+
     /// Why the partition cannot be served; nil when it can.
     package var offlineReason: OfflineReason? { state.withLock { $0.offline } }
 

@@ -212,7 +212,7 @@ final class RescueDesk: Sendable {
         guard let shard = shards.first else {
             return watches.withLock { $0[key]?.isRunning = false }
         }
-        let gaps = engine.topic(id: key.topic)?.partition(key.partition)?.view.vacant ?? []
+        let gaps = engine.vacant(key)
         let target = watches.withLock { $0[key]?.target } ?? 0
         shard.record { coordinator in
             coordinator.vacating(key, gaps, below: target)
