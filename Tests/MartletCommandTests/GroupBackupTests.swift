@@ -69,12 +69,9 @@ import Testing
         var all: Set<Place> { state.withLock { $0 } }
     }
 
-    /// What is planted in this test is planted in the tool.
     private static func tool(_ words: String...) throws {
-        var environment = BuiltPrograms.environment
-        environment["MARTLET_PLANT"] = CurrentProcess.environment["MARTLET_PLANT"]
         let child = try ChildProcess(
-            BuiltPrograms.folder + "/martlet", words, environment: environment)
+            BuiltPrograms.folder + "/martlet", words, environment: BuiltPrograms.environment)
         try #require(child.wait() == .exited(0), "\(words): \(child.errorOutput)")
     }
 

@@ -13,8 +13,11 @@ package enum BuiltPrograms {
             .joined(separator: "/")
     }()
 
-    /// The environment of this test without what would configure a broker or a client.
+    /// The environment of this test without what would configure a broker or a client. A bug that is
+    /// planted in the test is one of the programs, too.
     package static var environment: [String: String] {
-        CurrentProcess.environment.filter { !$0.key.hasPrefix("MARTLET_") }
+        CurrentProcess.environment.filter {
+            !$0.key.hasPrefix("MARTLET_") || $0.key == "MARTLET_PLANT"
+        }
     }
 }
