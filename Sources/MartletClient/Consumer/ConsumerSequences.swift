@@ -1,3 +1,5 @@
+import Synchronization
+
 /// The records of a consumer in batches. Throws what `Consumer` describes; ends when it is closed.
 public struct ConsumerBatches: AsyncSequence, Sendable {
     /// What it is a sequence of.
@@ -44,24 +46,42 @@ public struct ConsumerRecords: AsyncSequence, Sendable {
 
     /// Reads one record after the other.
     public struct AsyncIterator: AsyncIteratorProtocol {
+        // Here, not in the object: with each record it changes, and it is too large to be changed in
+        // another object's memory at that rate.
+        @usableFromInline var records: ConsumerBatch.Iterator?
         @usableFromInline let reader: RecordReader
 
         init(_ reader: RecordReader) {
             self.reader = reader
         }
 
+        /// The next record of the batch at hand; nil when another is needed.
+        @usableFromInline
+        mutating func take() -> ConsumedRecord? {
+            guard let record = records?.next() else {
+                records = nil
+                reader.finish()
+                return nil
+            }
+            reader.hand(record.offset)
+            return record
+        }
+
         /// The next record; waits only when a batch is used up and no other is there.
         ///
-        /// - Parameter actor: where the caller runs; it is not left.
+        /// - Parameter actor: not looked at; this runs where the caller does.
         /// - Returns: the record; nil when the consumer is closed.
         /// - Throws: `MartletError`; `CancellationError` when the task was cancelled while waiting.
         @inlinable
-        public mutating func next(
-            isolation actor: isolated (any Actor)?
+        public nonisolated(nonsending) mutating func next(
+            isolation actor: (any Actor)?
         ) async throws -> ConsumedRecord? {
+            // No isolated parameter: with one the runtime is asked each time where the task is to run,
+            // which costs more than all else that is done for a record.
             while true {
-                if let record = reader.take() { return record }
-                guard try await reader.advance(isolation: actor) else { return nil }
+                if let record = take() { return record }
+                records = try await reader.advance(isolation: #isolation)
+                if records == nil { return nil }
             }
         }
 
@@ -80,38 +100,45 @@ public struct ConsumerRecords: AsyncSequence, Sendable {
     public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(RecordReader(batches.shelf)) }
 }
 
-/// Hands out the records of one batch after the other. What it holds when it goes is handed out again.
+/// Knows of the batch at hand how far it was handed out. What is left when it goes is handed out
+/// again.
 @usableFromInline
 final class RecordReader {
     private let shelf: BatchShelf
     private var batch: ConsumerBatch?
-    private var records: ConsumerBatch.Iterator?
+    /// The first offset that was not handed out. An atomic, because to change one costs nothing but
+    /// the change: it is done for each record.
+    private let rest = Atomic<Int64>(0)
 
     init(_ shelf: BatchShelf) {
         self.shelf = shelf
     }
 
     deinit {
-        guard let batch, let next = records?.next() else { return }
-        shelf.putBack(ConsumerBatch(run: FetchedRun(batch.run, from: next.offset)))
+        guard let batch else { return }
+        let left = FetchedRun(batch.run, from: rest.load(ordering: .relaxed))
+        var records = ConsumerBatch.Iterator(left)
+        guard let next = records.next() else { return }
+        shelf.putBack(ConsumerBatch(run: FetchedRun(left, from: next.offset)))
     }
 
-    /// The next record of the batch at hand; nil when another is needed.
-    @usableFromInline
-    func take() -> ConsumedRecord? {
-        if let record = records?.next() { return record }
+    /// A record was handed out, and those before it.
+    func hand(_ offset: Int64) {
+        rest.store(offset &+ 1, ordering: .relaxed)
+    }
+
+    /// All records of the batch were handed out.
+    func finish() {
         batch = nil
-        records = nil
-        return nil
     }
 
-    /// Takes another batch; false: there will be none.
+    /// The records of another batch; nil: there will be none.
     @usableFromInline
-    func advance(isolation: isolated (any Actor)?) async throws -> Bool {
-        guard let next = try await shelf.next(isolation: isolation) else { return false }
+    func advance(isolation: isolated (any Actor)?) async throws -> ConsumerBatch.Iterator? {
+        guard let next = try await shelf.next(isolation: isolation) else { return nil }
         batch = next
-        records = next.makeIterator()
-        return true
+        rest.store(next.firstOffset, ordering: .relaxed)
+        return next.makeIterator()
     }
 }
 
