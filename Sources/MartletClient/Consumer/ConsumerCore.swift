@@ -12,8 +12,10 @@ final class PartitionCursor: @unchecked Sendable {
     var isCompacted: Bool
     /// Changes with each jump: answers for an older one are thrown away.
     var generation = 0
-    /// The generation of which the fetch on its way asks for more; -1: it does not know of it.
+    /// The generation of which a fetch on its way asks for more; -1: none does.
     var fetching = -1
+    /// The next fetch for it is to be answered at once, whatever there is.
+    var isHurried = false
     /// The last answer could not be trusted, and something is asked about the partition alone; it is
     /// not fetched with the others meanwhile.
     var isAsking = false
@@ -75,9 +77,7 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
     private let link: Link
     var cursors: [PartitionCursor]
     private var turn = 0
-    private var isFetching = false
-    /// Partitions of which more is wanted than the fetch on its way asks for.
-    private var beside: [PartitionCursor] = []
+    private var polls = ConsumerPolls()
     private(set) var isClosed = false
     private(set) var isFailed = false
     private var isDown = false
@@ -170,49 +170,11 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         hurry(added.filter { !$0.isStopped })
     }
 
-    /// Asks for partitions that a fetch on its way does not know of, or not where they are by now: it
+    /// Asks at once for partitions that no fetch on its way asks for, or not where they are by now: it
     /// can wait for long.
-    func hurry(_ added: [PartitionCursor]) {
-        if isFetching {
-            beside += added.filter { new in
-                new.fetching != new.generation && !beside.contains { $0 === new }
-            }
-        }
+    private func hurry(_ added: [PartitionCursor]) {
+        for cursor in added { cursor.isHurried = polls.areOut }
         fetch()
-    }
-
-    private func fetchBeside(_ connection: Connection) {
-        let now = now
-        var rest = beside.filter { !$0.isAsking && !$0.isStopped && $0.blockedUntil <= now }[...]
-        beside.removeAll { !$0.isAsking || $0.isStopped }
-        if rest.isEmpty { return }
-        while !rest.isEmpty {
-            let part = rest.prefix(WireLimits.partitionsPerRequestMax)
-            rest = rest.dropFirst(part.count)
-            for cursor in part { cursor.isAsking = true }
-            let asked = part.map {
-                Asked(cursor: $0, generation: $0.generation, isVerified: false)
-            }
-            let positions = part.map(\.position)
-            var request = fetchRequest(asked)
-            request.minBytes = 0
-            connection.send(request, timeout: context.configuration.requestTimeout) {
-                [weak self] outcome in
-                for one in asked { one.cursor.isAsking = false }
-                self?.received(asked, outcome)
-                self?.goOnBeside(asked, from: positions)
-            }
-        }
-        connection.flush()
-    }
-
-    /// Asks for more of those that have come on and are not at their end.
-    private func goOnBeside(_ asked: [Asked], from positions: [Int64]) {
-        let behind = zip(asked, positions).filter { one, position in
-            one.generation == one.cursor.generation && one.cursor.position > position
-                && !one.cursor.wasCaughtUp
-        }
-        if !behind.isEmpty { hurry(behind.map(\.0.cursor)) }
     }
 
     /// Reads a partition no more, and forgets what came of it and was not handed out.
@@ -240,28 +202,40 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
 
     // MARK: - Fetching
 
-    /// Sends the next fetch, when none is on its way and the shelf has room.
+    /// Asks for what no fetch on its way asks for, when the shelf has room.
     func fetch() {
-        if isClosed || isFailed || isFetching && beside.isEmpty || !shelf.wantsMore() { return }
+        if isClosed || isFailed { return }
+        if let time = polls.heldBack(at: now) { scheduleWake(at: time) }
+        if !polls.mayAsk(at: now) || !shelf.wantsMore() { return }
         guard let connection = link.connection else {
             link.want()
             return
         }
-        if isFetching { return fetchBeside(connection) }
-        beside = []
-        let asked = choose()
-        if asked.isEmpty { return }
-        isFetching = true
-        for one in asked { one.cursor.fetching = one.generation }
-        let maxWait = configuration.maxWait
-        var request = fetchRequest(asked)
-        request.maxWaitMilliseconds = maxWait.millisecondsClamped
-        request.minBytes = UInt32(clamping: configuration.minBytes)
-        let timeout = context.configuration.requestTimeout + maxWait
-        connection.send(request, timeout: timeout) { [weak self] outcome in
-            self?.fetched(asked, outcome)
+        while polls.mayAsk(at: now) {
+            let asked = choose()
+            if !asked.isEmpty { ask(asked, connection) }
+            if asked.count < WireLimits.partitionsPerRequestMax { break }
         }
         connection.flush()
+    }
+
+    private func ask(_ asked: [Asked], _ connection: Connection) {
+        let poll = polls.begin(at: now, maxWait: configuration.maxWait.nanosecondsClamped)
+        var request = fetchRequest(asked)
+        if asked.contains(where: \.cursor.isHurried) {
+            request.minBytes = 0
+        } else {
+            request.minBytes = UInt32(clamping: configuration.minBytes)
+            request.maxWaitMilliseconds = Duration.nanoseconds(poll.wait).millisecondsClamped
+        }
+        for one in asked {
+            one.cursor.fetching = one.generation
+            one.cursor.isHurried = false
+        }
+        let timeout = context.configuration.requestTimeout + configuration.maxWait
+        connection.send(request, timeout: timeout) { [weak self] outcome in
+            self?.fetched(poll, asked, outcome)
+        }
     }
 
     private func fetchRequest(_ asked: [Asked]) -> FetchRequest {
@@ -295,7 +269,7 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         connection.flush()
     }
 
-    /// The partitions for the next fetch, in turn.
+    /// The partitions for the next fetch, in turn: those that no other asks for.
     private func choose() -> [Asked] {
         let now = now
         var asked: [Asked] = []
@@ -303,6 +277,7 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         for step in cursors.indices {
             let cursor = cursors[(turn + step) % cursors.count]
             if cursor.isAsking || cursor.isStopped { continue }
+            if cursor.fetching == cursor.generation { continue }
             if cursor.blockedUntil > now {
                 scheduleWake(at: cursor.blockedUntil)
                 continue
@@ -314,9 +289,10 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
         return asked
     }
 
-    private func fetched(_ asked: [Asked], _ outcome: ReplyOutcome) {
-        isFetching = false
-        for one in asked { one.cursor.fetching = -1 }
+    private func fetched(_ poll: ConsumerPolls.Poll, _ asked: [Asked], _ outcome: ReplyOutcome) {
+        // With a connection that is gone.
+        guard polls.end(poll) else { return }
+        for one in asked where one.cursor.fetching == one.generation { one.cursor.fetching = -1 }
         received(asked, outcome)
     }
 
@@ -381,8 +357,11 @@ final class ConsumerCore: @unchecked Sendable, LinkUser {
     }
 
     func linkIsDown(_ error: MartletError, downFor: Int64) {
-        isFetching = false
-        for cursor in cursors { cursor.isAsking = false }
+        polls.forget()
+        for cursor in cursors {
+            cursor.isAsking = false
+            cursor.fetching = -1
+        }
         if isClosed { return }
         guard error.isRetriable else {
             fail(error)
