@@ -41,6 +41,52 @@ struct ProducerMemoryTests {
         }
     }
 
+    @Test func `a flush covers what waits for memory`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": Self.slabs + 1, "u": 1])
+        broker.script.withLock { $0.onProduce = { _, _ in .hold } }
+        try await Base.withProducer(broker, Self.small) { producer in
+            let filling = try await Self.fill(producer, broker)
+            // Nobody has asked for its topic yet.
+            let waiting = Task { try await producer.send(topic: "u", value: Self.value) }
+            while Self.waiters(producer) < 1 { await Task.yield() }
+            let isFlushed = Mutex(false)
+            let flush = Task {
+                try await producer.flush()
+                isFlushed.withLock { $0 = true }
+            }
+            while Self.waiters(producer) < 2 { await Task.yield() }
+            // All that was taken so far is acknowledged; what waited is in the log, and is not.
+            broker.releaseHeld()
+            for task in filling { _ = try await task.value }
+            while broker.records("u").isEmpty { await Task.yield() }
+            #expect(!isFlushed.withLock { $0 })
+            broker.releaseHeld()
+            try await flush.value
+            #expect(try await waiting.value.offset == 0)
+        }
+    }
+
+    @Test func `a flush goes on when what it waits for in line is over`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": Self.slabs + 1])
+        broker.script.withLock { $0.onProduce = { _, _ in .hold } }
+        try await Base.withProducer(broker, Self.small) { producer in
+            let filling = try await Self.fill(producer, broker)
+            let waiting = Task { try await producer.send(topic: "t", value: Self.value) }
+            while Self.waiters(producer) < 1 { await Task.yield() }
+            let (first, second) = (
+                Task { try await producer.flush() }, Task { try await producer.flush() }
+            )
+            while Self.waiters(producer) < 3 { await Task.yield() }
+            waiting.cancel()
+            await #expect(throws: CancellationError.self) { try await waiting.value }
+            first.cancel()
+            await #expect(throws: CancellationError.self) { try await first.value }
+            broker.releaseHeld()
+            for task in filling { _ = try await task.value }
+            try await second.value
+        }
+    }
+
     @Test func `nothing is taken before a call that waits`() async throws {
         let broker = try ScriptedBroker(topics: ["t": Self.slabs + 1])
         broker.script.withLock { $0.onProduce = { _, _ in .hold } }

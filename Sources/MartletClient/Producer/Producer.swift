@@ -240,12 +240,31 @@ public final class Producer: Sendable {
         try await promise?.value()
     }
 
-    /// Sends everything that was given so far, and returns when all of it is acknowledged.
+    /// Sends everything that was given so far, and returns when all of it is acknowledged. That is what
+    /// calls of `enqueue` took and what calls of `send` were given, also those that still wait for
+    /// memory; but not an `enqueueWaiting` that has not returned.
     ///
     /// - Throws: the first failure among these records, once all of them are settled; also one of
     ///   an enqueued record that was settled before and that no flush has told. The failures of
-    ///   enqueued records are told by `failures` too.
+    ///   enqueued records are told by `failures` too. What fails of a `send` while this waits for its
+    ///   turn in the line for memory, that call tells alone.
     public func flush() async throws {
+        var unresolved = try await settleTopics()
+        if let line = core.state.withLock({ $0.waitForLine() }) {
+            if line.wakes { core.wake() }
+            try await line.promise.value()
+            // What had its turn may go to topics that nobody had asked for.
+            let later = try await settleTopics()
+            unresolved = unresolved ?? later
+        }
+        let (promise, wakes) = core.state.withLock { $0.startFlush() }
+        if wakes { core.wake() }
+        try await promise.value()
+        if let unresolved { throw unresolved }
+    }
+
+    /// Waits for the topics that records wait for. Returns why one of them cannot be had.
+    private func settleTopics() async throws -> (any Error)? {
         var unresolved: (any Error)?
         for topic in core.state.withLock({ $0.unresolvedTopics }) {
             let promise = Promise<Void>()
@@ -262,10 +281,7 @@ public final class Producer: Sendable {
                 unresolved = error
             }
         }
-        let (promise, wakes) = core.state.withLock { $0.startFlush() }
-        if wakes { core.wake() }
-        try await promise.value()
-        if let unresolved { throw unresolved }
+        return unresolved
     }
 
     /// Failures of enqueued records.

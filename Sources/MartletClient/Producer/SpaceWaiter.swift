@@ -18,11 +18,13 @@ enum SpaceWaiter: Sendable {
     case record(PendingRecord)
     /// Whoever wants to try again once so many bytes are free.
     case turn(Int, Promise<Void>)
+    /// A flush, which waits for the records before it.
+    case flush(Promise<Void>)
 
     func fail(_ error: MartletError) {
         switch self {
         case .record(let record): record.promise?.fail(error)
-        case .turn(_, let promise): promise.fail(error)
+        case .turn(_, let promise), .flush(let promise): promise.fail(error)
         }
     }
 }
@@ -97,6 +99,7 @@ extension ProducerState {
             case .turn(let bytes, let promise):
                 guard fits(bytes) || !promise.isOpen else { return admitted }
                 admitted.turns.append(promise)
+            case .flush(let promise): admitted.turns.append(promise)
             case .record(let pending):
                 // A cancelled call is over; its record is not sent.
                 guard pending.promise?.isOpen == true else { break }
@@ -119,23 +122,32 @@ extension ProducerState {
         return promise
     }
 
+    /// A promise that those who wait for memory now have had their turn; nil when nobody does. What they
+    /// wait for is sent: `wakes` says that the queue has to be woken for it.
+    mutating func waitForLine() -> (promise: Promise<Void>, wakes: Bool)? {
+        guard end == nil, !spaceWaiters.isEmpty else { return nil }
+        let promise = Promise<Void>()
+        spaceWaiters.append(.flush(promise))
+        return (promise, sealAll())
+    }
+
     /// Takes records out of the line that have waited since then or longer.
     mutating func takeLateWaiters(before limit: Int64) -> [PendingRecord] {
         switch spaceWaiters.first {
         case nil: return []
         case .record(let first)? where first.openedAt > limit: return []
-        case .record?, .turn?: break
+        case .record?, .turn?, .flush?: break
         }
         let late = spaceWaiters.removeAll { waiter in
             switch waiter {
             case .record(let record): record.openedAt > limit
-            case .turn: true
+            case .turn, .flush: true
             }
         }
         return late.compactMap { waiter in
             switch waiter {
             case .record(let record): record
-            case .turn: nil
+            case .turn, .flush: nil
             }
         }
     }
