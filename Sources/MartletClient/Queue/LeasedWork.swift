@@ -1,6 +1,7 @@
 import MartletFormat
 import MartletSystem
 import MartletWire
+import Synchronization
 
 /// Whose records they are.
 protocol LeaseTaker: Sendable {
@@ -44,6 +45,8 @@ final class LeasedWork: Sendable {
     private let reader: QueueReader
     private let handler: Handler
     private let ledger = QueueLedger()
+    /// Of topics whose records were read: of one that is deleted nobody else knows its name.
+    private let names = Mutex<[TopicID: String]>([:])
     /// Not told yet.
     private let times: HandlerTimer
     private let lanes = HandlerLanes<Item>(window: .max)
@@ -160,6 +163,7 @@ final class LeasedWork: Sendable {
             } else {
                 topic = try await reader.topic(delivered.topic)
                 topics[delivered.topic] = topic
+                remember(topic)
             }
             try await read(delivered, topic)
         } catch let error as MartletError where error.code == .unknownTopicID {
@@ -341,9 +345,23 @@ final class LeasedWork: Sendable {
 
     private func tellLost(_ saying: QueueLedger.Saying) {
         guard let onLost = settings.onLost else { return }
+        let delivered = saying.delivered
+        // The hook may take its time.
         Task {
-            let topic = try await reader.topic(saying.delivered.topic)
-            onLost(TopicPartition(topic.name, saying.delivered.partition), saying.range)
+            var name = names.withLock { $0[delivered.topic] }
+            if name == nil { name = try await reader.topic(delivered.topic).name }
+            guard let name else { return }
+            onLost(TopicPartition(name, delivered.partition), saying.range)
+        }
+    }
+
+    private static let namesMax = 1_000
+
+    private func remember(_ topic: TopicMetadata) {
+        names.withLock { names in
+            // With more topics than that, those that are there can be asked about.
+            if names.count >= Self.namesMax { names = [:] }
+            names[topic.id] = topic.name
         }
     }
 }

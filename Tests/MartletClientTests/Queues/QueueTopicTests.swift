@@ -40,4 +40,28 @@ import Testing
             #expect(seen.numbers == [2])
         }
     }
+
+    @Test func `a member is told that what it did was lost with its topic`() async throws {
+        try await GroupConsumerTests.with(["a": 1]) { _, client in
+            let (began, isDeleted) = (Promise<Void>(), Promise<Void>())
+            let lost = Promise<(TopicPartition, Range<Int64>)>()
+            _ = try await client.withProducer { try await $0.send(topic: "a", value: "1") }
+            var configuration = QueueConfiguration("q", topics: ["a"])
+            configuration.onLost = { partition, range in _ = lost.succeed((partition, range)) }
+            let member = Task { [configuration] in
+                try await client.consumeQueue(configuration) { _ in
+                    _ = began.succeed(())
+                    await isDeleted.settled()
+                    return .done
+                }
+            }
+            try await began.value()
+            try await client.admin.deleteTopic("a")
+            _ = isDeleted.succeed(())
+            let (partition, range) = try await lost.value()
+            #expect(partition == TopicPartition("a", 0) && range == 0..<1)
+            member.cancel()
+            await #expect(throws: CancellationError.self) { try await member.value }
+        }
+    }
 }
