@@ -130,8 +130,29 @@ public final class MartletClient: Sendable {
         }
     }
 
-    /// Closes every producer and consumer and all connections. Idempotent.
+    /// Closes every producer and consumer and all connections. Idempotent; returns when all that is
+    /// done.
+    ///
+    /// But at once from within a handler of `consumeGroup` or `consumeQueue` (and from tasks that it
+    /// makes), because handlers that have begun may end: what of them is done is committed or said, no
+    /// handler begins any more, and then the rest is closed. From then on nothing new can be made of the
+    /// client.
     public func close() async {
+        guard Self.handling.contains(ObjectIdentifier(self)) else { return await closeAll() }
+        _ = members.close()
+        Task.detached { await self.closeAll() }
+    }
+
+    /// Those whose handlers the task runs.
+    @TaskLocal private static var handling: [ObjectIdentifier] = []
+
+    /// Runs what calls handlers of this client.
+    func callingHandlers<R: Sendable>(_ body: () async throws -> R) async rethrows -> R {
+        let clients = Self.handling + [ObjectIdentifier(self)]
+        return try await Self.$handling.withValue(clients) { try await body() }
+    }
+
+    private func closeAll() async {
         let (producers, consumers, groups, queues) = members.close()
         for queue in queues { await queue.close() }
         for consumer in groups { await consumer.closeWithClient() }

@@ -57,7 +57,8 @@ extension MartletClient {
     /// of it, at most `drainTimeout`; none begins any more. When the task is cancelled the same holds
     /// for all partitions: handlers that have begun may end; those that have not after `drainTimeout`
     /// are cancelled, and their records come again. With `CommitPolicy.beforeProcessing` a record
-    /// whose handler began is done, whatever becomes of it.
+    /// whose handler began is done, whatever becomes of it. A handler that closes the client ends the
+    /// call in the same way, without an error.
     ///
     /// Records and dead letters that somebody sends to the group again (`AdminClient.replayRecords`,
     /// `replayDeadLetters`) come to the handler too, beside the flow, in no order, and whoever owns
@@ -90,9 +91,14 @@ extension MartletClient {
             let slots = HandlerSlots(handling.concurrency)
             let handlers = GroupHandlers(consumer.feed, handling, slots, handler)
             // Not cancelled with this one: what handlers have begun they may end.
-            let work = Task { await TaskPool.use { await handlers.run() } }
+            let work = Task {
+                await TaskPool.use { await callingHandlers { await handlers.run() } }
+            }
             let replays = consumer.replays(handling, slots, handler) { handlers.stop($0) }
-            let again = Task { if let error = await replays?.run() { handlers.stop(error) } }
+            let again = Task {
+                let error = await callingHandlers { await replays?.run() }
+                if let error { handlers.stop(error) }
+            }
             await withTaskCancellationHandler {
                 await handlers.end.stopped.settled()
             } onCancel: {

@@ -15,7 +15,7 @@ extension MartletClient {
     /// While the member lives its leases are extended, each up to `handlerTimeout`. When the task is
     /// cancelled, handlers that have begun may end; those that have not after `drainTimeout` are
     /// cancelled. What they finished is said before this call returns, and the rest is at once ready
-    /// for others.
+    /// for others. A handler that closes the client ends the call in the same way, without an error.
     ///
     /// - Parameters:
     ///   - configuration: which group, what to read, and how.
@@ -33,7 +33,7 @@ extension MartletClient {
         let member = QueueMember(configuration, try takeContext(), handler)
         guard members.add(member) else { throw MartletError.closed("client") }
         defer { members.remove(member) }
-        try await member.run()
+        try await callingHandlers { try await member.run() }
     }
 
     /// The same for a handler that has done its work when it returns.

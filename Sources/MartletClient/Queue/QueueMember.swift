@@ -7,7 +7,7 @@ final class QueueMember: LeaseTaker {
     private let configuration: QueueConfiguration
     private let id = GroupCore.newMember()
     private let work: LeasedWork
-    private let finished = Promise<Void>()
+    private let finished = SharedEnd()
 
     init(
         _ configuration: QueueConfiguration, _ context: ConnectionContext,
@@ -23,7 +23,7 @@ final class QueueMember: LeaseTaker {
 
     /// Returns when it was stopped, and what its handlers have begun is over and said.
     func run() async throws {
-        defer { finished.succeed(()) }
+        defer { finished.come() }
         do {
             try await join()
         } catch {
