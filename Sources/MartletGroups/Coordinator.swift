@@ -279,6 +279,10 @@ package enum PlantedGroupBug: String, Sendable, CaseIterable {
     case takeLateAcks
     /// Offsets that no record has are handed out, and count as acked then.
     case handOutGaps
+    /// What retention takes of a queue that nobody has received from is counted nowhere.
+    case loseUnbegun
+    /// Records that are known to be damaged are handed out.
+    case handOutDamage
     /// What was said about a dead letter is answered and not recorded.
     case dropRemarks
     /// What happens to groups is told before it is durable.

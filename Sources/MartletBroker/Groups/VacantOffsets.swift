@@ -6,4 +6,9 @@ extension StorageEngine {
     @Sendable func vacant(_ key: TopicPartition) -> [Range<Int64>] {
         topic(id: key.topic)?.partition(key.partition)?.vacant ?? []
     }
+
+    /// Offsets of records that cannot be read, as far as somebody has met them.
+    @Sendable func damaged(_ key: TopicPartition) -> [Range<Int64>] {
+        topic(id: key.topic)?.partition(key.partition)?.damaged ?? []
+    }
 }

@@ -32,9 +32,9 @@ struct QueueHandler: Sendable {
         let wanted = Coordinator.Wanted(
             records: Int(message.maxRecords), leaseMilliseconds: message.leaseMilliseconds)
         let bounds = self.bounds
-        let gaps: @Sendable (TopicPartition) -> [Range<Int64>] = services.engine.vacant
+        let engine = services.engine
         shard.run(receive.request, isDelivery: true) { coordinator, _ throws(GroupRefusal) in
-            try coordinator.receive(message.group, id, wanted, bounds: bounds, gaps: gaps)
+            try coordinator.receive(message.group, id, wanted, bounds: bounds, gaps: engine.vacant)
         } _: { state, now throws(GroupRefusal) in
             // The ends first: what comes after them wakes it. New records are no part of what was
             // sent again.
@@ -43,7 +43,8 @@ struct QueueHandler: Sendable {
                 log(of: queue.partition).map { (log: $0, end: $0.view.highWatermark) }
             }
             let grants = try state.coordinator.lease(
-                message.group, id, wanted, bounds: bounds, gaps: gaps, at: now)
+                message.group, id, wanted, bounds: bounds, gaps: engine.vacant,
+                damaged: engine.damaged, at: now)
             guard grants.isEmpty, receive.deadline > now.monotonic else {
                 return ReceiveReply(grants)
             }

@@ -55,7 +55,37 @@ extension Coordinator {
             guard case .queue = group.state.kind else {
                 return group.state.queues[.flow(key)]?.parked.keys.contains { $0 < offset } ?? false
             }
-            return group.state.queues[.flow(key)].map { $0.floor < offset } ?? false
+            guard let progress = group.state.queues[.flow(key)] else {
+                return isUnbegun(group.state, key)
+            }
+            return progress.floor < offset
+        }
+    }
+
+    /// Whether a queue group is owed all of a partition, and nobody has received from it yet.
+    private func isUnbegun(_ state: GroupState, _ key: TopicPartition) -> Bool {
+        guard case .queue(.earliest, _) = state.kind, state.queues[.flow(key)] == nil,
+            key != state.letters.topic, let topic = topics[key.topic]
+        else { return false }
+        return state.wants(topic.name) && limits.plantedBug != .loseUnbegun
+    }
+
+    /// What has to be recorded before retention takes what lies in `range`, so that queues know what
+    /// they lose by it: those that nobody has received from begin with it, and what was no record does
+    /// not expire.
+    package func losing(
+        _ range: Range<Int64>, of key: TopicPartition, gaps: Gaps = { _ in [] }
+    ) -> [GroupRecord] {
+        let queue = QueueID.flow(key)
+        return groups.sorted { $0.key < $1.key }.flatMap { name, group -> [GroupRecord] in
+            guard case .queue = group.state.kind else { return [] }
+            if let progress = group.state.queues[queue] {
+                return vacating(name, queue, progress, gaps, below: range.upperBound)
+            }
+            guard isUnbegun(group.state, key) else { return [] }
+            let progress = QueueProgress(start: range.lowerBound)
+            return [.queue(group: name, queue, .began(at: progress.start))]
+                + vacating(name, queue, progress, gaps, below: range.upperBound)
         }
     }
 

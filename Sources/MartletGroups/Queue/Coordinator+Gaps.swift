@@ -13,16 +13,4 @@ extension Coordinator {
         let vacant = progress.empty(visible, groups[name]?.activity.queues[queue])
         return vacant.chunks.map { .queue(group: name, queue, .vacant($0)) }
     }
-
-    /// Retention is about to take what lies below: what of it was no record does not expire.
-    package func vacating(
-        _ key: TopicPartition, _ gaps: [Range<Int64>], below end: Int64
-    ) -> [GroupRecord] {
-        if gaps.isEmpty { return [] }
-        return groups.sorted { $0.key < $1.key }.flatMap { name, group -> [GroupRecord] in
-            guard case .queue = group.state.kind, let progress = group.state.queues[.flow(key)]
-            else { return [] }
-            return vacating(name, .flow(key), progress, { _ in gaps }, below: end)
-        }
-    }
 }

@@ -15,7 +15,8 @@ extension Coordinator {
     /// The offsets that a partition has for readers: from its log start to its high watermark.
     package typealias Bounds = (TopicPartition) -> Range<Int64>?
 
-    /// Offsets of a partition that no record has: in order, apart from each other.
+    /// Offsets of a partition that no record has, or that nobody can read: in order, apart from each
+    /// other.
     package typealias Gaps = (TopicPartition) -> [Range<Int64>]
 
     /// What has to be recorded before a member may be handed something: where the group begins in
@@ -49,10 +50,10 @@ extension Coordinator {
     }
 
     /// Hands records to a member; to be called once what `receive` said is recorded. Empty when
-    /// there is nothing for it now.
+    /// there is nothing for it now. Nobody is handed what is `damaged`.
     package mutating func lease(
         _ name: String, _ id: MemberID, _ wanted: Wanted, bounds: Bounds,
-        gaps: Gaps = { _ in [] }, at now: Now
+        gaps: Gaps = { _ in [] }, damaged: Gaps = { _ in [] }, at now: Now
     ) throws(GroupRefusal) -> [QueueGrant] {
         let keys = try queues(of: name, id)
         guard !keys.isEmpty else { return [] }
@@ -76,11 +77,12 @@ extension Coordinator {
                     at: now)
             groups[name]?.activity.queues[key] = nil
             _ = leases.expire(at: now.monotonic)
+            let damaged = limits.plantedBug == .handOutDamage ? [] : damaged(key.partition)
             while left > 0, grants.count < limits.grantsMax,
                 let range = leases.nextReady(
                     progress, below: end, wanted: left,
                     fresh: limits.openRecordsMax - leases.open(progress),
-                    attemptsMax: attemptsMax)
+                    attemptsMax: attemptsMax, damaged: damaged)
             {
                 if progress.isSpent(range.lowerBound, attemptsMax),
                     limits.plantedBug != .retryForEver

@@ -81,37 +81,55 @@ struct QueueLeases: Sendable {
 
     /// The next records to deliver, at most `wanted`, all with as many attempts as the first, and
     /// with the same end of the last one: all are spent by `attemptsMax`, or suspect, or not. No more
-    /// than `fresh` are of those that nobody has had.
+    /// than `fresh` are of those that nobody has had, and none of `damaged`, which is in order.
     mutating func nextReady(
         _ progress: QueueProgress, below end: Int64, wanted: Int, fresh: Int64,
-        attemptsMax: UInt16 = 0
+        attemptsMax: UInt16 = 0, damaged: [Range<Int64>] = []
     ) -> Range<Int64>? {
         let limit = min(Int64(max(wanted, 1)), progress.isReplay ? fresh : .max)
         guard limit > 0 else { return nil }
-        while let first = returned.ranges.first {
-            if let settled = progress.settledRange(at: first.lowerBound) {
-                returned.remove(contentsOf: first.lowerBound..<settled.upperBound)
+        var at = Int64.min
+        while let place = returned.ranges.first(above: at) {
+            let first = max(at, place.lowerBound)
+            if let settled = progress.settledRange(at: first) {
+                returned.remove(contentsOf: first..<settled.upperBound)
                 continue
             }
-            guard first.lowerBound < end else { break }
-            let most = first.lowerBound + min(limit, end - first.lowerBound)
-            var last = min(first.upperBound, most)
-            if let next = progress.nextSettled(above: first.lowerBound) { last = min(last, next) }
-            return uniform(first.lowerBound..<last, progress, attemptsMax)
+            guard first < end else { break }
+            let damage = damaged.first(above: first)
+            if let damage, damage.contains(first) {
+                at = damage.upperBound
+                continue
+            }
+            var last = min(place.upperBound, first + min(limit, end - first))
+            if let damage { last = min(last, damage.lowerBound) }
+            if let next = progress.nextSettled(above: first) { last = min(last, next) }
+            return uniform(first..<last, progress, attemptsMax)
         }
         if window != nil { return nil }
-        return nextFresh(progress, below: end, min(limit, fresh), attemptsMax)
+        return nextFresh(progress, below: end, min(limit, fresh), attemptsMax, damaged)
     }
 
     private mutating func nextFresh(
-        _ progress: QueueProgress, below end: Int64, _ limit: Int64, _ attemptsMax: UInt16
+        _ progress: QueueProgress, below end: Int64, _ limit: Int64, _ attemptsMax: UInt16,
+        _ damaged: [Range<Int64>]
     ) -> Range<Int64>? {
-        while cursor < end, let settled = progress.settledRange(at: cursor) {
-            cursor = settled.upperBound
+        while cursor < end {
+            if let settled = progress.settledRange(at: cursor) {
+                cursor = settled.upperBound
+            } else if let damage = damaged.first(above: cursor), damage.contains(cursor) {
+                // It stays with nobody until a person lets readers pass it.
+                let end = min(damage.upperBound, end)
+                for range in progress.open(in: cursor..<end) { returned.insert(contentsOf: range) }
+                cursor = end
+            } else {
+                break
+            }
         }
         guard cursor < end, limit > 0 else { return nil }
         var last = cursor + min(limit, end - cursor)
         if let next = progress.nextSettled(above: cursor) { last = min(last, next) }
+        if let damage = damaged.first(above: cursor) { last = min(last, damage.lowerBound) }
         return uniform(cursor..<last, progress, attemptsMax)
     }
 

@@ -373,9 +373,12 @@ extension RandomAccessCollection where Element == Range<Int64>, Index == Int {
         }
         return low
     }
-}
 
-extension RandomAccessCollection where Element == Range<Int64>, Index == Int {
+    func first(above offset: Int64) -> Range<Int64>? {
+        let index = firstIndex(above: offset)
+        return index < endIndex ? self[index] : nil
+    }
+
     /// The same in parts that each fit into one record.
     var chunks: [[Range<Int64>]] {
         stride(from: 0, to: count, by: 1_000).map { Array(self[$0..<Swift.min($0 + 1_000, count)]) }

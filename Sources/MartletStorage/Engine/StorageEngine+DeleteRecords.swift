@@ -43,7 +43,10 @@ extension StorageEngine {
         } catch {
             return error
         }
-        for (log, target) in moves { log.didMoveLogStart(to: target) }
+        for (log, target) in moves {
+            log.didMoveLogStart(to: target)
+            context.consumed.released(log, below: target)
+        }
         return nil
     }
 }

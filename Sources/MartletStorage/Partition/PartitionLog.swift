@@ -90,6 +90,13 @@ package final class PartitionLog: Sendable {
         state.withLock { $0.gaps.isEmpty && $0.skipped.isEmpty ? [] : $0.view.vacant }
     }
 
+    /// Offsets of damage that was met and that nobody lets readers pass: in order, apart from each
+    /// other.
+    package var damaged: [Range<Int64>] {
+        state.withLock { $0.damaged.isEmpty ? [] : $0.view.damaged }
+            .sorted { $0.lowerBound < $1.lowerBound }.joined()
+    }
+
     /// Why the partition cannot be served; nil when it can.
     package var offlineReason: OfflineReason? { state.withLock { $0.offline } }
 

@@ -22,7 +22,8 @@ package protocol ConsumedMarks: AnyObject, Sendable {
     /// Retention is about to take what lies below `target`. Up to where it may go; nil: it asks again
     /// in its next round, for something is copied first. Bounded in time.
     func release(topic: TopicID, partition: Int32, below target: Int64) -> Int64?
-    /// Follows each `release` that gave something: what lies below is gone now, which may be less.
+    /// Follows each `release` that gave something: what lies below is gone now, which may be less; and
+    /// each deletion by a person.
     func released(topic: TopicID, partition: Int32, below offset: Int64)
 }
 

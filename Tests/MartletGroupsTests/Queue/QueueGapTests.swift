@@ -210,7 +210,7 @@ import Testing
         let below = FarGap.end - 50
         // Nobody has received since a person let readers pass this.
         let gaps = [150..<160, FarGap.gap]
-        far.harness.take(far.harness.coordinator.vacating(key, gaps, below: below))
+        far.harness.take(far.harness.coordinator.losing(0..<below, of: key, gaps: { _ in gaps }))
         let lost = far.harness.coordinator.expiring(key, below: below)
         #expect(lost.map(\.count) == [100 - 10 + 50])
         far.harness.take(lost.map(\.record))

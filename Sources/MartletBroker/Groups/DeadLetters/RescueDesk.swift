@@ -207,15 +207,17 @@ final class RescueDesk: Sendable {
     }
 
     /// All that was settled meanwhile has to be on the disk, too: a crash must not bring it back
-    /// when its records are gone. What was no record does not expire with them.
+    /// when its records are gone. What was no record does not expire with them, and what nobody has
+    /// received from does.
     private func finish(_ key: TopicPartition, _ shards: ArraySlice<GroupShard>) {
         guard let shard = shards.first else {
             return watches.withLock { $0[key]?.isRunning = false }
         }
-        let gaps = engine.vacant(key)
-        let target = watches.withLock { $0[key]?.target } ?? 0
-        shard.record { coordinator in
-            coordinator.vacating(key, gaps, below: target)
+        let log = engine.topic(id: key.topic)?.partition(key.partition)
+        let start = log?.view.logStart ?? 0
+        let leaving = start..<max(start, watches.withLock { $0[key]?.target } ?? 0)
+        shard.record { [engine] coordinator in
+            coordinator.losing(leaving, of: key, gaps: engine.vacant)
         } _: { [weak self] in
             self?.finish(key, shards.dropFirst())
         }
@@ -228,7 +230,8 @@ final class RescueDesk: Sendable {
 
     // MARK: - Afterwards
 
-    /// Retention has taken what lies below, or could not: queues are told what they have lost.
+    /// Retention or a person has taken what lies below, or could not: queues are told what they have
+    /// lost.
     func tell(_ key: TopicPartition, below offset: Int64, _ shards: [GroupShard]) {
         for shard in shards {
             // Once what is gone counts as expired: until then nobody may begin with it.
@@ -246,7 +249,8 @@ final class RescueDesk: Sendable {
             } _: { [self] in
                 for (group, count) in lost.value {
                     logger.error(
-                        "RECORDS_EXPIRED", "retention took records that a group had not handled",
+                        "RECORDS_EXPIRED",
+                        "retention or a person took records that a group had not handled",
                         facts(key) + [
                             ("group", LogValue(group)), ("records", LogValue(count)),
                             ("below", LogValue(offset)),
