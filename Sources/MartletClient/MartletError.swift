@@ -16,7 +16,9 @@ public struct MartletError: Error, Sendable, CustomStringConvertible {
     public let code: MartletErrorCode
     /// One sentence for people.
     public let message: String
-    /// Whether the same call may succeed later without any change.
+    /// Whether the same call may succeed later without any change: also when no broker could be
+    /// reached, which may be there later. The kind of the error decides. `outcome` says whether
+    /// records may be sent again without being stored twice.
     public let isRetriable: Bool
     /// Whether the object that threw it is of no use any more and a new one is needed.
     public let isFatal: Bool
@@ -28,13 +30,13 @@ public struct MartletError: Error, Sendable, CustomStringConvertible {
     public let context: [String: String]
 
     init(
-        _ code: MartletErrorCode, _ message: String, isRetriable: Bool = false,
-        isFatal: Bool = false, retryAfter: Duration? = nil,
-        outcome: DeliveryOutcome = .notApplicable, context: [String: String] = [:]
+        _ code: MartletErrorCode, _ message: String, isFatal: Bool = false,
+        retryAfter: Duration? = nil, outcome: DeliveryOutcome = .notApplicable,
+        context: [String: String] = [:]
     ) {
         self.code = code
         self.message = message
-        self.isRetriable = isRetriable
+        isRetriable = code.isRetriable
         self.isFatal = isFatal
         self.retryAfter = retryAfter
         self.outcome = outcome
@@ -51,8 +53,7 @@ public struct MartletError: Error, Sendable, CustomStringConvertible {
             }
         self.init(
             MartletErrorCode(code), message.isEmpty ? code.text : message,
-            isRetriable: code.isRetriable, isFatal: code == .staleProducerEpoch,
-            outcome: outcome, context: context)
+            isFatal: code == .staleProducerEpoch, outcome: outcome, context: context)
     }
 
     /// The code, the message, and the context in brackets.
@@ -67,9 +68,8 @@ public struct MartletError: Error, Sendable, CustomStringConvertible {
         _ facts: [String: String], outcome: DeliveryOutcome? = nil, isFatal: Bool? = nil
     ) -> MartletError {
         MartletError(
-            code, message, isRetriable: isRetriable, isFatal: isFatal ?? self.isFatal,
-            retryAfter: retryAfter, outcome: outcome ?? self.outcome,
-            context: context.merging(facts) { _, new in new })
+            code, message, isFatal: isFatal ?? self.isFatal, retryAfter: retryAfter,
+            outcome: outcome ?? self.outcome, context: context.merging(facts) { _, new in new })
     }
 
     static func closed(_ what: String) -> MartletError {
@@ -83,6 +83,6 @@ public struct MartletError: Error, Sendable, CustomStringConvertible {
     }
 
     static func protocolError(_ message: String) -> MartletError {
-        MartletError(.protocolError, message, isRetriable: true)
+        MartletError(.protocolError, message)
     }
 }

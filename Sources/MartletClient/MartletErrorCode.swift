@@ -8,12 +8,17 @@ public struct MartletErrorCode: Hashable, Sendable, CustomStringConvertible {
     /// The stable name, in upper case with underscores, such as `UNKNOWN_TOPIC`.
     public let name: String
 
-    init(_ name: String) {
-        self.name = name
+    /// Whether the same call may succeed later without any change.
+    let isRetriable: Bool
+
+    init(_ code: ClientErrorCode) {
+        name = code.name
+        isRetriable = code.isRetriable
     }
 
     init(_ code: ErrorCode) {
         name = code.name
+        isRetriable = code.isRetriable
     }
 
     /// The name.
@@ -22,19 +27,19 @@ public struct MartletErrorCode: Hashable, Sendable, CustomStringConvertible {
     // MARK: - The client's own
 
     /// No broker could be reached within the deadline.
-    public static let connectionFailed = MartletErrorCode("CONNECTION_FAILED")
+    public static let connectionFailed = MartletErrorCode(ClientErrorCode.connectionFailed)
     /// The connection broke while the answer was outstanding.
-    public static let connectionLost = MartletErrorCode("CONNECTION_LOST")
+    public static let connectionLost = MartletErrorCode(ClientErrorCode.connectionLost)
     /// The time that the caller allowed ran out.
-    public static let deadlineExceeded = MartletErrorCode("DEADLINE_EXCEEDED")
+    public static let deadlineExceeded = MartletErrorCode(ClientErrorCode.deadlineExceeded)
     /// The producer's buffer is full: the broker takes records more slowly than they are made.
-    public static let bufferFull = MartletErrorCode("BUFFER_FULL")
+    public static let bufferFull = MartletErrorCode(ClientErrorCode.bufferFull)
     /// The client, producer or consumer was closed.
-    public static let closed = MartletErrorCode("CLOSED")
+    public static let closed = MartletErrorCode(ClientErrorCode.closed)
     /// An argument or a configuration field is not allowed; nothing was sent.
-    public static let invalidArgument = MartletErrorCode("INVALID_ARGUMENT")
+    public static let invalidArgument = MartletErrorCode(ClientErrorCode.invalidArgument)
     /// The peer does not speak the protocol as Protocol.md describes it.
-    public static let protocolError = MartletErrorCode("PROTOCOL_ERROR")
+    public static let protocolError = MartletErrorCode(ClientErrorCode.protocolError)
 
     // MARK: - The broker's
 

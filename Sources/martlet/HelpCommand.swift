@@ -1,5 +1,4 @@
 import MartletConfiguration
-import MartletJSON
 import MartletWire
 
 /// `martlet help`, `martlet help topic create`, `martlet help errors`.
@@ -10,7 +9,9 @@ enum HelpCommand {
             arguments: [
                 ArgumentSpec(
                     "COMMAND", optional: true, repeated: true,
-                    "A command's words; 'errors' for all error codes; 'errors CODE' for one.")
+                    "A command's words; 'errors' for all error codes; 'errors CODE' for one. "
+                        + "Codes without a number are not the broker's: they are told when "
+                        + "none answers as it should.")
             ],
             flags: [CommonFlags.output],
             examples: [
@@ -35,37 +36,17 @@ enum HelpCommand {
     }
 
     private static func errors(_ context: CommandContext, _ names: [String]) throws {
-        let codes =
-            try names.isEmpty
-            ? ErrorCode.allCases.filter { $0 != .none } : names.map(code)
+        let codes = try names.isEmpty ? KnownError.all : names.map(KnownError.init(named:))
         var table = Table([
             .left("CODE"), .right("NUMBER"), .left("RETRY"), .left("RECORDS"), .left("CLOSES"),
             .left("MEANING"),
         ])
         for code in codes {
             table.add([
-                code.name, "\(code.rawValue)", code.isRetriable ? "yes" : "no",
+                code.name, code.number.map { "\($0)" } ?? "-", code.isRetriable ? "yes" : "no",
                 code.outcome.rawValue, code.closesConnection ? "yes" : "no", code.text,
             ])
         }
-        try context.show(table, objects: codes.map(json))
-    }
-
-    private static func code(_ name: String) throws -> ErrorCode {
-        let upper = name.uppercased()
-        if let number = UInt16(name), let code = ErrorCode(rawValue: number) { return code }
-        guard let code = ErrorCode(name: upper) else {
-            let hint = NearestName.suggestion(for: upper, in: ErrorCode.allCases.map(\.name))
-            throw ToolError(.notFound, "there is no error code '\(name)'\(hint)")
-        }
-        return code
-    }
-
-    private static func json(_ code: ErrorCode) -> JSONValue {
-        [
-            "code": .string(code.name), "number": JSONValue(code.rawValue),
-            "isRetriable": .boolean(code.isRetriable), "records": .string(code.outcome.rawValue),
-            "closesConnection": .boolean(code.closesConnection), "text": .string(code.text),
-        ]
+        try context.show(table, objects: codes.map(\.json))
     }
 }

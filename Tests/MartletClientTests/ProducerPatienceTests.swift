@@ -160,6 +160,25 @@ import Testing
         await client.close()
     }
 
+    @Test func `who never got a producer id hears why`() async throws {
+        let broker = try ScriptedBroker(topics: ["t": 1])
+        broker.script.withLock { $0.onInitProducer = { _ in .diskFull } }
+        let clock = ManualClock()
+        let patience = ProducerConfiguration(deliveryTimeout: .seconds(3_600))
+        try await Self.with(broker, patience, clock) { producer in
+            let sending = Task { try await producer.send(topic: "t", value: "a") }
+            // With the second question the first answer is in.
+            while broker.script.withLock({ $0.initProducers.count }) < 2 {
+                clock.advance(nanoseconds: 10_000_000)
+                await Task.yield()
+            }
+            clock.advance(seconds: 4_000)
+            let error = await #expect(throws: MartletError.self) { try await sending.value }
+            #expect(error?.code == .diskFull && error?.outcome == .notWritten)
+            #expect(error?.isRetriable == true && error?.context["topic"] == "t")
+        }
+    }
+
     @Test func `a topic is not waited for once the producer is closed`() async throws {
         let broker = try ScriptedBroker(topics: ["t": 1])
         let isAsked = Promise<Void>()

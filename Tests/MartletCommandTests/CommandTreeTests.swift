@@ -124,6 +124,25 @@ import Testing
         }
     }
 
+    @Test func `every code that is printed is in the list of codes`() throws {
+        #expect(Set(KnownError.all.map(\.name)).count == KnownError.all.count)
+        for code in ErrorCode.allCases where code != .none {
+            let known = try KnownError(named: MartletErrorCode(code).name)
+            #expect(known.number == code.rawValue && known.isRetriable == code.isRetriable)
+            #expect(try KnownError(named: "\(code.rawValue)").name == code.name)
+        }
+        // All other codes are made from this table: nothing else makes a `MartletErrorCode`.
+        for code in ClientErrorCode.allCases {
+            let printed = ToolError(describing: MartletError(MartletErrorCode(code), "it is so"))
+            #expect(printed.message.hasSuffix("(\(code.name))"))
+            let known = try KnownError(named: code.name.lowercased())
+            #expect(known.name == code.name && known.number == nil && !known.text.isEmpty)
+        }
+        let typo = #expect(throws: ToolError.self) { try KnownError(named: "CONECTION_FAILED") }
+        #expect(typo?.message.contains("CONNECTION_FAILED") == true)
+        #expect(throws: ToolError.self) { try KnownError(named: "0") }
+    }
+
     @Test(arguments: ["bash", "zsh", "fish"])
     func `completion knows every command`(shell: String) {
         let script = CompletionScript(root: CommandTree.root.spec)

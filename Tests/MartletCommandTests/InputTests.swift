@@ -19,6 +19,17 @@ import Testing
             output: Output(isTerminal: false, errorIsTerminal: false, width: nil))
     }
 
+    @Test func `a record is tried for as long as the help says`() throws {
+        func patience(_ words: [String]) throws -> Duration {
+            try ProduceCommand.configuration(Self.context(["produce", "t"] + words)).deliveryTimeout
+        }
+        #expect(try patience([]) == .seconds(30))
+        #expect(try patience(["--timeout", "90s"]) == .seconds(90))
+        #expect(try patience(["--timeout", "250ms"]) == .milliseconds(250))
+        let help = CommandTree.root.spec.flags.first { $0.name == "timeout" }?.help
+        #expect(help?.contains("30s") == true)
+    }
+
     /// A topic of which all is followed is read as a whole, so that partitions may be added.
     @Test func `where a tail begins and ends`() throws {
         let view = LogView(

@@ -295,7 +295,7 @@ final class Connection: @unchecked Sendable {
     private func tooLate(_ operation: Operation) -> MartletError {
         MartletError(
             .deadlineExceeded, "The broker did not answer \(operation.name) in time.",
-            isRetriable: true, outcome: .unknown, context: context.facts)
+            outcome: .unknown, context: context.facts)
     }
 
     // MARK: - Replies

@@ -19,8 +19,8 @@ struct ConnectionContext: Sendable {
 
     func failure(_ error: SystemError) -> MartletError {
         MartletError(
-            .connectionLost, "\(configuration.server): \(error).", isRetriable: true,
-            outcome: .unknown, context: facts)
+            .connectionLost, "\(configuration.server): \(error).", outcome: .unknown,
+            context: facts)
     }
 
     /// The server's name has no address, or none is to be had now.
@@ -35,8 +35,8 @@ struct ConnectionContext: Sendable {
 
     func failure(_ what: String) -> MartletError {
         MartletError(
-            .connectionLost, "The broker at \(configuration.server) \(what).", isRetriable: true,
-            outcome: .unknown, context: facts)
+            .connectionLost, "The broker at \(configuration.server) \(what).", outcome: .unknown,
+            context: facts)
     }
 
     func brokenProtocol(_ error: WireError) -> MartletError { brokenProtocol("\(error)") }
@@ -44,7 +44,7 @@ struct ConnectionContext: Sendable {
     func brokenProtocol(_ what: String) -> MartletError {
         MartletError(
             .protocolError, "The peer at \(configuration.server) does not speak Martlet: \(what).",
-            isRetriable: true, outcome: .unknown,
+            outcome: .unknown,
             context: facts.merging(["cause": "protocol"]) { _, new in new })
     }
 }

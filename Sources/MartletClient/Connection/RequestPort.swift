@@ -159,7 +159,7 @@ final class RequestPort: @unchecked Sendable, LinkUser {
     }
 
     func linkIsDown(_ error: MartletError, downFor: Int64) {
-        if error.code == .connectionLost || error.code == .protocolError || error.isRetriable {
+        if error.isRetriable {
             lastError = error
             expire()
         } else {
@@ -196,7 +196,7 @@ extension ConnectionContext {
         let reason = last.map { " The last attempt: \($0.message)" } ?? ""
         return MartletError(
             .connectionFailed, "No broker answers at \(configuration.server).\(reason)",
-            isRetriable: false, outcome: .notWritten,
+            outcome: .notWritten,
             context: facts.merging(last?.context ?? [:]) { own, _ in own })
     }
 }

@@ -239,7 +239,7 @@ extension GroupCore {
     private func cannotReset(_ key: OwnedKey, _ missing: Missing, _ error: MartletError) {
         guard held[key]?.phase == .reading, !isEnding else { return }
         // How long a broker may be away, the group's own connection decides.
-        guard error.isRetriable || error.code == .connectionFailed else {
+        guard error.isRetriable else {
             return reading.shelf.stop(key.name, error)
         }
         afterPause { core in

@@ -260,7 +260,7 @@ extension GroupCore {
             Array(held.keys),
             MartletError(
                 .connectionLost, "The group was not reached for the session's time.",
-                isRetriable: true, context: facts))
+                context: facts))
         heartbeat()
     }
 }

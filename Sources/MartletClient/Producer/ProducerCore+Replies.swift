@@ -295,8 +295,10 @@ extension ProducerCore {
     func timeout(_ last: MartletError?) -> MartletError {
         if let last { return last }
         if let link = lastLinkError { return context.unreachable(link) }
+        // Without an id nothing leaves: why there is none is what people have to know.
+        if sendsIdentity, identity == nil, let refusal = lastIdentityError { return refusal }
         return MartletError(
             .deadlineExceeded, "The record was not acknowledged within the delivery timeout.",
-            isRetriable: true, outcome: .notWritten)
+            outcome: .notWritten)
     }
 }

@@ -250,6 +250,7 @@ extension ProducerCore {
             if reply.error == .none {
                 identity = ProducerIdentity(id: reply.producerID, epoch: reply.producerEpoch)
                 identityFailures = 0
+                lastIdentityError = nil
                 pump()
             } else {
                 identityRefused(MartletError(reply.error, reply.message), reply.error)
@@ -270,6 +271,7 @@ extension ProducerCore {
         default:
             break
         }
+        lastIdentityError = error
         guard code.isRetriable else {
             failAll(error)
             return
@@ -307,7 +309,7 @@ extension ProducerCore {
             return MartletError(
                 .bufferFull,
                 "The producer's buffer of \(configuration.bufferBytes) bytes is full.",
-                isRetriable: true, outcome: .notWritten, context: facts)
+                outcome: .notWritten, context: facts)
         case .gone:
             return MartletError(.unknownTopicID, "", context: facts)
         case .noPartition:

@@ -27,6 +27,8 @@ final class ProducerCore: @unchecked Sendable {
     /// The broker could not give an id: it is asked again after a pause.
     var isPausingIdentity = false
     var identityFailures = 0
+    /// Why there is no id yet; nil: none was refused since there was one.
+    var lastIdentityError: MartletError?
     /// The broker that `identity` and the topics' ids are from; nil: none was reached yet.
     private var clusterID: TopicID?
     /// Why the link is down; nil when it is up or was not tried.
@@ -318,6 +320,7 @@ extension ProducerCore: LinkUser {
     private func brokerChanged() {
         identity = nil
         identityFailures = 0
+        lastIdentityError = nil
         let topics = state.withLock { state in
             state.topics.values.filter { if case .ready = $0.state { true } else { false } }
         }

@@ -16,6 +16,8 @@ enum ProduceCommand {
                 "Ends with the input, with the first record that cannot be written, and with "
                     + "Ctrl-C; what was read until then is sent and told. With -v each receipt is "
                     + "printed as soon as it is there, in the order of the input.",
+                "A record is tried for as long as --timeout says, 30s without it, also while the "
+                    + "broker is away or refuses it for now; then its last error is told.",
             ],
             arguments: [TopicCommands.topicArgument], flags: flags,
             examples: [
@@ -52,7 +54,6 @@ enum ProduceCommand {
 
     private static func run(_ context: CommandContext) async throws {
         let input = try RecordInput(context)
-        let acks = context.invocation.value("acks").flatMap { AckLevel(name: $0) } ?? .durable
         let printsReceipts = context.invocation.has("verbose")
         let receipts = try ReceiptPrinter(context)
         if StandardStream.input.isTerminal, context.output.errorIsTerminal {
@@ -67,18 +68,21 @@ enum ProduceCommand {
                     "topic \(topic.name) has no partition \(partition), only 0 to "
                         + "\(topic.partitions - 1)")
             }
-            var configuration = ProducerConfiguration(acks: acks)
-            if let timeout = try context.invocation.milliseconds("timeout", in: 1...86_400_000) {
-                configuration.deliveryTimeout = .milliseconds(timeout)
-            }
             let run = ProduceRun(
-                try await client.producer(configuration), input, context.output,
+                try await client.producer(try configuration(context)), input, context.output,
                 receipts: printsReceipts ? receipts : nil)
             return try await run.run()
         }
         if context.output.errorIsTerminal || result.duplicates > 0 {
             context.output.message(summary(of: result, input.topic))
         }
+    }
+
+    static func configuration(_ context: CommandContext) throws -> ProducerConfiguration {
+        let acks = context.invocation.value("acks").flatMap { AckLevel(name: $0) } ?? .durable
+        // What --timeout says, or its default.
+        let patience = try context.clientConfiguration().requestTimeout
+        return ProducerConfiguration(acks: acks, deliveryTimeout: patience)
     }
 
     private static func summary(of result: ProduceRun.Written, _ topic: String) -> String {
