@@ -4,6 +4,7 @@ import MartletTesting
 import Testing
 
 @testable import MartletClient
+@testable import martlet
 
 /// `martlet replay` as people use it, with a real broker: what it chooses is what comes again.
 @Suite(.timeLimit(.minutes(5))) struct ReplayToolTests {
@@ -76,7 +77,8 @@ import Testing
             #expect(seen.take().values.allSatisfy { $0 == 1 })
             var number = Bench.count
             for choice in Self.choices {
-                let words = "replay --to g --topic t " + choice.flags
+                // What was handled may not be committed yet.
+                let words = "replay --to g --topic t --unhandled " + choice.flags
                 let expected = (0..<number).filter(choice.isChosen)
                 let plan = try bench.json(words)
                 #expect(plan["records"]?.integerValue == Int64(expected.count), "\(choice.flags)")
@@ -96,6 +98,101 @@ import Testing
                 #expect(found.values.allSatisfy { $0 == 1 })
                 number += 30
             }
+            member.cancel()
+            await #expect(throws: CancellationError.self) { try await member.value }
+        }
+    }
+
+    @Test func `what a group has not handled is divided from what it has`() {
+        let partition = TopicPartition("t", 0)
+        let open = OpenRecords([
+            partition: OpenRecords.above(10, without: [12..<15, 20..<21])
+        ])
+        #expect(open.divide(0..<10, of: partition).handled == [0..<10])
+        #expect(open.divide(0..<10, of: partition).open == 0)
+        #expect(open.divide(5..<25, of: partition).handled == [5..<10, 12..<15, 20..<21])
+        #expect(open.divide(5..<25, of: partition).open == 11)
+        #expect(open.divide(13..<14, of: partition).handled == [13..<14])
+        #expect(open.divide(30..<Int64.max, of: partition).handled.isEmpty)
+        var cursor = open.cursor(of: partition)
+        let found = (0..<Int64(25)).filter { cursor.isOpen($0) }
+        #expect(found == [10, 11, 15, 16, 17, 18, 19, 21, 22, 23, 24])
+        // What the group does not read is not its flow's.
+        let other = TopicPartition("u", 0)
+        #expect(open.divide(0..<9, of: other).handled == [0..<9])
+        var none = open.cursor(of: other)
+        let isOpen = none.isOpen(3)
+        #expect(!isOpen)
+    }
+
+    @Test func `what a stream has not committed is left out, unless it is asked for`() async throws
+    {
+        try await Self.with { bench in
+            let admin = bench.client.admin
+            try await bench.fill(0..<30)
+            try await admin.createGroup("g", topics: ["t"])
+            let words = ["replay", "--to", "g", "--topic", "t"]
+            let nothing = try bench.run(words)
+            #expect(nothing.errorOutput.contains("left out: 30 records"))
+            #expect(nothing.errorOutput.contains("0 records would be sent"))
+            try await admin.commitOffsets(
+                "g", [TopicPartition("t", 0): 10, TopicPartition("t", 1): 4])
+            let plan = try bench.json("replay --to g --topic t")
+            #expect(plan["records"]?.integerValue == 14 && plan["unhandled"]?.integerValue == 16)
+            let line = try #require(plan["plan"]?.arrayValue?.last)
+            #expect(plan["plan"]?.arrayValue?.count == 2 && plan["hasUnhandled"] == false)
+            #expect(line["records"]?.integerValue == 4 && line["unhandled"]?.integerValue == 6)
+            // Also where records are looked at one by one: those with the key k3 are 3, 10, 17, 24.
+            let key = try bench.json("replay --to g --topic t --key k3")
+            #expect(key["records"]?.integerValue == 3 && key["unhandled"]?.integerValue == 1)
+            let all = try bench.json("replay --to g --topic t --unhandled")
+            #expect(all["records"]?.integerValue == 30 && all["unhandled"]?.integerValue == 16)
+            let done = try bench.run(words + ["--unhandled", "--execute"])
+            #expect(done.errorOutput.contains("16 records of the plan group g has not handled"))
+            #expect(done.errorOutput.contains("sent 30 records"))
+            // A plan that was kept is sent as it is, and tells what is not handled now.
+            try await admin.commitOffsets("g", [TopicPartition("t", 1): 10])
+            let given = try bench.json("replay --to g --plan -", input: JSONWriter.text(all))
+            #expect(given["records"]?.integerValue == 30 && given["unhandled"]?.integerValue == 10)
+        }
+    }
+
+    private struct Transient: Error {}
+
+    @Test func `what a queue owes is left out and comes once`() async throws {
+        try await Self.with { bench in
+            let (admin, seen) = (bench.client.admin, SeenNumbers())
+            try await bench.fill(0..<30)
+            try await admin.createGroup("q", .queue(.earliest), topics: ["t"])
+            let nothing = try bench.run(["replay", "--to", "q", "--topic", "t"])
+            #expect(nothing.errorOutput.contains("left out: 30 records"))
+            try await admin.setFailurePolicy(
+                FailurePolicy(
+                    backoff: .seconds(3_600), backoffMax: .seconds(3_600),
+                    breaker: BreakerPolicy(share: nil)), of: "q")
+            let client = bench.client
+            let member = Task {
+                try await client.consumeQueue("q", topics: ["t"]) { work in
+                    let number = Int(work.record.valueString ?? "") ?? -1
+                    if number % 5 == 0 { throw Transient() }
+                    seen.add(work.record)
+                }
+            }
+            while true {
+                let queues = try await admin.describeGroup("q").queues
+                let acked = queues.reduce(0) { $0 + $1.acked }
+                if acked == 24, queues.reduce(0, { $0 + $1.delayed }) == 6 { break }
+            }
+            #expect(seen.take().count == 24)
+            let done = try bench.json("replay --to q --topic t --execute")
+            #expect(done["sent"]?.integerValue == 24 && done["unhandled"]?.integerValue == 6)
+            while seen.count < 24 { await Task.yield() }
+            #expect(
+                seen.take()
+                    == Dictionary(
+                        uniqueKeysWithValues: (0..<30).filter { $0 % 5 != 0 }.map { ($0, 1) }))
+            let delayed = try await admin.describeGroup("q")
+            #expect(delayed.queues.reduce(0) { $0 + $1.delayed } == 6)
             member.cancel()
             await #expect(throws: CancellationError.self) { try await member.value }
         }

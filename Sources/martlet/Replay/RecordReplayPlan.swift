@@ -7,6 +7,9 @@ struct RecordReplayPlan: GroupPlan {
         let partition: TopicPartition
         var ranges: [Range<Int64>] = []
         var records: Int64 = 0
+        /// Of what was chosen, records that the group has not handled: among `records` only when
+        /// the plan has them.
+        var unhandled: Int64 = 0
     }
 
     /// What a broker takes of a partition.
@@ -17,6 +20,10 @@ struct RecordReplayPlan: GroupPlan {
     private(set) var lines: [Line] = []
     /// How many were sent; nil: none yet.
     var sent: Int64?
+    /// Of what was chosen, records that the group has not handled: its flow brings them anyway.
+    private(set) var unhandled: Int64 = 0
+    /// Whether these are sent as well.
+    var hasUnhandled = false
 
     init(group: String) {
         self.group = group
@@ -30,6 +37,7 @@ struct RecordReplayPlan: GroupPlan {
     }
 
     mutating func add(_ line: Line) throws {
+        unhandled &+= line.unhandled
         guard !line.ranges.isEmpty else { return }
         guard line.ranges.count <= Self.rangesMax else {
             throw ToolError.usage(
@@ -45,13 +53,14 @@ struct RecordReplayPlan: GroupPlan {
     var table: Table {
         var table = Table([
             .left("TOPIC"), .right("PARTITION"), .right("RECORDS"), .right("RANGES"),
-            .right("FIRST"), .right("LAST"),
+            .right("FIRST"), .right("LAST"), .right("UNHANDLED"),
         ])
         for line in lines {
             guard let first = line.ranges.first, let last = line.ranges.last else { continue }
             table.add([
                 line.partition.topic, "\(line.partition.partition)", "\(line.records)",
                 "\(line.ranges.count)", "\(first.lowerBound)", "\(last.upperBound - 1)",
+                "\(line.unhandled)",
             ])
         }
         return table
@@ -61,16 +70,30 @@ struct RecordReplayPlan: GroupPlan {
         [
             "group": .string(group), "executed": .boolean(sent != nil),
             "records": .integer(records), "sent": sent.map { .integer($0) } ?? .null,
+            "unhandled": .integer(unhandled), "hasUnhandled": .boolean(hasUnhandled),
             "plan": .array(
                 lines.map { line in
                     [
                         "topic": .string(line.partition.topic),
                         "partition": JSONValue(line.partition.partition),
                         "records": .integer(line.records),
+                        "unhandled": .integer(line.unhandled),
                         "ranges": .array(line.ranges.map(RangeJSON.value)),
                     ]
                 }),
         ]
+    }
+
+    /// Looks again at what of a plan that was kept is not handled by now. It stays as it is.
+    mutating func count(_ open: OpenRecords) {
+        for index in lines.indices {
+            let line = lines[index]
+            lines[index].unhandled = line.ranges.reduce(0) {
+                $0 &+ open.divide($1, of: line.partition).open
+            }
+        }
+        unhandled = lines.reduce(0) { $0 &+ $1.unhandled }
+        hasUnhandled = true
     }
 
     /// A plan as `json` writes it.

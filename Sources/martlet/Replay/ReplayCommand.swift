@@ -17,6 +17,11 @@ enum ReplayCommand {
                     + "chosen by time, key or id. With -o json the plan can be kept and given back "
                     + "with --plan, which then sends exactly that. A record that is with the group "
                     + "already is not sent twice; one that was handled is.",
+                "What the group has not handled yet comes in its flow anyway: of a queue what is "
+                    + "ready, in flight, delayed or parked, of a stream what lies above its commit. "
+                    + "The plan tells how much of what was chosen that is, and leaves it out; with "
+                    + "--unhandled it is sent all the same, and may be handled twice, also at once. "
+                    + "A stream group that commits now and then has handled a little more than that.",
                 "--cancel takes back what is not handled yet; handlers that have begun go on.",
             ],
             flags: [
@@ -33,6 +38,8 @@ enum ReplayCommand {
                 FlagSpec(
                     "correlation-header", value: "NAME",
                     "That header's name; correlation-id."),
+                FlagSpec(
+                    "unhandled", "Also records that the group has not handled yet (see above)."),
                 FlagSpec("plan", value: "FILE", "Send what this plan says; - is standard input."),
                 FlagSpec("cancel", "Take back what was sent and is not handled."),
                 FlagSpec("execute", "Do it."),
@@ -60,15 +67,23 @@ enum ReplayCommand {
             context, for: group,
             insteadOf: [
                 "topic", "partition", "from", "until", "key", "correlation-id",
-                "correlation-header",
+                "correlation-header", "unhandled",
             ])
         let selection = try given == nil ? ReplaySelection(context) : nil
         let plan = try await Interruption.cancelling {
             try await context.withClient { client in
                 // A group that is not there is told before a topic is read.
-                _ = try await client.admin.describeGroup(group)
+                let description = try await client.admin.describeGroup(group)
                 var plan = given ?? RecordReplayPlan(group: group)
-                if let selection { try await selection.fill(&plan, client, context) }
+                let topics = Set(
+                    selection.map { [$0.topic] } ?? plan.lines.map(\.partition.topic))
+                let open = try await OpenRecords(of: description, topics, client)
+                if let selection {
+                    plan.hasUnhandled = context.invocation.has("unhandled")
+                    try await selection.fill(&plan, open, client, context)
+                } else {
+                    plan.count(open)
+                }
                 if isExecuted {
                     plan.sent = try await client.admin.replayRecords(plan.ranges, to: group)
                 }
@@ -85,6 +100,7 @@ enum ReplayCommand {
             try context.output.write(
                 plan.table.text(hasHeader: !context.invocation.has("no-headers")))
         }
+        if plan.unhandled > 0 { context.output.message(unhandled(plan)) }
         if let sent = plan.sent {
             let already = plan.records - sent
             context.output.message(
@@ -99,11 +115,20 @@ enum ReplayCommand {
         }
     }
 
+    private static func unhandled(_ plan: RecordReplayPlan) -> String {
+        let many = Shown.plural(plan.unhandled, "record")
+        return plan.hasUnhandled
+            ? "\(many) of the plan group \(plan.group) has not handled yet: they come in its flow, "
+                + "too, and may be handled twice at once"
+            : "left out: \(many) that group \(plan.group) has not handled yet; they come in its "
+                + "flow anyway (--unhandled sends them all the same)"
+    }
+
     // MARK: - Taking back
 
     private static func cancel(_ group: String, _ context: CommandContext) async throws {
         let others = [
-            "from", "until", "key", "correlation-id", "correlation-header", "plan",
+            "from", "until", "key", "correlation-id", "correlation-header", "unhandled", "plan",
         ].filter { context.invocation.has($0) }
         guard others.isEmpty else {
             throw context.usage(

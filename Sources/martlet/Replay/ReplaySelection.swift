@@ -51,8 +51,11 @@ struct ReplaySelection {
     }
 
     /// Adds what is chosen to the plan. What it holds in memory are ranges, not records.
+    ///
+    /// - Parameter open: what the group has not handled; it is left out unless the plan has it, too.
     func fill(
-        _ plan: inout RecordReplayPlan, _ client: MartletClient, _ context: CommandContext
+        _ plan: inout RecordReplayPlan, _ open: OpenRecords, _ client: MartletClient,
+        _ context: CommandContext
     ) async throws {
         let info = try await client.admin.topic(topic)
         let partitions = try context.partitions(of: info) ?? info.allPartitions
@@ -67,18 +70,39 @@ struct ReplaySelection {
             guard start < end else { continue }
             var line = RecordReplayPlan.Line(partition: TopicPartition(topic, place.partition))
             if isOfRecords {
-                try await read(start..<end, into: &line, client, context)
+                var choice = Choice(open.cursor(of: line.partition), plan.hasUnhandled)
+                try await read(start..<end, &choice, into: &line, client, context)
             } else {
-                line.ranges = [start..<end]
-                line.records = end - start
+                let division = open.divide(start..<end, of: line.partition)
+                line.unhandled = division.open
+                line.ranges = plan.hasUnhandled ? [start..<end] : division.handled
+                line.records = line.ranges.reduce(0) { $0 + Int64($1.count) }
             }
             try plan.add(line)
         }
     }
 
+    /// What becomes of a record that was chosen.
+    private struct Choice {
+        private var open: OpenRecords.Cursor
+        private let hasUnhandled: Bool
+
+        init(_ open: OpenRecords.Cursor, _ hasUnhandled: Bool) {
+            (self.open, self.hasUnhandled) = (open, hasUnhandled)
+        }
+
+        /// Counts it. True: it is part of the plan.
+        mutating func takes(_ offset: Int64, _ line: inout RecordReplayPlan.Line) -> Bool {
+            guard open.isOpen(offset) else { return true }
+            line.unhandled += 1
+            return hasUnhandled
+        }
+    }
+
     /// One partition after the other: each needs its own place in order only.
     private func read(
-        _ range: Range<Int64>, into line: inout RecordReplayPlan.Line, _ client: MartletClient,
+        _ range: Range<Int64>, _ choice: inout Choice, into line: inout RecordReplayPlan.Line,
+        _ client: MartletClient,
         _ context: CommandContext
     ) async throws {
         let partition = line.partition
@@ -94,7 +118,7 @@ struct ReplaySelection {
             var isNext = false
             try await reading.run { batch in
                 for record in batch where record.offset < range.upperBound {
-                    let isChosen = accepts(record)
+                    let isChosen = accepts(record) && choice.takes(record.offset, &line)
                     if isChosen { line.add(record.offset, isNext: isNext) }
                     isNext = isChosen
                 }
