@@ -56,6 +56,7 @@ import Testing
 
     @Test(arguments: [
         "examples/quickstart/Main.swift", "Tests/MartletClientTests/ReadmeTests.swift",
+        "Tests/MartletClientTests/PaymentsReadmeTests.swift",
     ])
     func `the README shows code as it is built`(path: String) throws {
         let program = try SourceTree.file(path).lines.joined(separator: "\n")
