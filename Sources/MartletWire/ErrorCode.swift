@@ -207,7 +207,9 @@ extension ErrorCode {
         case .unknownPartition: "The topic has no partition of this number."
         case .offsetsLost: "The offsets were lost in a power cut before they were durable."
         case .unknownOperation: "There is no operation of this number."
-        case .diskFull: "The disk is full; the broker takes no records until there is space."
+        case .diskFull:
+            "The disk is full; until there is space the broker takes no records, neither commits "
+                + "nor acks of groups, and makes no topics and groups. Reading goes on."
         case .storageFailed: "The disk failed while the batch was being made durable."
         case .tooManyRequests: "Too many requests wait at once."
         case .shuttingDown: "The broker is stopping."

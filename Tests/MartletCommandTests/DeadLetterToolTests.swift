@@ -232,12 +232,13 @@ import Testing
                     try JSONValue(parsing: found.output).arrayValue?.count == count, "\(filter)")
                 #expect(
                     found.errorOutput
-                        == (count == 0 ? "no dead letter of group notify is like that\n" : ""),
+                        == (count == 0
+                            ? "no dead letter of group notify is like \(filter)\n" : ""),
                     "\(filter)")
             }
             let strange = try bench.run("dlq", "list", "notify", "--trace", "abc")
             #expect(strange.output.hasPrefix("N  STATE"))
-            #expect(strange.errors == "no dead letter of group notify is like that\n")
+            #expect(strange.errors == "no dead letter of group notify is like --trace abc\n")
             let nothing = try bench.run("dlq", "export", "notify", "--trace", "abc")
             #expect(nothing.output.isEmpty && nothing.errors == strange.errors)
             let table = try bench.run("dlq", "list", "notify").output
@@ -307,6 +308,12 @@ import Testing
             let gone = try bench.json("dlq show notify \(one)")
             #expect(gone["state"]?.stringValue == "handled")
             #expect(gone["value"]?.stringValue == "value three")
+            let told = try bench.run("dlq", "show", "notify", one).output
+            #expect(told.contains("sent again and handled, or lost to retention"))
+            let command = try #require(told.split(separator: "'").first { $0.contains("events") })
+            let words = command.split(separator: " ").dropFirst().map(String.init)
+            // Events are written a little later.
+            while try !bench.run(words).output.contains("letters.replayed") { await Task.yield() }
             try bench.run("dlq", "replay", "notify", "--id", one, "--execute", expect: 3)
         }
     }

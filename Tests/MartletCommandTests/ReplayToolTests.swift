@@ -166,6 +166,13 @@ import Testing
             try await admin.createGroup("q", .queue(.earliest), topics: ["t"])
             let nothing = try bench.run(["replay", "--to", "q", "--topic", "t"])
             #expect(nothing.errorOutput.contains("left out: 30 records"))
+            // Nor is it listed yet, which is said.
+            for words in [[], ["--state", "ready"], ["--topic", "t"]] {
+                let listed = try bench.run(["group", "records", "q"] + words)
+                #expect(listed.errorOutput.contains("30 records in 3 partitions that nobody"))
+            }
+            let delays = try bench.run(["group", "records", "q", "--state", "delayed"])
+            #expect(delays.errorOutput.isEmpty)
             try await admin.setFailurePolicy(
                 FailurePolicy(
                     backoff: .seconds(3_600), backoffMax: .seconds(3_600),

@@ -81,7 +81,8 @@ struct Doctor {
         let engine = services.engine
         if !engine.isWritable {
             find(
-                Self.critical, "read-only", "producers are refused: \(engine.space.reason)",
+                Self.critical, "read-only",
+                "producers are refused, and groups wait: \(engine.space.reason)",
                 "free space on the disk of the data directory; the broker goes on by itself")
         }
         if let space = engine.space.space {

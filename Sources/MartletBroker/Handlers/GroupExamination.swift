@@ -115,8 +115,10 @@ struct GroupExamination {
         case .open, .halfOpen:
             find(
                 "breaker-open",
-                "handlers of group \(group.name) fail, and its breaker holds its records back",
-                "mend what they need; it tries again by itself (`martlet group breaker`)")
+                "the breaker of group \(group.name) holds its records back: its handlers fail, or "
+                    + "somebody opened it",
+                "`martlet group events \(group.name) --type breaker.opened` says which; it tries "
+                    + "again by itself, or when it is told to (`martlet group breaker --close`)")
         }
     }
 

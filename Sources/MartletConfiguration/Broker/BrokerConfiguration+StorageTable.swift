@@ -63,7 +63,7 @@ extension BrokerConfiguration {
             ("storage", "disk.free.low"), \.storage.diskFreeLowBytes, .bytes(0...64 * tebibyte),
             reloadable: true,
             "With less free space than this the broker refuses producers with DISK_FULL; "
-                + "readers go on."
+                + "groups wait with commits and acks; reading goes on."
         ),
         .number(
             ("storage", "disk.free.high"), \.storage.diskFreeHighBytes,

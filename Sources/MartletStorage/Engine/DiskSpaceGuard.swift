@@ -74,7 +74,10 @@ package final class DiskSpaceGuard: Sendable {
         }
         writable.store(false, ordering: .relaxed)
         guard wasOpen else { return }
-        logger.error("DISK_FULL", "producers are refused: \(reason)")
+        logger.error(
+            "DISK_FULL",
+            "producers are refused: commits and acks of groups wait, too; reading goes on: "
+                + reason)
         do {
             try directory.fileSystem.removeFile(directory.reserve)
         } catch  where error.isNotFound {

@@ -9,15 +9,16 @@ enum GroupLagCheck {
             discussion: [
                 "Each bound is its own; the worst counts. Without any bound it only tells the "
                     + "figures. Headroom is the time until retention by age may take a record that "
-                    + "the group has not handled: there it is too little that alarms."
+                    + "the group has not handled: there it is too little that alarms.",
+                "A TIME without a unit is in seconds.",
             ],
             arguments: [GroupCommands.argument],
             flags: [
                 FlagSpec("warn", value: "N", "Warn above so many records."),
                 FlagSpec("crit", value: "N", "Critical above so many records."),
-                FlagSpec("warn-seconds", value: "N", "Warn when the oldest is older."),
-                FlagSpec("crit-seconds", value: "N", "Critical when the oldest is older."),
-                FlagSpec("warn-headroom", value: "TIME", "Warn with less headroom."),
+                FlagSpec("warn-seconds", value: "TIME", "Warn when the oldest is older: 300, 5m."),
+                FlagSpec("crit-seconds", value: "TIME", "Critical when the oldest is older."),
+                FlagSpec("warn-headroom", value: "TIME", "Warn with less headroom: 12h, 43200."),
                 FlagSpec("crit-headroom", value: "TIME", "Critical with less headroom."),
             ],
             examples: [
@@ -35,7 +36,8 @@ enum GroupLagCheck {
             group = try await context.withClient { try await $0.admin.describeGroup(name) }
         } catch {
             let message = Shown.text(ToolError(describing: error).message)
-            let about = message.contains("'\(name)'") ? "" : "group \(name): "
+            let isNamed = message.contains("'\(name)'") || message.hasPrefix("group \(name): ")
+            let about = isNamed ? "" : "group \(name): "
             try context.output.line("LAG \(CheckState.unknown.word): \(about)\(message)")
             throw ToolError.silent(CheckState.unknown.exitCode)
         }
@@ -67,12 +69,20 @@ enum GroupLagCheck {
         init(_ context: CommandContext) throws {
             let invocation = context.invocation
             records = try ["warn", "crit"].map { try invocation.integer($0, in: 0 ... .max) }
-            seconds = try ["warn-seconds", "crit-seconds"].map {
-                try invocation.integer($0, in: 0 ... .max)
-            }
+            seconds = try ["warn-seconds", "crit-seconds"].map { try Self.seconds($0, invocation) }
             headroom = try ["warn-headroom", "crit-headroom"].map {
-                try invocation.milliseconds($0).map { $0 / 1_000 }
+                try Self.seconds($0, invocation)
             }
+        }
+
+        /// `300` or `5m`: some flags say seconds in their names, and others do not.
+        private static func seconds(
+            _ flag: String, _ invocation: Invocation
+        ) throws(CommandLineError) -> Int64? {
+            if let word = invocation.value(flag), let number = Int64(word), number >= 0 {
+                return number
+            }
+            return try invocation.milliseconds(flag).map { $0 / 1_000 }
         }
 
         func figures(of group: GroupDescription) -> [CheckFigure] {

@@ -26,7 +26,14 @@ struct GoneLetter: Sendable {
     func text(_ group: String) -> String {
         var facts = Facts()
         facts.add("dead letter", "\(last.letter) of group \(group), not any more")
-        facts.add("state", isResolved ? "resolved" : "handled, or lost to retention")
+        facts.add("state", isResolved ? "resolved" : "sent again and handled, or lost to retention")
+        if !isResolved {
+            // The broker counts what is sent again, and does not note it letter by letter.
+            facts.add(
+                "sent again by",
+                "'martlet group events \(group) --type letters.replayed --since "
+                    + "@\(last.at)' has who sent letters since")
+        }
         facts.add(
             "from", "\(last.partition.topic):\(last.partition.partition) @\(last.offset)")
         facts.add("assigned to", assignee ?? "nobody")

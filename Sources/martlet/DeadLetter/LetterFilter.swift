@@ -30,6 +30,8 @@ struct LetterFilter: Sendable {
     private let key: [UInt8]?
     private let assignee: Assignee?
     private let parts: [GroupPart]
+    /// What was asked for, as it was written.
+    private let asked: String
 
     private enum Assignee: Equatable {
         case nobody
@@ -59,6 +61,10 @@ struct LetterFilter: Sendable {
         }
         since = try time("since")
         until = try time("until")
+        asked = Self.flags.flatMap { flag in
+            invocation.values(flag.name).map { "--\(flag.name) \($0)" }
+                + (flag.value == nil && invocation.has(flag.name) ? ["--\(flag.name)"] : [])
+        }.joined(separator: " ")
     }
 
     private static func assignee(_ context: CommandContext) throws -> Assignee? {
@@ -88,7 +94,7 @@ struct LetterFilter: Sendable {
     func none(of group: String) -> String {
         isEmpty
             ? "group \(group) has no dead letters"
-            : "no dead letter of group \(group) is like that"
+            : "no dead letter of group \(group) is like \(Shown.text(asked))"
     }
 
     /// By what the broker has in mind: before anything is read.

@@ -43,10 +43,12 @@ enum GroupRecordsCommand {
         let words = context.invocation.values("state")
         let states = words.compactMap { QueueRecords.State(rawValue: $0) }
         let topic = context.invocation.value("topic")
-        let records = try await context.withClient {
-            try await $0.admin.queueRecords(
+        let listsReady = states.isEmpty || states.contains(.ready)
+        let (records, group) = try await context.withClient { client in
+            let records = try await client.admin.queueRecords(
                 of: name, states: Set(states.isEmpty ? QueueRecords.State.allCases : states),
                 topic: topic, limit: limit.map { Int($0) })
+            return (records, listsReady ? try await client.admin.describeGroup(name) : nil)
         }
         var table = Table([
             .left("TOPIC"), .right("PARTITION"), .left("OFFSETS"), .left("STATE"),
@@ -61,6 +63,21 @@ enum GroupRecordsCommand {
             ])
         }
         try context.show(table, objects: records.map(json))
+        if let group, let more = untouched(group, topic) { context.output.message(more) }
+    }
+
+    /// What waits where the broker has no list yet, since nobody has received from there.
+    private static func untouched(_ group: GroupDescription, _ topic: String?) -> String? {
+        guard group.kind != .stream else { return nil }
+        let begun = Set(group.queues.map(\.partition))
+        let lines = group.partitions.filter { line in
+            !begun.contains(line.partition) && (line.lag ?? 0) > 0
+                && (topic == nil || line.partition.topic == topic)
+        }
+        guard !lines.isEmpty else { return nil }
+        let records = Shown.plural(lines.reduce(0) { $0 &+ ($1.lag ?? 0) }, "record")
+        let partitions = Shown.plural(Int64(lines.count), "partition")
+        return "\(records) in \(partitions) that nobody has received from yet are ready, too"
     }
 
     private static func span(_ offsets: Range<Int64>) -> String {

@@ -69,6 +69,7 @@ import Testing
         #expect(letters.text == "2 dead letters of group q wait, the oldest for 2h 0m")
         #expect(letters.advice.contains("martlet dlq list q"))
         #expect(try #require(found["breaker-open"]).text.contains("group q"))
+        #expect(try #require(found["breaker-open"]).text.contains("somebody opened it"))
         #expect(try #require(found["group-without-dead-letters"]).text.contains("group q"))
         try harness.stop()
     }

@@ -103,6 +103,8 @@ import Testing
         for code in ["MEMBER_DEAD", "MEMBER_STUCK", "MEMBER_SLOW_TO_DRAIN", "BREAKER_OPENED"] {
             #expect(bench.sink.lines.contains { $0.contains(code) && $0.contains("group=g") })
         }
+        let opened = try #require(bench.sink.lines.first { $0.contains("BREAKER_OPENED") })
+        #expect(opened.contains("somebody opened") && opened.contains("by=person"), "\(opened)")
         try bench.harness.stop()
     }
 

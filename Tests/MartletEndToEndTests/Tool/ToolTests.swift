@@ -232,6 +232,19 @@ import Testing
         #expect(try check("g", "--warn", "1", "--crit", "9", expect: 1).contains("LAG WARNING"))
         #expect(try check("g", "--warn", "0", "--crit", "1", expect: 2).contains("LAG CRITICAL"))
         #expect(try check("g", "--crit-headroom", "30d", expect: 2).contains("LAG CRITICAL"))
+        // With a unit or without.
+        let headroom = "\(30 * 86_400)"
+        #expect(try check("g", "--warn-headroom", headroom, expect: 1).contains("LAG WARNING"))
+        let ages = try check("g", "--warn-seconds", "900", "--crit-seconds", "5h", expect: 0)
+        #expect(ages.contains("s;900;18000;0"))
+        #expect(try check("g", "--crit-seconds", "soon", expect: 3).isEmpty)
+        #expect(try check("g", "--crit-seconds=-1", expect: 3).isEmpty)
+        // Whatever else is wrong, the group is named once.
+        let away = try bench.start([
+            "check", "group-lag", "g", "--server", "127.0.0.1:1", "--connect-timeout", "100ms",
+        ])
+        #expect(away.wait() == .exited(3))
+        #expect(away.output.hasPrefix("LAG UNKNOWN: group g: No broker answers"))
     }
 
     @Test func `a topic that is kept until it is consumed says who holds it`() throws {

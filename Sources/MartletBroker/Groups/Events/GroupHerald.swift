@@ -80,10 +80,7 @@ struct GroupHerald: Sendable {
                 facts(event) + [
                     ("from", LogValue(event.from ?? -1)), ("to", LogValue(event.to ?? -1)),
                 ])
-        case .breakerOpened:
-            logger.warning(
-                "BREAKER_OPENED", "too much of a group fails: nothing is handed out for a while",
-                facts(event) + [("milliseconds", LogValue((event.to ?? 0) &- (event.from ?? 0)))])
+        case .breakerOpened: logOpening(event)
         case .breakerHalfOpen:
             logger.notice("BREAKER_HALF_OPEN", "a few records of a group are tried", facts(event))
         case .breakerClosed: logger.notice("BREAKER_CLOSED", "a group goes on", facts(event))
@@ -96,6 +93,22 @@ struct GroupHerald: Sendable {
             .lettersResolved, .lettersAssigned, .lettersCommented, .eventsMissed:
             break
         }
+    }
+
+    private func logOpening(_ event: GroupEvent) {
+        var told = facts(event)
+        told.append(("milliseconds", LogValue((event.to ?? 0) &- (event.from ?? 0))))
+        told.append(("by", LogValue(event.by.rawValue)))
+        guard event.by == .person else {
+            logger.warning(
+                "BREAKER_OPENED", "too much of a group fails: nothing is handed out for a while",
+                told)
+            return
+        }
+        told.append(("client", LogValue(event.client)))
+        logger.warning(
+            "BREAKER_OPENED",
+            "somebody opened a group's breaker: nothing is handed out for a while", told)
     }
 
     private func logHeadroom(_ event: GroupEvent) {
