@@ -58,6 +58,7 @@ final class ScriptedBroker: @unchecked Sendable {
         var operations = Operation.allCases.map { OperationVersions($0) }
         var protocolVersion: UInt16 = 1
         var group = GroupScript()
+        var queue = QueueScript()
     }
 
     final class Log {
@@ -99,6 +100,8 @@ final class ScriptedBroker: @unchecked Sendable {
     var held: [() -> Void] = []
     /// Confined to the queue.
     let group = ScriptedGroup()
+    /// Confined to the queue.
+    let handingOut = ScriptedQueue()
 
     init(topics: [String: Int] = [:]) throws {
         try listen(on: SocketAddress(parsing: "127.0.0.1:0"))
@@ -332,6 +335,8 @@ final class ScriptedBroker: @unchecked Sendable {
         case .commitOffsets: commit(peer, header, payload)
         case .leaveGroup: leave(peer, header, payload)
         case .describeGroup: describe(peer, header, payload)
+        case .receive: receive(peer, header, payload)
+        case .settle: settle(peer, header, payload)
         default: reply(peer, header, PingReply(error: .unknownOperation, message: ""))
         }
     }

@@ -227,7 +227,7 @@ extension MartletError {
         return MartletError(
             .corruptMessage,
             "Offsets \(range.lowerBound) up to \(range.upperBound) of \(partition) are damaged: "
-                + "\(reason).",
+                + (reason.hasSuffix(".") ? reason : "\(reason)."),
             context: partition.context.merging(place) { _, new in new })
     }
 }

@@ -26,6 +26,8 @@ final class LeasedWork: Sendable {
         /// Shared with others who call handlers.
         var slots: HandlerSlots?
         var onLost: QueueConfiguration.LostHook?
+        /// Is told of records that cannot be read, once; nil: they end the work.
+        var onDamage: (@Sendable (DamagedRecords) -> Void)?
         var onFailure: QueueConfiguration.FailureHook?
         var trace: MemberTracer?
     }
@@ -47,6 +49,7 @@ final class LeasedWork: Sendable {
     private let ledger = QueueLedger()
     /// Of topics whose records were read: of one that is deleted nobody else knows its name.
     private let names = Mutex<[TopicID: String]>([:])
+    private let told = Mutex(ToldDamage())
     /// Not told yet.
     private let times: HandlerTimer
     private let lanes = HandlerLanes<Item>(window: .max)
@@ -173,12 +176,18 @@ final class LeasedWork: Sendable {
         }
     }
 
-    /// Offsets without a record are done.
+    /// Offsets without a record are done; those whose record cannot be read are left to themselves.
     private func read(_ delivered: DeliveredRange, _ topic: TopicMetadata) async throws {
         guard let range = delivered.range.range else { return }
         var at = range.lowerBound
         while at < range.upperBound {
-            let part = try await reader.read(delivered, from: at, topic)
+            let part: QueueReader.Part
+            do {
+                part = try await reader.read(delivered, from: at, topic)
+            } catch let damage as DamagedRecords {
+                at = try setAside(damage, from: at, of: delivered)
+                continue
+            }
             let end = min(max(part.end, at + 1), range.upperBound)
             if let batch = part.batch {
                 for record in batch {
@@ -191,6 +200,18 @@ final class LeasedWork: Sendable {
             if at < end { pass(at..<end, delivered) }
             at = end
         }
+    }
+
+    /// Their lease is let run out: to give them back at once would count as an attempt, and hand them
+    /// to somebody again and again where only this member finds them damaged. Returns where to go on.
+    private func setAside(
+        _ damage: DamagedRecords, from offset: Int64, of delivered: DeliveredRange
+    ) throws -> Int64 {
+        guard let onDamage = settings.onDamage else { throw damage.error }
+        let end = max(damage.range.upperBound, offset + 1)
+        ledger.lose(offset..<end, of: delivered.delivery)
+        if told.withLock({ $0.isNew(damage) }) { onDamage(damage) }
+        return end
     }
 
     private func item(_ record: ConsumedRecord, _ delivered: DeliveredRange) -> Item {

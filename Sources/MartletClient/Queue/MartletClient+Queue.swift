@@ -17,14 +17,16 @@ extension MartletClient {
     /// cancelled. What they finished is said before this call returns, and the rest is at once ready
     /// for others. A handler that closes the client ends the call in the same way, without an error.
     ///
+    /// A record that cannot be read is nobody's: it stays with the group, neither acked nor counted as
+    /// tried, `onEvent` is told (`damaged`), and all other records go on.
+    ///
     /// - Parameters:
     ///   - configuration: which group, what to read, and how.
     ///   - handler: what to do with a record. When it throws, `onFailure` is told, and the broker
     ///     does what the group's `FailurePolicy` says: the record comes again after a pause that
     ///     grows with its attempts, until they are used up; after a `PermanentFailure` it does not
     ///     come again by itself.
-    /// - Throws: `CancellationError`; `INVALID_ARGUMENT`, `WRONG_GROUP_KIND`, `CONNECTION_FAILED`;
-    ///   `CORRUPT_MESSAGE` for a record that cannot be read.
+    /// - Throws: `CancellationError`; `INVALID_ARGUMENT`, `WRONG_GROUP_KIND`, `CONNECTION_FAILED`.
     public func consumeQueue(
         _ configuration: QueueConfiguration,
         _ handler: @escaping @Sendable (QueueRecord) async throws -> QueueOutcome

@@ -56,6 +56,12 @@ public enum QueueEvent: Sendable {
     case joined(member: String)
     /// The group took the member for dead: what it held is others' by now. It joins again.
     case fenced(MartletError)
+    /// These records cannot be read: `from..<to` of the partition, which may be more than this member
+    /// was handed. Told once for each range. They are set aside, neither acked nor counted as
+    /// tried, and all others go on. What to do: `martlet topic verify` names all damage; restore the
+    /// range from a backup, or give it up with `martlet topic skip-damage`. The error is
+    /// `CORRUPT_MESSAGE` and says what is wrong.
+    case damaged(TopicPartition, Range<Int64>, MartletError)
     /// Something happened to the group as a whole.
     case news(GroupNews)
 }

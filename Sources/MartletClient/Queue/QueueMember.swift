@@ -106,6 +106,8 @@ extension QueueConfiguration {
         LeasedWork.Settings(
             group: group, concurrency: concurrency, window: window, lease: lease,
             handlerTimeout: handlerTimeout, drainTimeout: drainTimeout, onLost: onLost,
-            onFailure: onFailure, trace: trace)
+            onDamage: { [onEvent] damage in
+                onEvent?(.damaged(damage.partition, damage.range, damage.error))
+            }, onFailure: onFailure, trace: trace)
     }
 }

@@ -2,6 +2,16 @@ import MartletFormat
 import MartletSystem
 import MartletWire
 
+/// Records that cannot be read: not to be handed out, and not to be taken for done.
+struct DamagedRecords: Error {
+    let partition: TopicPartition
+    /// At least one offset; it may begin below what was asked for, and end behind it.
+    let range: Range<Int64>
+    let reason: String
+
+    var error: MartletError { .corrupt(partition, range, reason) }
+}
+
 /// Reads the records that were handed to a member of a queue, checked as for any consumer.
 struct QueueReader: Sendable {
     let port: RequestPort
@@ -30,14 +40,14 @@ struct QueueReader: Sendable {
     }
 
     /// The next records at and above `offset`. What is damaged is asked for once more, with the
-    /// broker's own check.
+    /// broker's own check; throws `DamagedRecords` when it stays so.
     func read(
         _ delivered: DeliveredRange, from offset: Int64, _ topic: TopicMetadata
     ) async throws -> Part {
         do {
             return try part(
                 try await fetch(delivered, offset, verify: false), delivered, offset, topic)
-        } catch let error as MartletError where error.code == .corruptMessage {
+        } catch is DamagedRecords {
             let current = try await self.topic(delivered.topic)
             return try part(
                 try await fetch(delivered, offset, verify: true), delivered, offset, current)
@@ -80,8 +90,7 @@ struct QueueReader: Sendable {
                 return Part(batch: nil, end: crossed.range.upperBound)
             }
             guard offset < result.highWatermark, topic.compacted else {
-                throw MartletError.corrupt(
-                    name, offset..<(offset + 1), "the batch of this offset is missing")
+                throw damage(at: offset, name, "the batch of this offset is missing")
             }
             return Part(batch: nil, end: result.highWatermark)
         }
@@ -89,14 +98,32 @@ struct QueueReader: Sendable {
         let slab = lease.slab
         do {
             try scan.run(slab.span(answer.range))
-            try checkSums(slab, answer.range)
         } catch {
-            throw MartletError.corrupt(name, offset..<(offset + 1), "\(error)")
+            switch error {
+            case .compressed(let codec):
+                throw MartletError(
+                    .unsupportedCompressionType,
+                    "The batch at offset \(scan.expected) has codec \(codec).",
+                    context: name.context)
+            case .damaged(let range, let reason):
+                // What came before it is not known to be the log's, either.
+                throw DamagedRecords(
+                    partition: name, range: offset..<max(range.upperBound, offset + 1),
+                    reason: reason)
+            }
         }
+        let sound = try soundPart(of: slab, answer.range, from: offset, name)
+        let end = sound.end ?? scan.expected
         let run = FetchedRun(
-            partition: name, lease: lease, range: answer.range, from: offset,
-            nextOffset: scan.expected, highWatermark: result.highWatermark, shelf: nil)
-        return Part(batch: ConsumerBatch(run: run), end: scan.expected)
+            partition: name, lease: lease, range: sound.bytes, from: offset, nextOffset: end,
+            highWatermark: result.highWatermark, shelf: nil)
+        return Part(batch: ConsumerBatch(run: run), end: end)
+    }
+
+    private func damage(
+        at offset: Int64, _ name: TopicPartition, _ reason: String
+    ) -> DamagedRecords {
+        DamagedRecords(partition: name, range: offset..<(offset + 1), reason: reason)
     }
 
     /// What an error says of the offset: that it is gone, or that nothing can be read.
@@ -111,16 +138,41 @@ struct QueueReader: Sendable {
         {
             return Part(batch: nil, end: crossed.range.upperBound)
         }
-        throw MartletError(result.error, result.message, context: name.context)
+        let error = MartletError(result.error, result.message, context: name.context)
+        guard result.error == .corruptMessage else { throw error }
+        let named = result.damaged.compactMap(\.range).first { $0.contains(offset) }
+        throw DamagedRecords(
+            partition: name, range: named ?? offset..<(offset + 1), reason: error.message)
     }
 
-    private func checkSums(_ slab: ByteSlab, _ range: Range<Int>) throws {
+    /// The batches before the first one that cannot be read, and where that begins; nil: all can.
+    /// Throws when it is the very first.
+    private func soundPart(
+        of slab: ByteSlab, _ range: Range<Int>, from offset: Int64, _ name: TopicPartition
+    ) throws -> (bytes: Range<Int>, end: Int64?) {
         var position = range.lowerBound
         while position < range.upperBound {
             let header = try RecordBatchHeader(reading: slab.bytes, at: position)
-            try RecordBatch.checkChecksum(
-                slab.span(position..<(position + header.byteCount)), header)
-            position += header.byteCount
+            let batch = position..<(position + header.byteCount)
+            do throws(FormatError) {
+                try check(slab.span(batch), header)
+            } catch {
+                guard position > range.lowerBound else {
+                    let damaged = min(header.baseOffset, offset)..<header.nextOffset
+                    throw DamagedRecords(partition: name, range: damaged, reason: "\(error)")
+                }
+                return (range.lowerBound..<position, header.baseOffset)
+            }
+            position = batch.upperBound
         }
+        return (range, nil)
+    }
+
+    /// Also of a batch whose checksum holds, all records have to be there: what is not seen counts as
+    /// gone, and is acked.
+    private func check(_ batch: RawSpan, _ header: RecordBatchHeader) throws(FormatError) {
+        try RecordBatch.checkChecksum(batch, header)
+        var cursor = RecordCursor(header)
+        while try cursor.next(in: batch) != nil {}
     }
 }

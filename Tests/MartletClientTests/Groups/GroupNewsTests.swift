@@ -29,7 +29,7 @@ import Testing
         configuration.onEvent = { event in
             switch event {
             case .joined: joined.succeed(())
-            case .fenced: break
+            case .fenced, .damaged: break
             case .news(let news): heard.add(news)
             }
         }
