@@ -26,13 +26,25 @@ final class RequestPort: @unchecked Sendable, LinkUser {
         }
     }
 
+    /// What happens to the connection.
+    enum Change: Sendable {
+        /// It broke, or the first attempt failed; it is made again while there are calls.
+        case down(MartletError)
+        /// It is back.
+        case up
+    }
+
     private let link: Link
+    private let watch: (@Sendable (Change) -> Void)?
+    private var isDown = false
     private var waiting = Fifo<Waiting>()
     private var isClosed = false
     /// Why there is no connection; nil before the first attempt has ended.
     private var lastError: MartletError?
 
-    init(_ context: ConnectionContext) {
+    /// - Parameter watch: is told on the event loop, and must not block.
+    init(_ context: ConnectionContext, watch: (@Sendable (Change) -> Void)? = nil) {
+        self.watch = watch
         link = Link(context)
         link.setUser(self)
     }
@@ -155,12 +167,18 @@ final class RequestPort: @unchecked Sendable, LinkUser {
 
     func linkIsUp(_ connection: Connection) {
         lastError = nil
+        if isDown {
+            isDown = false
+            watch?(.up)
+        }
         for call in waiting.removeAll() where call.isOpen() { call.send(connection) }
     }
 
     func linkIsDown(_ error: MartletError, downFor: Int64) {
         if error.isRetriable {
             lastError = error
+            if !isDown, !isClosed { watch?(.down(error)) }
+            isDown = true
             expire()
         } else {
             // The broker refused the hello: trying again would change nothing.

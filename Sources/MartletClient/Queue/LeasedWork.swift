@@ -29,6 +29,8 @@ final class LeasedWork: Sendable {
         /// Is told of records that cannot be read, once; nil: they end the work.
         var onDamage: (@Sendable (DamagedRecords) -> Void)?
         var onFailure: QueueConfiguration.FailureHook?
+        /// Is told when the broker is away, and when it is back.
+        var onConnection: (@Sendable (RequestPort.Change) -> Void)?
         var trace: MemberTracer?
     }
 
@@ -46,7 +48,7 @@ final class LeasedWork: Sendable {
     let port: RequestPort
     private let reader: QueueReader
     private let handler: Handler
-    private let ledger = QueueLedger()
+    private let ledger: QueueLedger
     /// Of topics whose records were read: of one that is deleted nobody else knows its name.
     private let names = Mutex<[TopicID: String]>([:])
     private let told = Mutex(ToldDamage())
@@ -60,7 +62,18 @@ final class LeasedWork: Sendable {
         self.context = context
         self.handler = handler
         times = context.handlerTimes.timer(of: settings.group)
-        port = RequestPort(context)
+        let ledger = QueueLedger()
+        self.ledger = ledger
+        port = RequestPort(context) { change in
+            if case .up = change {
+                // A broker that was started anew knows of no lease: what it refuses now it can hand
+                // out at once, and what handlers run with is taken over the sooner.
+                ledger.extend(
+                    at: context.clock.monotonicNanoseconds(),
+                    limit: settings.handlerTimeout.nanosecondsClamped)
+            }
+            settings.onConnection?(change)
+        }
         reader = QueueReader(port: port)
     }
 
@@ -100,9 +113,14 @@ final class LeasedWork: Sendable {
         limit.cancel()
         for task in living { task.cancel() }
         ledger.close()
+        // Nobody is there to hear it.
+        if isUnreachable { saying.cancel() }
         await saying.value
         for task in [taking] + living { await task.value }
     }
+
+    /// The broker stayed away for longer than the deadline.
+    var isUnreachable: Bool { (end.error as? MartletError)?.code == .connectionFailed }
 
     /// Nothing more is taken, and no handler begins. The first reason counts; nil: the client is
     /// closed.
@@ -247,6 +265,8 @@ final class LeasedWork: Sendable {
 
     private func handle(_ item: Item) async {
         let (offset, delivery) = (item.offset, item.delivered.delivery)
+        // Lost again, or taken over for a handler that runs.
+        guard ledger.waits(offset, of: delivery) else { return }
         if let slots = settings.slots {
             // Nobody waits for it: it is ready for others.
             guard await slots.take() else {
@@ -288,7 +308,7 @@ final class LeasedWork: Sendable {
             settings.onFailure?(record, error)
             verb = .failed(FailureWords(error))
         }
-        ledger.end(range, of: delivery, verb)
+        ledger.handled(offset, of: item.delivered, verb, at: now)
     }
 
     /// Says that a handler begins, and waits until that is on the broker's disk. False: the record
@@ -315,6 +335,8 @@ final class LeasedWork: Sendable {
         while true {
             try await Task.sleep(for: settings.lease / 3)
             ledger.extend(at: now, limit: settings.handlerTimeout.nanosecondsClamped)
+            // Who is not handed it in the time of a lease may never be.
+            ledger.forget(refusedBefore: now - settings.lease.nanosecondsClamped)
         }
     }
 
@@ -352,10 +374,13 @@ final class LeasedWork: Sendable {
         switch result.error {
         case .none:
             if saying.verb == .extend { ledger.extended(delivery, until: until) }
+            if saying.verb.isEnd { ledger.answered(saying) }
         case .leaseLost where saying.range.count > 1: ledger.sayOfEach(saying)
         case .leaseLost:
             // What is not held any more either had its end just now, or its loss was told.
-            if ledger.lose(saying.range, of: delivery) || saying.verb.isEnd { tellLost(saying) }
+            let wasHeld = ledger.lose(saying.range, of: delivery)
+            let isNewest = ledger.refused(saying, at: now)
+            if isNewest, wasHeld || saying.verb.isEnd { tellLost(saying) }
         case .limitReached:
             // Too many are delayed: at once is better than never.
             ledger.sayAgain(saying, .again(milliseconds: 0))

@@ -17,6 +17,13 @@ extension MartletClient {
     /// cancelled. What they finished is said before this call returns, and the rest is at once ready
     /// for others. A handler that closes the client ends the call in the same way, without an error.
     ///
+    /// When the broker is lost the member reconnects, `onEvent` is told (`disconnected`, `reconnected`), and
+    /// handlers that have begun go on. When it stays away longer than the client's `deadline` the call
+    /// throws `CONNECTION_FAILED`, once those handlers are over, `drainTimeout` later at most if they heed
+    /// cancellation. A broker that was restarted hands out again what is not settled: what a handler of
+    /// this member runs with, or ended with meanwhile, is taken over, and handled once; another member
+    /// may begin beside it.
+    ///
     /// A record that cannot be read is nobody's: it stays with the group, neither acked nor counted as
     /// tried, `onEvent` is told (`damaged`), and all other records go on.
     ///

@@ -62,6 +62,12 @@ public enum QueueEvent: Sendable {
     /// range from a backup, or give it up with `martlet topic skip-damage`. The error is
     /// `CORRUPT_MESSAGE` and says what is wrong.
     case damaged(TopicPartition, Range<Int64>, MartletError)
+    /// The connection broke, or the first attempt failed: the broker is away. It is made again until the
+    /// client's deadline; handlers that run go on.
+    case disconnected(MartletError)
+    /// The connection is back. Of what the member held, a broker that was started anew hands out again
+    /// what is not settled: see `lease`.
+    case reconnected
     /// Something happened to the group as a whole.
     case news(GroupNews)
 }
@@ -95,6 +101,11 @@ public struct QueueConfiguration: Sendable {
     /// Records that are held ready beyond those being handled. 0 to 100,000.
     public var prefetch: Int
     /// For so long records are this member's alone; extended while it lives. 100 ms to one hour.
+    ///
+    /// Leases do not outlive the broker: after a restart of it (an upgrade, too) what is not settled is
+    /// handed out again. A handler of this member that runs with such a record then, or has ended
+    /// without the broker hearing it, is not begun again when the record comes to this member; but
+    /// another member may be handed it, and begin beside it.
     public var lease: Duration
     /// A record whose handler takes longer than this goes to another member. More than zero.
     public var handlerTimeout: Duration

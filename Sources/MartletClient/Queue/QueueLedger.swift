@@ -44,6 +44,9 @@ final class QueueLedger: Sendable {
         var words: [Word: RangeSet<Int64>] = [:]
         /// Some of it of each record by itself.
         var isSayingOfEach = false
+        var ongoing = OngoingWork()
+        /// Of which starts of the broker deliveries came, the latest last.
+        var starts: [UInt64] = []
         /// Deliveries that are only spoken of.
         var spoken: [UInt64: DeliveredRange] = [:]
         var speaker: Promise<Void>?
@@ -73,13 +76,25 @@ final class QueueLedger: Sendable {
         }
     }
 
+    /// What handlers of this member run with, or have ended with, goes on under this delivery.
     func take(_ delivered: DeliveredRange, until deadline: Int64) {
         guard let range = delivered.range.range else { return }
-        state.withLock { state in
+        let speaker = state.withLock { state in
+            state.note(delivered.delivery.brokerStart)
             state.forget(range, before: delivered)
             state.held[delivered.delivery] = Held(
                 delivered: delivered, open: RangeSet(range), deadline: deadline)
             state.count += range.count
+            return state.takeOver(range, of: delivered)
+        }
+        speaker?.succeed(())
+    }
+
+    /// Whether a handler may begin with it: it is held, and none runs with it.
+    func waits(_ offset: Int64, of delivery: UInt64) -> Bool {
+        state.withLock { state in
+            guard let held = state.held[delivery] else { return false }
+            return held.open.contains(offset) && held.running[offset] == nil
         }
     }
 
@@ -89,9 +104,10 @@ final class QueueLedger: Sendable {
     ) -> Bool {
         let (isHeld, speaker) = state.withLock { state -> (Bool, Promise<Void>?) in
             guard let held = state.held[delivery], held.open.contains(offset),
-                now < held.deadline
+                held.running[offset] == nil, now < held.deadline
             else { return (false, nil) }
             state.held[delivery]?.running[offset] = now
+            state.ongoing.begin(offset, held.delivered, at: now)
             if isSaid { return (true, nil) }
             return (true, state.say(.begin, offset..<(offset + 1), held.delivered))
         }
@@ -112,6 +128,58 @@ final class QueueLedger: Sendable {
         taker?.succeed(())
     }
 
+    /// A handler has ended. It is said under the newest delivery of its record.
+    func handled(_ offset: Int64, of delivered: DeliveredRange, _ verb: Verb, at now: Int64) {
+        let record = offset..<(offset + 1)
+        let (speaker, taker) = state.withLock { state -> (Promise<Void>?, Promise<Void>?) in
+            guard let delivery = state.ongoing.delivery(offset, begunUnder: delivered) else {
+                return (nil, nil)
+            }
+            guard let held = state.held[delivery], held.open.contains(offset) else {
+                state.ongoing.end(offset, of: delivered, .refused(verb, at: now))
+                return (nil, nil)
+            }
+            state.ongoing.end(offset, of: delivered, .ended(verb))
+            let speaker = state.say(verb, record, held.delivered)
+            return (speaker, state.drop(record, of: delivery))
+        }
+        speaker?.succeed(())
+        taker?.succeed(())
+    }
+
+    /// The broker has taken what was said.
+    func answered(_ saying: Saying) {
+        state.withLock { state in
+            for (offset, handling) in state.ongoing.ended(saying) {
+                guard handling.delivery == saying.delivered.delivery else { continue }
+                state.ongoing.remove(offset, of: saying.delivered)
+            }
+        }
+    }
+
+    /// The broker says that the delivery does not count. False: a newer one of this member speaks for
+    /// the record.
+    func refused(_ saying: Saying, at now: Int64) -> Bool {
+        state.withLock { state in
+            var isSuperseded = false
+            for (offset, handling) in state.ongoing.handlings(
+                in: saying.range, of: saying.delivered)
+            {
+                if handling.delivery != saying.delivered.delivery { isSuperseded = true }
+                guard saying.verb.isEnd, handling.delivery == saying.delivered.delivery,
+                    case .ended(let verb) = handling.phase
+                else { continue }
+                state.ongoing.end(offset, of: saying.delivered, .refused(verb, at: now))
+            }
+            return !isSuperseded
+        }
+    }
+
+    /// What was refused before is handled anew when it is handed to this member again.
+    func forget(refusedBefore time: Int64) {
+        state.withLock { $0.ongoing.forget(refusedBefore: time) }
+    }
+
     /// They are others'. False: they were not held any more.
     @discardableResult
     func lose(_ range: Range<Int64>, of delivery: UInt64) -> Bool {
@@ -123,9 +191,18 @@ final class QueueLedger: Sendable {
         return wasHeld
     }
 
-    /// Says something else of what was refused.
+    /// Says something else of what was refused, as far as no newer delivery speaks for it.
     func sayAgain(_ saying: Saying, _ verb: Verb) {
-        let speaker = state.withLock { $0.say(verb, saying.range, saying.delivered) }
+        let speaker = state.withLock { state -> Promise<Void>? in
+            var speaker: Promise<Void>?
+            for (offset, handling) in state.ongoing.ended(saying)
+            where handling.delivery == saying.delivered.delivery {
+                state.ongoing.end(offset, of: saying.delivered, .ended(verb))
+                let record = offset..<(offset + 1)
+                speaker = state.say(verb, record, saying.delivered) ?? speaker
+            }
+            return speaker
+        }
         speaker?.succeed(())
     }
 
@@ -216,16 +293,42 @@ extension QueueLedger.State {
     ) -> Promise<Void>? {
         let delivery = delivered.delivery
         spoken[delivery] = delivered
-        if verb != .begin {
-            // Who is done, or gives back, has begun.
-            takeBack(.begin, range, of: delivery)
-            // A record has one end, and one lease.
-            takeBack(.extend, range, of: delivery)
-        }
+        // Who is done, or gives back, has begun.
+        if verb.isEnd { takeBack(.begin, range, of: delivery) }
+        // A record has one end, and one lease.
+        if verb != .begin { takeBack(.extend, range, of: delivery) }
         let word = QueueLedger.Word(delivery: delivery, verb: verb, isOfEach: isOfEach)
         words[word, default: RangeSet()].insert(contentsOf: range)
         if isOfEach { isSayingOfEach = true }
         defer { speaker = nil }
+        return speaker
+    }
+
+    /// A record that was handed out again has one handler all the same: the one that runs with it, or
+    /// has ended with an outcome that nobody took yet.
+    fileprivate mutating func takeOver(
+        _ range: Range<Int64>, of delivered: DeliveredRange
+    ) -> Promise<Void>? {
+        if ongoing.isEmpty { return nil }
+        var speaker: Promise<Void>?
+        for (offset, handling) in ongoing.handlings(in: range, of: delivered) {
+            let record = offset..<(offset + 1)
+            guard handling.holds(under: delivered) else {
+                ongoing.remove(offset, of: delivered)
+                continue
+            }
+            ongoing.move(offset, to: delivered)
+            switch handling.phase {
+            case .running(let since):
+                held[delivered.delivery]?.running[offset] = since
+                speaker = say(.begin, record, delivered) ?? speaker
+            case .ended(let verb), .refused(let verb, _):
+                ongoing.end(offset, of: delivered, .ended(verb))
+                speaker = say(verb, record, delivered) ?? speaker
+                // Nobody waits for room here, as in `forget`.
+                _ = drop(record, of: delivered.delivery)
+            }
+        }
         return speaker
     }
 
@@ -249,10 +352,23 @@ extension QueueLedger.State {
         case .done, .again, .failed: break
         }
         for delivered in Array(spoken.values) + held.values.map(\.delivered)
-        where delivered.delivery > said.delivery && delivered.isBeside(said) {
+        where isLater(delivered.delivery, than: said.delivery) && delivered.isBeside(said) {
             if let range = delivered.range.range { left.remove(contentsOf: range) }
         }
         return left
+    }
+
+    fileprivate mutating func note(_ start: UInt64) {
+        guard starts.last != start else { return }
+        // What is older than that is spoken of no more.
+        if starts.count == 16 { starts.removeFirst() }
+        starts.append(start)
+    }
+
+    private func isLater(_ number: UInt64, than other: UInt64) -> Bool {
+        let (start, before) = (number.brokerStart, other.brokerStart)
+        if start == before { return number > other }
+        return starts.lastIndex(of: start) ?? -1 > starts.lastIndex(of: before) ?? -1
     }
 
     /// Only the newest delivery of a record counts, and a request may say one thing of it: what an

@@ -1,6 +1,7 @@
 import MartletFormat
 import MartletSystem
 import MartletWire
+import Synchronization
 
 /// A member of a queue group: joins, stays in it, and has what it is handed handled.
 final class QueueMember: LeaseTaker {
@@ -13,8 +14,18 @@ final class QueueMember: LeaseTaker {
         _ configuration: QueueConfiguration, _ context: ConnectionContext,
         _ handler: @escaping LeasedWork.Handler
     ) {
+        var configuration = configuration
+        configuration.onEvent = configuration.onEvent.map(Self.oneByOne)
         self.configuration = configuration
         work = LeasedWork(configuration.work, context, handler)
+    }
+
+    /// Events come from the member's tasks and from its connection.
+    private static func oneByOne(
+        _ hook: @escaping QueueConfiguration.EventHook
+    ) -> QueueConfiguration.EventHook {
+        let turn = SharedTurn()
+        return { event in turn.take { hook(event) } }
     }
 
     private var facts: [String: String] { ["group": configuration.group] }
@@ -31,7 +42,7 @@ final class QueueMember: LeaseTaker {
             throw error
         }
         await work.run(self, beat: beat)
-        await leave()
+        if !work.isUnreachable { await leave() }
         await work.port.close()
         if let error = work.end.error { throw error }
     }
@@ -101,6 +112,13 @@ final class QueueMember: LeaseTaker {
     }
 }
 
+/// Lets one caller in at a time.
+private final class SharedTurn: Sendable {
+    private let turn = Mutex(())
+
+    func take(_ body: () -> Void) { turn.withLock { _ in body() } }
+}
+
 extension QueueConfiguration {
     fileprivate var work: LeasedWork.Settings {
         LeasedWork.Settings(
@@ -108,6 +126,13 @@ extension QueueConfiguration {
             handlerTimeout: handlerTimeout, drainTimeout: drainTimeout, onLost: onLost,
             onDamage: { [onEvent] damage in
                 onEvent?(.damaged(damage.partition, damage.range, damage.error))
-            }, onFailure: onFailure, trace: trace)
+            },
+            onFailure: onFailure,
+            onConnection: { [onEvent] change in
+                switch change {
+                case .down(let error): onEvent?(.disconnected(error))
+                case .up: onEvent?(.reconnected)
+                }
+            }, trace: trace)
     }
 }

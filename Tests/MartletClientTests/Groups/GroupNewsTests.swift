@@ -29,7 +29,7 @@ import Testing
         configuration.onEvent = { event in
             switch event {
             case .joined: joined.succeed(())
-            case .fenced, .damaged: break
+            case .fenced, .damaged, .disconnected, .reconnected: break
             case .news(let news): heard.add(news)
             }
         }
