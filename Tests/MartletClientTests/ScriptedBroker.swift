@@ -232,6 +232,7 @@ final class ScriptedBroker: @unchecked Sendable {
         onQueue { broker in
             for peer in broker.peers.values { peer.source.cancel() }
             broker.peers = [:]
+            broker.handingOut.waiting = []
         }
     }
 
@@ -245,6 +246,8 @@ final class ScriptedBroker: @unchecked Sendable {
         }
         guard isClosed.wait() else { preconditionFailure("the queue is stuck") }
         disconnectAll()
+        // Answers that nobody can get any more hold their peers, and those this.
+        onQueue { $0.held = [] }
     }
 
     func start() throws {
@@ -269,6 +272,8 @@ final class ScriptedBroker: @unchecked Sendable {
     private func close(_ peer: Peer) {
         peers[ObjectIdentifier(peer)] = nil
         peer.source.cancel()
+        // What is handed out is for who is there.
+        handingOut.waiting.removeAll { $0.peer === peer }
     }
 
     private func readable(_ peer: Peer) {

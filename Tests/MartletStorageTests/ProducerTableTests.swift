@@ -114,6 +114,7 @@ import Testing
         let folder = try TemporaryDirectory()
         let clock = ManualClock()
         let flush = ManualExecutor(clock: clock)
+        defer { flush.forgetJobs() }
         let harness = try StorageHarness(
             folder.path, PosixFileSystem(), clock: clock, flush: flush)
         let log = try #require(try harness.topic("t").partition(0))

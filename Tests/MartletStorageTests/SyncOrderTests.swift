@@ -75,6 +75,7 @@ import Testing
         let folder = try TemporaryDirectory("after")
         let clock = InterruptingClock()
         let flush = ManualExecutor(clock: ManualClock())
+        defer { flush.forgetJobs() }
         let harness = try StorageHarness(folder.path, disk, clock: clock, flush: flush)
         let log = try #require(try harness.topic("t").partition(0))
         _ = try log.appendNow(batch(["v"]))

@@ -24,6 +24,7 @@ import Testing
         let log = try #require(try harness.topic("t").partition(0))
         let skipped = Self.everySecondOffset
         let isDone = Atomic(false)
+        defer { disk.set(nil) }
         disk.set { call, path in
             if call == .open, path.hasSuffix("/\(LogFileNames.log(0, generation: 0))"),
                 !isDone.exchange(true, ordering: .relaxed)

@@ -23,6 +23,25 @@ final class InlineExecutor: Executor {
         }
         for timer in due { timer.job() }
     }
+
+    /// Lets go of what waits, and of what that holds.
+    func forgetTimers() {
+        // What goes with them may give timers of its own: not under the lock.
+        _ = timers.withLock { timers in
+            let forgotten = timers
+            timers = []
+            return forgotten
+        }
+    }
+}
+
+/// When a test is over that does not close its engine, the timers go that hold it.
+private final class TimersEnd: Sendable {
+    private let executor: InlineExecutor
+
+    init(_ executor: InlineExecutor) { self.executor = executor }
+
+    deinit { executor.forgetTimers() }
 }
 
 /// Remembers that it was asked to try again.
@@ -43,7 +62,8 @@ final class DurabilityProbe: DurabilityWaiter {
 /// A storage engine with one thread, over any file system.
 struct StorageHarness {
     let engine: StorageEngine
-    let executor = InlineExecutor()
+    let executor: InlineExecutor
+    private let timersEnd: TimersEnd
 
     init(
         _ directory: String, _ fileSystem: any FileSystem, clock: any Clock = SystemClock(),
@@ -52,6 +72,9 @@ struct StorageHarness {
         logger: Logger = .disabled,
         change: (inout StorageOptions) -> Void = { _ in }
     ) throws {
+        let executor = InlineExecutor()
+        self.executor = executor
+        timersEnd = TimersEnd(executor)
         var options = StorageOptions(dataDirectory: directory)
         options.diskFreeLow = 0
         options.diskFreeHigh = 0
