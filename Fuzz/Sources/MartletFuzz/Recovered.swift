@@ -36,7 +36,7 @@ struct Recovered {
                 options, fileSystem: disk, clock: FixedClock(),
                 executors: StorageExecutors(
                     flush: [executor], readers: [executor], housekeeping: executor,
-                    marks: executor),
+                    marks: executor, failure: executor),
                 onFatal: { require(false, "fatal: \($0)") })
         } catch {
             fatalError("oracle: a start failed over damaged files: \(error)")
