@@ -51,21 +51,21 @@ extension Coordinator {
 
     /// Whether a queue has anything to do with what lies below, or a stream set some of it aside.
     package func isOwed(_ key: TopicPartition, below offset: Int64) -> Bool {
-        groups.values.contains { group in
+        groups.contains { name, group in
             guard case .queue = group.state.kind else {
                 return group.state.queues[.flow(key)]?.parked.keys.contains { $0 < offset } ?? false
             }
             guard let progress = group.state.queues[.flow(key)] else {
-                return isUnbegun(group.state, key)
+                return isUnbegun(name, group.state, key)
             }
             return progress.floor < offset
         }
     }
 
     /// Whether a queue group is owed all of a partition, and nobody has received from it yet.
-    private func isUnbegun(_ state: GroupState, _ key: TopicPartition) -> Bool {
+    private func isUnbegun(_ name: String, _ state: GroupState, _ key: TopicPartition) -> Bool {
         guard case .queue(.earliest, _) = state.kind, state.queues[.flow(key)] == nil,
-            key != state.letters.topic, let topic = topics[key.topic]
+            let topic = topics[key.topic], mayRead(name, topic)
         else { return false }
         return state.wants(topic.name) && limits.plantedBug != .loseUnbegun
     }
@@ -82,7 +82,7 @@ extension Coordinator {
             if let progress = group.state.queues[queue] {
                 return vacating(name, queue, progress, gaps, below: range.upperBound)
             }
-            guard isUnbegun(group.state, key) else { return [] }
+            guard isUnbegun(name, group.state, key) else { return [] }
             let progress = QueueProgress(start: range.lowerBound)
             return [.queue(group: name, queue, .began(at: progress.start))]
                 + vacating(name, queue, progress, gaps, below: range.upperBound)

@@ -35,8 +35,8 @@ package struct QueueCounts: Equatable, Sendable {
         inFlight = (leases?.inFlight ?? 0) + replaying
         delayed = Int64(leases?.delayed ?? progress.delayed(at: now))
         parked = Int64(progress.parked.count)
-        let empty = progress.empty(gaps, leases)
-        open = progress.open(in: progress.start..<Int64.max).flatMap { $0.without(empty) }
+        let open = RangeSet(progress.start..<Int64.max).subtracting(progress.settled)
+        self.open = Array(open.subtracting(RangeSet(progress.empty(gaps, leases))).ranges)
     }
 
     /// Visible, and with nobody. In order by key, also what has to wait for others of its key.

@@ -31,18 +31,3 @@ extension QueueProgress {
         }?.upperBound ?? 0
     }
 }
-
-extension Range<Int64> {
-    /// What of it is in none of `others`, which are in order and apart from each other.
-    func without(_ others: [Range<Int64>]) -> [Range<Int64>] {
-        var rest: [Range<Int64>] = []
-        var at = lowerBound
-        for other in others[others.firstIndex(above: lowerBound)...] {
-            if other.lowerBound >= upperBound { break }
-            if at < other.lowerBound { rest.append(at..<other.lowerBound) }
-            at = other.upperBound
-        }
-        if at < upperBound { rest.append(at..<upperBound) }
-        return rest
-    }
-}

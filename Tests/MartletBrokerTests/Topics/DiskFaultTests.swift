@@ -10,13 +10,21 @@ import Testing
 
 /// What clients see when the disk is full, slow or broken.
 @Suite struct DiskFaultTests {
-    @Test func `F-11 a failed sync answers STORAGE_FAILED and ends the broker`() throws {
-        let files = FaultyFileSystem()
+    /// And what tells that it would end now.
+    private static func mortalBroker(
+        _ files: FaultyFileSystem
+    ) throws -> (harness: BrokerHarness, ended: Latch) {
         let ended = Latch()
         let harness = try BrokerHarness(setUp: {
             $0.fileSystem = files
             $0.onFatal = { _ in ended.arrive() }
         })
+        return (harness, ended)
+    }
+
+    @Test func `F-11 a failed sync answers STORAGE_FAILED and ends the broker`() throws {
+        let files = FaultyFileSystem()
+        let (harness, ended) = try Self.mortalBroker(files)
         let client = try harness.hello()
         let topic = try harness.makeTopic(client)
         #expect(try client.produce(topic, makeBatch()).error == .none)
@@ -33,11 +41,7 @@ import Testing
     /// A disk that fails one file often holds up another first.
     @Test func `F-11 a failed sync ends the broker also while a write hangs`() throws {
         let files = FaultyFileSystem()
-        let ended = Latch()
-        let harness = try BrokerHarness(setUp: {
-            $0.fileSystem = files
-            $0.onFatal = { _ in ended.arrive() }
-        })
+        let (harness, ended) = try Self.mortalBroker(files)
         // One after the other: each has a loop of its own.
         let (client, other) = (try harness.hello(), try harness.hello())
         let stuck = try harness.makeTopic(client, "stuck")
@@ -92,11 +96,7 @@ import Testing
 
     @Test func `F-11 a failed sync ends the broker also while a sync of the marks hangs`() throws {
         let files = FaultyFileSystem()
-        let ended = Latch()
-        let harness = try BrokerHarness(setUp: {
-            $0.fileSystem = files
-            $0.onFatal = { _ in ended.arrive() }
-        })
+        let (harness, ended) = try Self.mortalBroker(files)
         let client = try harness.hello()
         let topic = try harness.makeTopic(client)
         let (reached, mayGoOn) = (Latch(), Latch())
